@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* libattn: scaled dot-product and multi-head attention on the CPU. This header includes all the others:
+ *     version.h   which library this is
+ *     status.h    what functions return
+ *     context.h   threads, backend and scratch memory; how parameter structs are initialised
+ *     tensor.h    views of the caller's memory, the dimension letters, splitting and concatenating heads
+ *     softmax.h   the stable row softmax
+ *     sdpa.h      attention
+ *     mha.h       the layer: projections and attention
+ * C99 and C++ compatible. All symbols begin with attn_ or ATTN_. No function prints, exits, or keeps a pointer to the
+ * caller's tensors after it returns. */
+#ifndef ATTN_ATTN_H
+#define ATTN_ATTN_H
+
+#include "context.h"
+#include "mha.h"
+#include "sdpa.h"
+#include "softmax.h"
+#include "status.h"
+#include "tensor.h"
+#include "version.h"
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The context: scratch memory, worker threads and the BLAS backend that calls run on.
+ *
+ * One call at a time may use a context; threads of the caller that want to call at the same time have a context each.
+ * After fork() the child may go on using its copy of a context (it gets worker threads of its own at its next call),
+ * provided that no call was running on it at the time of the fork. */
+#ifndef ATTN_CONTEXT_H
+#define ATTN_CONTEXT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "export.h"
+#include "status.h"
+
+/* Prepares a parameter struct: all fields zero, which means their defaults, and struct_size set.
+ * Every parameter struct must go through it once, before its fields are set:
+ *     attn_sdpa_params params;
+ *     ATTN_INIT(&params);
+ *     params.causal = ATTN_CAUSAL_TOP_LEFT; */
+#define ATTN_INIT(params) (memset((params), 0, sizeof *(params)), (void)((params)->struct_size = sizeof *(params)))
+
+typedef struct attn_context attn_context;
+
+/* Instruction sets, as bits of attn_context_options.isa. ATTN_ISA_GENERIC is plain C and always there. */
+enum {
+    ATTN_ISA_GENERIC = 1,
+    ATTN_ISA_AVX2 = 2,   /* AVX2 and FMA */
+    ATTN_ISA_AVX512 = 4, /* AVX-512 F, BW, DQ and VL */
+    ATTN_ISA_NEON = 8    /* AArch64 */
+};
+
+/* Row-major single-precision product C[M,N] = alpha · A[M,K] · B[K,N] + beta · C, leading dimensions in elements.
+ * With beta = 0, C is written without being read. Must be callable from several threads at the same time, and should
+ * itself use one thread. M, N and K may be 0. `data` is the caller's. */
+typedef void (*attn_sgemm_fn)(void *data, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda,
+                              const float *B, size_t ldb, float beta, float *C, size_t ldc);
+
+/* Runs task(arg, i) once for every i in [0, n), in any order and on any threads, and returns when all have returned.
+ * n is at most attn_context_options.threads. `data` is the caller's. */
+typedef void (*attn_parallel_for_fn)(void *data, size_t n, void (*task)(void *arg, size_t i), void *arg);
+
+/* Memory of the caller's: allocate returns `size` bytes (any alignment) or NULL; release gets what allocate returned.
+ */
+typedef struct attn_allocator {
+    void *(*allocate)(void *data, size_t size);
+    void (*release)(void *data, void *pointer);
+    void *data;
+} attn_allocator;
+
+typedef struct attn_context_options {
+    size_t struct_size;
+
+    /* Threads a call may use, the calling one included. 0: one for each core that the process may run on, or 1 with
+     * parallel_for unset and no threads to be had. At most 1024. */
+    size_t threads;
+
+    /* The BLAS to multiply with. NULL: the environment variable ATTN_BLAS if it is set and not empty, else "linked".
+     * "linked" is the OpenBLAS that libattn.so was linked with. Other names: "openblas-pthread", "openblas-openmp",
+     * "blis", "reference", "mkl". Anything with a '/' is the path of a shared library that has cblas_sgemm (or
+     * scipy_cblas_sgemm, as PyPI's scipy-openblas32 has). A library that is missing, has 64-bit integers or cannot be
+     * called from several threads is refused. A library, once loaded, stays loaded. */
+    const char *blas;
+
+    /* A matrix product of the caller's instead of a BLAS; `blas` must then be NULL. */
+    attn_sgemm_fn sgemm;
+    void *sgemm_data;
+
+    /* Which instruction sets libattn's own kernels may use (ATTN_ISA_*); the best that the CPU has is taken. 0: all. */
+    uint32_t isa;
+
+    /* Where memory comes from. All zero: malloc and free. */
+    attn_allocator allocator;
+
+    /* The caller's threads instead of the context's own. NULL: own threads, started at the first call that needs them;
+     * they sleep after some milliseconds without work. */
+    attn_parallel_for_fn parallel_for;
+    void *parallel_for_data;
+} attn_context_options;
+
+/* What a context runs on. All strings live as long as the context. */
+typedef struct attn_context_info {
+    size_t struct_size;
+    const char *blas; /* name: "openblas", "blis", "mkl", "reference", "callback", or "cblas" for an unknown one */
+    const char *blas_version; /* as the library tells it, or "" */
+    const char *blas_core;    /* the CPU kernels that it chose, as "Haswell", or "" */
+    const char *blas_threads; /* how it is threaded: "pthread", "openmp", "serial", or "" where it does not tell */
+    const char *blas_path;    /* file that it was loaded from, or "" */
+    const char *isa;          /* of libattn's kernels: "generic", "avx2", "avx512", "neon" */
+    size_t threads;           /* as in the options, default resolved */
+    size_t scratch_bytes;     /* held by the context now */
+} attn_context_info;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Makes a context. `options` may be NULL: all defaults. On success *context is the caller's, to be given to
+ * attn_context_destroy. On failure *context is NULL (if `context` is not), and attn_context_last_error(NULL) tells why.
+ * Errors: NULL, STRUCT, VALUE, MEMORY, BACKEND. May be called from any thread. */
+ATTN_API attn_status attn_context_create(const attn_context_options *options, attn_context **context);
+
+/* Ends a context and its threads and frees its memory. NULL is allowed. Objects made with it (attn_mha) live on. */
+ATTN_API void attn_context_destroy(attn_context *context);
+
+/* What was wrong with the last call on this context that failed: field, value and rule, in one line; "" if none did.
+ * With NULL: about the last attn_context_create that failed in this thread. Valid until the next call on the context
+ * (with NULL: until the next attn_context_create in this thread). */
+ATTN_API const char *attn_context_last_error(const attn_context *context);
+
+/* Tells what the context runs on. `info` must have been through ATTN_INIT. Errors: NULL, STRUCT. */
+ATTN_API attn_status attn_context_describe(attn_context *context, attn_context_info *info);
+
+/* Makes the context hold at least `bytes` of scratch memory, so that calls whose *_scratch_size is no larger will not
+ * allocate. Without it the first call that needs more grows the scratch once. Errors: NULL, MEMORY (nothing changed).
+ */
+ATTN_API attn_status attn_context_reserve(attn_context *context, size_t bytes);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

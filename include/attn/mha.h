@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Multi-head attention: the projections and the attention between them, as one layer. */
+#ifndef ATTN_MHA_H
+#define ATTN_MHA_H
+
+#include <stddef.h>
+
+#include "context.h"
+#include "export.h"
+#include "sdpa.h"
+#include "status.h"
+#include "tensor.h"
+
+/* A layer's packed weights: immutable once made, may be used by any number of threads and contexts at the same time. */
+typedef struct attn_mha attn_mha;
+
+typedef enum attn_weight_order {
+    ATTN_OUT_IN = 0, /* [out, in], y = x·Wᵀ: PyTorch's nn.Linear and nn.MultiheadAttention */
+    ATTN_IN_OUT = 1  /* [in, out], y = x·W: ONNX, TensorFlow, GPT-2's Conv1D */
+} attn_weight_order;
+
+/* Weights are dense, read during attn_mha_create and not kept. Output features of a projection are heads first:
+ * feature h·D + d is element d of head h. Biases may be NULL, each on its own: no bias. */
+typedef struct attn_mha_params {
+    size_t struct_size;
+
+    size_t model_width;       /* M: width of the query input and of the output. Required. */
+    size_t heads;             /* H. Required. */
+    size_t kv_heads;          /* G. 0: H. H mod G = 0. */
+    size_t head_width;        /* D. 0: M / H, which must be exact. */
+    size_t value_width;       /* E. 0: D. */
+    size_t key_input_width;   /* width of the key input (PyTorch's kdim). 0: M. */
+    size_t value_input_width; /* width of the value input (PyTorch's vdim). 0: M. */
+
+    attn_weight_order order; /* of all the matrices below */
+
+    /* Either one matrix for all three projections, its output features the H·D of Q, then the G·D of K, then the G·E of
+     * V (all inputs must be M wide) ... */
+    const float *in_weight; /* [H·D + G·D + G·E, M], or transposed */
+    const float *in_bias;   /* [H·D + G·D + G·E] */
+    /* ... or three. */
+    const float *q_weight; /* [H·D, M] */
+    const float *k_weight; /* [G·D, key_input_width] */
+    const float *v_weight; /* [G·E, value_input_width] */
+    const float *q_bias;   /* [H·D] */
+    const float *k_bias;   /* [G·D] */
+    const float *v_bias;   /* [G·E] */
+
+    const float *out_weight; /* [M, H·E]. Required. */
+    const float *out_bias;   /* [M] */
+} attn_mha_params;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Packs the weights of a layer for the backend of `context`, with memory of its allocator (which must outlive the
+ * layer). On success *mha is the caller's, to be given to attn_mha_destroy; it may be used with any context, fastest
+ * with those of the same backend. On failure *mha is NULL (if `mha` is not).
+ * Errors: NULL, SHAPE, VALUE, STRUCT, OVERFLOW, MEMORY. */
+ATTN_API attn_status attn_mha_create(attn_context *context, const attn_mha_params *params, attn_mha **mha);
+
+/* Frees a layer. NULL is allowed. No call may be using it. */
+ATTN_API void attn_mha_destroy(attn_mha *mha);
+
+/* out = concat over heads of sdpa(query·Wq, key·Wk, value·Wv) · Wo, each projection with its bias.
+ *   query  [B,1,Tq,M] (attn_tensor_btm)
+ *   key    [B,1,Tk,key_input_width], NULL: query (self-attention)
+ *   value  [B,1,Tk,value_input_width], NULL: key
+ *   out    [B,1,Tq,M], output
+ *   params NULL: all defaults; lse [B,H,Tq] and probabilities [B,H,Tq,Tk] as in attn_sdpa
+ * Errors: those of attn_sdpa; nothing is written then. */
+ATTN_API attn_status attn_mha_forward(attn_context *context, const attn_mha *mha, const attn_tensor *query,
+                                      const attn_tensor *key, const attn_tensor *value, const attn_tensor *out,
+                                      const attn_sdpa_params *params);
+
+/* Sets *bytes to the scratch that attn_mha_forward with the same arguments needs: the projected heads, O(B·T·M), and
+ * attn_sdpa's. Reads no data: the data pointers may be NULL. Errors as attn_mha_forward. */
+ATTN_API attn_status attn_mha_scratch_size(attn_context *context, const attn_mha *mha, const attn_tensor *query,
+                                           const attn_tensor *key, const attn_tensor *value, const attn_tensor *out,
+                                           const attn_sdpa_params *params, size_t *bytes);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "api/check.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Further fields than this were never planned: such a size is garbage. */
+enum { TAIL = 4096 };
+
+attn_status attni_check_params(attn_context *context, const char *name, const void *params, size_t size, void *copy) {
+    memset(copy, 0, size);
+    if (!params)
+        return ATTN_OK;
+    size_t given;
+    memcpy(&given, params, sizeof given);
+    if (given < size || given > size + TAIL)
+        return attni_fail(context, ATTN_ERROR_STRUCT, "%s.struct_size is %zu, expected %zu: use ATTN_INIT first", name,
+                          given, size);
+    for (size_t i = size; i < given; i++)
+        if (((const unsigned char *)params)[i])
+            return attni_fail(context, ATTN_ERROR_STRUCT,
+                              "%s.struct_size is %zu, and byte %zu, of an option that this version of libattn does "
+                              "not know, is not zero",
+                              name, given, i);
+    memcpy(copy, params, size);
+    return ATTN_OK;
+}
+
+attn_status attni_check_pointer(attn_context *context, const char *name, const void *pointer) {
+    return pointer ? ATTN_OK : attni_fail(context, ATTN_ERROR_NULL, "%s is NULL", name);
+}
+
+attn_status attni_check_product(attn_context *context, const char *name, size_t a, size_t b, size_t *product) {
+    if (__builtin_mul_overflow(a, b, product) || *product > PTRDIFF_MAX / sizeof(float))
+        return attni_fail(context, ATTN_ERROR_OVERFLOW, "%s: %zu times %zu floats do not fit in memory", name, a, b);
+    return ATTN_OK;
+}
+
+attn_status attni_check_int(attn_context *context, const char *name, size_t size) {
+    if (size <= INT_MAX - 64) /* room to round up to whole vectors */
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_OVERFLOW, "%s is %zu, more than a BLAS with 32-bit integers can take", name,
+                      size);
+}
+
+static size_t magnitude(ptrdiff_t stride) {
+    return stride < 0 ? (size_t)0 - (size_t)stride : (size_t)stride;
+}
+
+static bool is_empty(const attn_tensor *t) {
+    return t->size[0] == 0 || t->size[1] == 0 || t->size[2] == 0 || t->size[3] == 0;
+}
+
+/* Sizes of 0 count as 1, so that loops over the other dimensions are bounded too. */
+static attn_status check_sizes(attn_context *context, const char *name, const attn_tensor *t) {
+    size_t elements = 1, reach = 0;
+    for (int i = 0; i < 4; i++) {
+        const size_t size = t->size[i] ? t->size[i] : 1;
+        size_t span;
+        ATTNI_TRY(attni_check_product(context, name, elements, size, &elements));
+        if (__builtin_mul_overflow(magnitude(t->stride[i]), size - 1, &span) ||
+            __builtin_add_overflow(reach, span, &reach) || reach > PTRDIFF_MAX / sizeof(float))
+            return attni_fail(context, ATTN_ERROR_OVERFLOW,
+                              "%s: stride[%d] is %td and size[%d] is %zu, which overflows", name, i, t->stride[i], i,
+                              t->size[i]);
+    }
+    return ATTN_OK;
+}
+
+/* Axes that move, the one of the smallest stride first. */
+static int moving_axes(const attn_tensor *t, int axes[4]) {
+    int count = 0;
+    for (int i = 0; i < 4; i++) {
+        if (t->size[i] <= 1)
+            continue;
+        int at = count++;
+        for (; at > 0 && magnitude(t->stride[axes[at - 1]]) > magnitude(t->stride[i]); at--)
+            axes[at] = axes[at - 1];
+        axes[at] = i;
+    }
+    return count;
+}
+
+/* No two elements at one place: each axis steps over all that the axes of smaller stride reach. */
+static attn_status check_unique(attn_context *context, const char *name, const attn_tensor *t) {
+    int axes[4];
+    const int count = is_empty(t) ? 0 : moving_axes(t, axes);
+    size_t reach = 0;
+    for (int i = 0; i < count; i++) {
+        const size_t stride = magnitude(t->stride[axes[i]]);
+        if (stride <= reach)
+            return attni_fail(context, ATTN_ERROR_STRIDE,
+                              "%s: stride[%d] is %td, but an output needs more than %zu there, so that no two elements "
+                              "share a place",
+                              name, axes[i], t->stride[axes[i]], reach);
+        reach += stride * (t->size[axes[i]] - 1);
+    }
+    return ATTN_OK;
+}
+
+attn_status attni_check_tensor(attn_context *context, const char *name, const attn_tensor *t, bool output, bool data) {
+    ATTNI_TRY(attni_check_pointer(context, name, t));
+    if (t->dtype != ATTN_F32)
+        return attni_fail(context, ATTN_ERROR_DTYPE, "%s.dtype is %d, expected ATTN_F32 (%d)", name, (int)t->dtype,
+                          (int)ATTN_F32);
+    ATTNI_TRY(check_sizes(context, name, t));
+    if (t->stride[3] != 1 && t->size[3] > 1)
+        return attni_fail(context, ATTN_ERROR_STRIDE, "%s.stride[3] is %td, expected 1", name, t->stride[3]);
+    if (output)
+        ATTNI_TRY(check_unique(context, name, t));
+    if (data && !t->data && !is_empty(t))
+        return attni_fail(context, ATTN_ERROR_NULL, "%s.data is NULL", name);
+    return ATTN_OK;
+}
+
+attn_status attni_check_size(attn_context *context, const char *name, const attn_tensor *t, int axis,
+                             const char *letter, size_t expected) {
+    if (t->size[axis] == expected)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_SHAPE, "%s.size[%d] is %zu, expected %s = %zu", name, axis, t->size[axis],
+                      letter, expected);
+}
+
+/* The bytes from `low` up to, not including, `high` that a tensor touches, axes below `axes` left out. */
+typedef struct extent {
+    uintptr_t low, high;
+} extent;
+
+static extent extent_of(const attn_tensor *t, int first_axis) {
+    extent e = {(uintptr_t)t->data, (uintptr_t)t->data + sizeof(float)};
+    for (int i = first_axis; i < 4; i++) {
+        const size_t span = t->size[i] > 1 ? magnitude(t->stride[i]) * (t->size[i] - 1) * sizeof(float) : 0;
+        if (t->stride[i] < 0)
+            e.low -= span;
+        else
+            e.high += span;
+    }
+    return e;
+}
+
+/* Columns of one buffer with rows of `pitch` floats: true where a tensor is [T, width] rows of it and stays in them. */
+static bool columns_of(const attn_tensor *t, ptrdiff_t pitch, extent *columns) {
+    attn_tensor row = *t;
+    row.size[0] = row.size[2] = 1;
+    *columns = extent_of(&row, 0);
+    const bool batches = t->size[0] <= 1 || t->stride[0] % pitch == 0;
+    return batches && t->stride[2] == pitch;
+}
+
+/* Parts of one packed buffer interleave without meeting: Q, K and V in [B,T,3,H,D]. */
+static bool interleave(const attn_tensor *a, const attn_tensor *b) {
+    const ptrdiff_t pitch = a->stride[2];
+    const uintptr_t bytes = (uintptr_t)pitch * sizeof(float);
+    extent x, y;
+    if (pitch <= 0 || !columns_of(a, pitch, &x) || !columns_of(b, pitch, &y))
+        return false;
+    const uintptr_t base = x.low < y.low ? x.low : y.low;
+    const uintptr_t x_at = (x.low - base) % bytes, y_at = (y.low - base) % bytes;
+    const uintptr_t x_end = x_at + (x.high - x.low), y_end = y_at + (y.high - y.low);
+    return x_at < y_at ? x_end <= y_at && y_end <= x_at + bytes : y_end <= x_at && x_end <= y_at + bytes;
+}
+
+attn_status attni_check_disjoint(attn_context *context, const char *output_name, const attn_tensor *output,
+                                 const char *name, const attn_tensor *t) {
+    if (!output->data || !t->data || is_empty(output) || is_empty(t))
+        return ATTN_OK;
+    const extent x = extent_of(output, 0), y = extent_of(t, 0);
+    if (x.high <= y.low || y.high <= x.low || interleave(output, t))
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_ALIAS, "%s overlaps %s: an output needs memory of its own", output_name,
+                      name);
+}
+
+static attn_status check_causal(attn_context *context, const attn_sdpa_params *p, bool data, const attni_sdpa *call) {
+    if ((int)p->causal < ATTN_CAUSAL_NONE || (int)p->causal > ATTN_CAUSAL_OFFSET)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.causal is %d, expected an attn_causal of 0 to %d",
+                          (int)p->causal, (int)ATTN_CAUSAL_OFFSET);
+    if (p->causal != ATTN_CAUSAL_OFFSET && p->causal_offset)
+        return attni_fail(context, ATTN_ERROR_VALUE,
+                          "params.causal_offset is set, but params.causal is not ATTN_CAUSAL_OFFSET");
+    if (p->causal == ATTN_CAUSAL_OFFSET && !p->causal_offset && data && call->B > 0)
+        return attni_fail(context, ATTN_ERROR_NULL,
+                          "params.causal_offset is NULL, but params.causal is ATTN_CAUSAL_OFFSET");
+    return ATTN_OK;
+}
+
+static attn_status check_scale(attn_context *context, float scale, attni_sdpa *call) {
+    if (!isfinite(scale))
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.scale is %g, expected a finite number", (double)scale);
+    call->scale = scale != 0 ? scale : call->D ? (float)(1 / sqrt((double)call->D)) : 1.0F;
+    return ATTN_OK;
+}
+
+static attn_status check_probabilities(attn_context *context, const attn_tensor *p, bool data, const attni_sdpa *call) {
+    static const char *const letters[] = {"B", "H", "Tq", "Tk"};
+    const size_t sizes[] = {call->B, call->H, call->Tq, call->Tk};
+    ATTNI_TRY(attni_check_tensor(context, "params.probabilities", p, true, data));
+    for (int i = 0; i < 4; i++)
+        ATTNI_TRY(attni_check_size(context, "params.probabilities", p, i, letters[i], sizes[i]));
+    return ATTN_OK;
+}
+
+attn_status attni_check_attention(attn_context *context, const attn_sdpa_params *params, bool data, attni_sdpa *call,
+                                  attni_extra_outputs *outputs) {
+    attn_sdpa_params p;
+    *outputs = (attni_extra_outputs){{0}, {0}};
+    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
+    ATTNI_TRY(check_scale(context, p.scale, call));
+    ATTNI_TRY(check_causal(context, &p, data, call));
+    if (p.probabilities) {
+        ATTNI_TRY(check_probabilities(context, p.probabilities, data, call));
+        outputs->probabilities = *p.probabilities;
+        call->probabilities = attni_view_of(p.probabilities);
+    }
+    if (p.lse) {
+        outputs->lse = attn_tensor_bhtd(p.lse, ATTN_F32, call->B, call->H, call->Tq, 1);
+        ATTNI_TRY(attni_check_tensor(context, "params.lse", &outputs->lse, true, true));
+    }
+    call->lse = p.lse;
+    call->causal = p.causal;
+    call->causal_offset = p.causal_offset;
+    return attni_check_disjoint(context, "params.lse", &outputs->lse, "params.probabilities", &outputs->probabilities);
+}
+
+attn_status attni_check_extra_disjoint(attn_context *context, const attni_extra_outputs *outputs, const char *name,
+                                       const attn_tensor *tensor) {
+    ATTNI_TRY(attni_check_disjoint(context, "params.lse", &outputs->lse, name, tensor));
+    return attni_check_disjoint(context, "params.probabilities", &outputs->probabilities, name, tensor);
+}
+
+attni_view attni_view_of(const attn_tensor *t) {
+    return (attni_view){t->data, t->stride[0], t->stride[1], t->stride[2]};
+}

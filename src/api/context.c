@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "attn/context.h"
+
+#include "api/check.h"
+#include "blas/blas.h"
+
+enum { MOST_THREADS = 1024 };
+
+static attn_status check_options(const attn_context_options *o) {
+    if (o->threads > MOST_THREADS)
+        return attni_fail(NULL, ATTN_ERROR_VALUE, "options.threads is %zu, expected 0 to %d", o->threads, MOST_THREADS);
+    if (o->sgemm && o->blas)
+        return attni_fail(NULL, ATTN_ERROR_VALUE, "options.blas and options.sgemm are both set; one must be NULL");
+    if (!o->allocator.allocate != !o->allocator.release)
+        return attni_fail(NULL, ATTN_ERROR_NULL, "options.allocator needs both allocate and release, or neither");
+    return ATTN_OK;
+}
+
+static attn_status open_context(const attn_context_options *options, attn_context **context) {
+    const attni_kernels *kernels = attni_kernels_select(options->isa);
+    if (!kernels)
+        return attni_fail(NULL, ATTN_ERROR_VALUE,
+                          "options.isa is 0x%x: this CPU has none of these; ATTN_ISA_GENERIC (0x%x) is always there",
+                          options->isa, (unsigned)ATTN_ISA_GENERIC);
+    *context = attni_context_new(options, kernels);
+    if (!*context)
+        return attni_fail(NULL, ATTN_ERROR_MEMORY, "context: no memory");
+    return attni_blas_open(*context, options);
+}
+
+attn_status attn_context_create(const attn_context_options *options, attn_context **context) {
+    attn_context_options o;
+    attn_context *made = NULL;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    *context = NULL;
+    ATTNI_TRY(attni_check_params(NULL, "options", options, sizeof o, &o));
+    ATTNI_TRY(check_options(&o));
+    const attn_status status = open_context(&o, &made);
+    if (status == ATTN_OK) {
+        *context = made;
+    } else if (made) {
+        attni_fail(NULL, status, "%s", made->error);
+        attn_context_destroy(made);
+    }
+    return status;
+}
+
+void attn_context_destroy(attn_context *context) {
+    if (!context)
+        return;
+    attni_blas_close(context);
+    attni_context_delete(context);
+}
+
+const char *attn_context_last_error(const attn_context *context) {
+    return context ? context->error : attni_thread_error();
+}
+
+attn_status attn_context_describe(attn_context *context, attn_context_info *info) {
+    attn_context_info known;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "info", info));
+    ATTNI_TRY(attni_check_params(context, "info", info, sizeof known, &known));
+    const attni_blas *blas = context->blas;
+    *info = (attn_context_info){.struct_size = info->struct_size,
+                                .blas = blas->name,
+                                .blas_version = blas->version,
+                                .blas_core = blas->core,
+                                .blas_threads = blas->threads,
+                                .blas_path = blas->path,
+                                .isa = context->kernels->name,
+                                .threads = context->threads,
+                                .scratch_bytes = context->scratch_bytes};
+    return ATTN_OK;
+}
+
+attn_status attn_context_reserve(attn_context *context, size_t bytes) {
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    return attni_scratch_reserve(context, bytes);
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "attn/mha.h"
+
+#include "api/check.h"
+#include "mha/mha.h"
+
+static attn_status fail(attn_context *context, attn_status status, const char *field, size_t value, const char *rule) {
+    return attni_fail(context, status, "params.%s is %zu, expected %s", field, value, rule);
+}
+
+/* Puts the defaults where zeros are. */
+static attn_status resolve(attn_context *context, attn_mha_params *p) {
+    if (p->model_width == 0)
+        return fail(context, ATTN_ERROR_SHAPE, "model_width", 0, "at least 1");
+    if (p->heads == 0)
+        return fail(context, ATTN_ERROR_SHAPE, "heads", 0, "at least 1");
+    if (p->head_width == 0 && p->model_width % p->heads != 0)
+        return fail(context, ATTN_ERROR_SHAPE, "heads", p->heads, "a divisor of model_width, or head_width set");
+    p->kv_heads = p->kv_heads ? p->kv_heads : p->heads;
+    if (p->heads % p->kv_heads != 0)
+        return fail(context, ATTN_ERROR_SHAPE, "kv_heads", p->kv_heads, "a divisor of heads");
+    p->head_width = p->head_width ? p->head_width : p->model_width / p->heads;
+    p->value_width = p->value_width ? p->value_width : p->head_width;
+    p->key_input_width = p->key_input_width ? p->key_input_width : p->model_width;
+    p->value_input_width = p->value_input_width ? p->value_input_width : p->model_width;
+    if (p->order != ATTN_OUT_IN && p->order != ATTN_IN_OUT)
+        return fail(context, ATTN_ERROR_VALUE, "order", (size_t)p->order, "ATTN_OUT_IN (0) or ATTN_IN_OUT (1)");
+    return ATTN_OK;
+}
+
+/* One matrix for all three projections goes with one input width, and excludes the three. */
+static attn_status check_sources(attn_context *context, const attn_mha_params *p) {
+    const bool separate = p->q_weight || p->k_weight || p->v_weight || p->q_bias || p->k_bias || p->v_bias;
+    ATTNI_TRY(attni_check_pointer(context, "params.out_weight", p->out_weight));
+    if (p->in_weight && separate)
+        return attni_fail(context, ATTN_ERROR_VALUE,
+                          "params.in_weight is set, and so is one of q_weight … v_bias: expected either");
+    if (p->in_weight && p->key_input_width != p->model_width)
+        return fail(context, ATTN_ERROR_SHAPE, "key_input_width", p->key_input_width, "model_width with in_weight");
+    if (p->in_weight && p->value_input_width != p->model_width)
+        return fail(context, ATTN_ERROR_SHAPE, "value_input_width", p->value_input_width, "model_width with in_weight");
+    if (p->in_weight)
+        return ATTN_OK;
+    if (p->in_bias)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.in_bias is set, but params.in_weight is not");
+    ATTNI_TRY(attni_check_pointer(context, "params.q_weight", p->q_weight));
+    ATTNI_TRY(attni_check_pointer(context, "params.k_weight", p->k_weight));
+    return attni_check_pointer(context, "params.v_weight", p->v_weight);
+}
+
+/* `out` of the `all` output features of a matrix, from feature `first` on. */
+static attni_weight weight(const attn_mha_params *p, const float *data, const float *bias, size_t first, size_t out,
+                           size_t all, size_t in) {
+    attni_weight w = {data, bias ? bias + first : NULL, in, 1, out, in};
+    if (p->order == ATTN_IN_OUT) {
+        w.stride_out = 1;
+        w.stride_in = all;
+    }
+    w.data += first * w.stride_out;
+    return w;
+}
+
+static attn_status describe(attn_context *context, const attn_mha_params *p, attni_weight w[4]) {
+    size_t q, k, v, o, total;
+    ATTNI_TRY(attni_check_product(context, "params.heads · head_width", p->heads, p->head_width, &q));
+    ATTNI_TRY(attni_check_product(context, "params.kv_heads · head_width", p->kv_heads, p->head_width, &k));
+    ATTNI_TRY(attni_check_product(context, "params.kv_heads · value_width", p->kv_heads, p->value_width, &v));
+    ATTNI_TRY(attni_check_product(context, "params.heads · value_width", p->heads, p->value_width, &o));
+    const size_t M = p->model_width, all = q + k + v;
+    const size_t sides[][2] = {{all, M}, {k, p->key_input_width}, {v, p->value_input_width}, {o, M}};
+    for (size_t i = 0; i < sizeof sides / sizeof *sides; i++) {
+        ATTNI_TRY(attni_check_int(context, "params: a side of a weight matrix", sides[i][0]));
+        ATTNI_TRY(attni_check_int(context, "params: a side of a weight matrix", sides[i][1]));
+        ATTNI_TRY(attni_check_product(context, "params: a weight matrix", sides[i][0] + 64, sides[i][1], &total));
+    }
+    if (p->in_weight) {
+        w[ATTNI_W_Q] = weight(p, p->in_weight, p->in_bias, 0, q, all, M);
+        w[ATTNI_W_K] = weight(p, p->in_weight, p->in_bias, q, k, all, M);
+        w[ATTNI_W_V] = weight(p, p->in_weight, p->in_bias, q + k, v, all, M);
+    } else {
+        w[ATTNI_W_Q] = weight(p, p->q_weight, p->q_bias, 0, q, q, M);
+        w[ATTNI_W_K] = weight(p, p->k_weight, p->k_bias, 0, k, k, p->key_input_width);
+        w[ATTNI_W_V] = weight(p, p->v_weight, p->v_bias, 0, v, v, p->value_input_width);
+    }
+    w[ATTNI_W_OUT] = weight(p, p->out_weight, p->out_bias, 0, M, M, o);
+    return ATTN_OK;
+}
+
+attn_status attn_mha_create(attn_context *context, const attn_mha_params *params, attn_mha **mha) {
+    attn_mha_params p;
+    attni_weight weights[4];
+    if (mha)
+        *mha = NULL;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "mha", mha));
+    ATTNI_TRY(attni_check_pointer(context, "params", params));
+    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
+    ATTNI_TRY(resolve(context, &p));
+    ATTNI_TRY(check_sources(context, &p));
+    ATTNI_TRY(describe(context, &p, weights));
+    *mha = attni_mha_new(context, p.heads, p.kv_heads, weights);
+    return *mha ? ATTN_OK : attni_fail(context, ATTN_ERROR_MEMORY, "mha: no memory for the packed weights");
+}
+
+void attn_mha_destroy(attn_mha *mha) {
+    if (mha)
+        attni_mha_delete(mha);
+}
+
+/* The tensors of a call: what the caller left out filled in. */
+typedef struct tensors {
+    const attn_tensor *query, *key, *value, *out;
+} tensors;
+
+static attn_status check_input(attn_context *context, const char *name, const attn_tensor *t, bool output, bool data,
+                               const char *letter, size_t width) {
+    ATTNI_TRY(attni_check_tensor(context, name, t, output, data));
+    ATTNI_TRY(attni_check_size(context, name, t, 1, "1", 1));
+    return attni_check_size(context, name, t, 3, letter, width);
+}
+
+static attn_status check_tensors(attn_context *context, const attn_mha *mha, const tensors *t, bool data) {
+    ATTNI_TRY(check_input(context, "query", t->query, false, data, "model_width", mha->M));
+    ATTNI_TRY(check_input(context, "key", t->key, false, data, "key_input_width", mha->k.in));
+    ATTNI_TRY(check_input(context, "value", t->value, false, data, "value_input_width", mha->v.in));
+    ATTNI_TRY(check_input(context, "out", t->out, true, data, "model_width", mha->M));
+    ATTNI_TRY(attni_check_size(context, "key", t->key, 0, "B", t->query->size[0]));
+    ATTNI_TRY(attni_check_size(context, "value", t->value, 0, "B", t->query->size[0]));
+    ATTNI_TRY(attni_check_size(context, "value", t->value, 2, "Tk", t->key->size[2]));
+    ATTNI_TRY(attni_check_size(context, "out", t->out, 0, "B", t->query->size[0]));
+    return attni_check_size(context, "out", t->out, 2, "Tq", t->query->size[2]);
+}
+
+/* The projected heads must fit in memory. */
+static attn_status check_buffers(attn_context *context, const attn_mha *mha, const tensors *t) {
+    const size_t B = t->query->size[0], Tq = t->query->size[2], Tk = t->key->size[2];
+    const size_t widest = mha->q.out + mha->k.out + mha->v.out + mha->out.in + 2 * mha->M + mha->k.in + mha->v.in;
+    size_t rows, floats;
+    ATTNI_TRY(attni_check_product(context, "query", B, Tq > Tk ? Tq : Tk, &rows));
+    return attni_check_product(context, "query", rows + 16, widest, &floats);
+}
+
+static attn_status check_aliases(attn_context *context, const attni_extra_outputs *extra, const tensors *t) {
+    const attn_tensor *const inputs[] = {t->query, t->key, t->value};
+    static const char *const names[] = {"query", "key", "value"};
+    for (int i = 0; i < 3; i++) {
+        ATTNI_TRY(attni_check_disjoint(context, "out", t->out, names[i], inputs[i]));
+        ATTNI_TRY(attni_check_extra_disjoint(context, extra, names[i], inputs[i]));
+    }
+    return attni_check_extra_disjoint(context, extra, "out", t->out);
+}
+
+static attn_status check(attn_context *context, const attn_mha *mha, tensors t, const attn_sdpa_params *params,
+                         bool data, attni_mha_call *call) {
+    attni_extra_outputs extra;
+    ATTNI_TRY(attni_check_pointer(context, "mha", mha));
+    t.key = t.key ? t.key : t.query;
+    t.value = t.value ? t.value : t.key;
+    ATTNI_TRY(check_tensors(context, mha, &t, data));
+    ATTNI_TRY(check_buffers(context, mha, &t));
+    *call = (attni_mha_call){.mha = mha,
+                             .query = attni_view_of(t.query),
+                             .key = attni_view_of(t.key),
+                             .value = attni_view_of(t.value),
+                             .out = attni_view_of(t.out),
+                             .attention = {.B = t.query->size[0],
+                                           .H = mha->H,
+                                           .G = mha->G,
+                                           .Tq = t.query->size[2],
+                                           .Tk = t.key->size[2],
+                                           .D = mha->D,
+                                           .E = mha->E}};
+    ATTNI_TRY(attni_check_attention(context, params, data, &call->attention, &extra));
+    return data ? check_aliases(context, &extra, &t) : ATTN_OK;
+}
+
+attn_status attn_mha_forward(attn_context *context, const attn_mha *mha, const attn_tensor *query,
+                             const attn_tensor *key, const attn_tensor *value, const attn_tensor *out,
+                             const attn_sdpa_params *params) {
+    attni_mha_call call;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(check(context, mha, (tensors){query, key, value, out}, params, true, &call));
+    ATTNI_TRY(attni_scratch_reserve(context, attni_mha_scratch(context, &call) + ATTNI_LINE));
+    attni_mha_run(context, &call, attni_align(context->scratch));
+    return ATTN_OK;
+}
+
+attn_status attn_mha_scratch_size(attn_context *context, const attn_mha *mha, const attn_tensor *query,
+                                  const attn_tensor *key, const attn_tensor *value, const attn_tensor *out,
+                                  const attn_sdpa_params *params, size_t *bytes) {
+    attni_mha_call call;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "bytes", bytes));
+    ATTNI_TRY(check(context, mha, (tensors){query, key, value, out}, params, false, &call));
+    *bytes = attni_mha_scratch(context, &call) + ATTNI_LINE;
+    return ATTN_OK;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "blas/blas.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *requested(const attn_context_options *options) {
+    const char *variable = getenv("ATTN_BLAS");
+    if (options->blas)
+        return options->blas;
+    return variable && *variable ? variable : "linked";
+}
+
+static attn_status open_library(attn_context *context, const char *name, attni_blas *blas) {
+    if (strcmp(name, "linked") == 0)
+        return attni_blas_link(context, blas);
+    return attni_blas_load(context, name, blas);
+}
+
+static void call_cblas(void *data, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda,
+                       const float *B, size_t ldb, float beta, float *C, size_t ldc) {
+    enum { ROW_MAJOR = 101, NO_TRANS = 111 };
+    const attni_blas *blas = data;
+    blas->cblas_sgemm(ROW_MAJOR, NO_TRANS, NO_TRANS, (int)M, (int)N, (int)K, alpha, A, (int)lda, B, (int)ldb, beta, C,
+                      (int)ldc);
+}
+
+attn_status attni_blas_open(attn_context *context, const attn_context_options *options) {
+    attni_blas *blas = attni_allocate(&context->allocator, sizeof *blas);
+    if (!blas)
+        return attni_fail(context, ATTN_ERROR_MEMORY, "context: no memory for the backend");
+    *blas = (attni_blas){.name = "callback", .threads = ""};
+    context->blas = blas;
+    if (options->sgemm) {
+        blas->sgemm = options->sgemm;
+        blas->sgemm_data = options->sgemm_data;
+        return ATTN_OK;
+    }
+    blas->sgemm = call_cblas;
+    blas->sgemm_data = blas;
+    return open_library(context, requested(options), blas);
+}
+
+void attni_blas_close(attn_context *context) {
+    attni_release(&context->allocator, context->blas);
+    context->blas = NULL;
+}

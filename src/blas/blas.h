@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The backend: the one place that knows a BLAS. The rooms above see a matrix product and the tile sizes that suit it.
+ */
+#ifndef ATTNI_BLAS_H
+#define ATTNI_BLAS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "context/context.h"
+
+typedef void (*attni_cblas_sgemm)(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a,
+                                  int lda, const float *b, int ldb, float beta, float *c, int ldc);
+
+/* How far a library's "number of threads" setting reaches. */
+typedef enum attni_reach {
+    ATTNI_REACH_NONE,   /* it has no threads, or never starts any for products of our size */
+    ATTNI_REACH_THREAD, /* of the calling thread */
+    ATTNI_REACH_PROCESS
+} attni_reach;
+
+/* A library's own threading. Its integers may be int or long: both arrive in a register, and ours are small. */
+typedef struct attni_threading {
+    attni_reach reach;
+    ptrdiff_t (*get)(void);
+    ptrdiff_t (*set)(ptrdiff_t threads); /* returns the old setting where `get` is NULL */
+    struct attni_hold *hold;             /* for ATTNI_REACH_PROCESS: who else holds the library at one thread */
+} attni_threading;
+
+/* A library, as far as libattn has to know it. */
+typedef struct attni_blas {
+    attn_sgemm_fn sgemm;
+    void *sgemm_data;
+    attni_cblas_sgemm cblas_sgemm; /* NULL: `sgemm` is the caller's */
+    bool no_pack;                  /* small products run on kernels that pack nothing, lock nothing, start no threads */
+    attni_threading threading;
+    const char *name, *threads;
+    char version[64], core[32], path[256];
+} attni_blas;
+
+/* Opens the backend that the options name and keeps it in context->blas. */
+attn_status attni_blas_open(attn_context *context, const attn_context_options *options);
+void attni_blas_close(attn_context *context);
+
+/* attni_parallel, on workers that may call the backend: it runs single-threaded in each of them. */
+void attni_blas_parallel(attn_context *context, size_t units, attni_work work, void *arg);
+
+/* C[M,N] = alpha · A[M,K] · B[K,N] + beta · C, row-major. Leading dimensions must fit an int. */
+static inline void attni_sgemm(const attni_blas *blas, size_t M, size_t N, size_t K, float alpha, const float *A,
+                               size_t lda, const float *B, size_t ldb, float beta, float *C, size_t ldc) {
+    blas->sgemm(blas->sgemm_data, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+}
+
+/* Tile sizes, by backend and core; see rules.c. */
+typedef struct attni_tile {
+    size_t width;   /* W: columns of a block of K or of a weight panel, a multiple of 16 */
+    size_t rows;    /* Bq: rows of a query tile */
+    size_t keys;    /* keys in one step of the online softmax, a multiple of W */
+    size_t columns; /* columns of V in one product */
+    size_t tiles;   /* query tiles that walk the keys together, at most */
+} attni_tile;
+attni_tile attni_tile_for_attention(const attni_blas *blas, size_t D, size_t E);
+
+typedef struct attni_panel {
+    size_t width; /* columns of a weight panel */
+    size_t rows;  /* rows of x in one product */
+    size_t depth; /* inner dimension of one product */
+} attni_panel;
+attni_panel attni_panel_for_projection(const attni_blas *blas);
+
+/* Inside the room. */
+
+/* Where a function of a library is, by name, or NULL. `data` is the finder's. */
+typedef void (*attni_symbol)(void);
+typedef attni_symbol (*attni_finder)(void *data, const char *name);
+
+/* The linked library, and one loaded by name or path: each fills `blas` through attni_blas_identify. */
+attn_status attni_blas_link(attn_context *context, attni_blas *blas);
+attn_status attni_blas_load(attn_context *context, const char *name, attni_blas *blas);
+
+/* Fills `blas` with what the library is; refuses one that would give wrong answers. */
+attn_status attni_blas_identify(attn_context *context, attni_finder find, void *data, attni_blas *blas);
+
+/* The hold of the library whose setter this is; NULL if there are too many libraries. */
+struct attni_hold *attni_hold_of(ptrdiff_t (*set)(ptrdiff_t));
+
+#endif

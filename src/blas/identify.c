@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a library is: each vendor's is known by a function that only it has. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "blas/blas.h"
+
+typedef struct library {
+    attni_finder find;
+    void *data;
+} library;
+
+static attni_symbol get(const library *lib, const char *name) {
+    return lib->find(lib->data, name);
+}
+
+/* A library with 64-bit integers sees a negative count and sums nothing; one with 32-bit integers sees 1. Both read the
+ * argument from a register. */
+static bool has_32_bit_integers(const library *lib) {
+    float (*sasum)(int64_t, const float *, int64_t) =
+        (float (*)(int64_t, const float *, int64_t))get(lib, "cblas_sasum");
+    const float one = 1;
+    const int64_t n = INT64_C(1) - (INT64_C(1) << 32);
+    return sasum && sasum(n, &one, 1) == 1.0F;
+}
+
+static void use_threads(const library *lib, attni_threading *threading, attni_reach reach, const char *getter,
+                        const char *setter) {
+    const attni_symbol set = get(lib, setter);
+    threading->get = getter ? (ptrdiff_t(*)(void))get(lib, getter) : NULL;
+    threading->set = (ptrdiff_t(*)(ptrdiff_t))set;
+    threading->reach = set ? reach : ATTNI_REACH_NONE;
+}
+
+/* OpenBLAS's kernels for small matrices, on AVX-512 since 0.3.18. */
+static bool has_small_kernels(const attni_blas *blas) {
+    static const char *const cores[] = {"SkylakeX", "Cooperlake", "SapphireRapids"};
+    int major = 0, minor = 0, patch = 0;
+    if (sscanf(blas->version, "%d.%d.%d", &major, &minor, &patch) < 3) /* NOLINT(cert-err34-c): zero is right then */
+        return false;
+    for (size_t i = 0; i < sizeof cores / sizeof *cores; i++)
+        if (strcmp(blas->core, cores[i]) == 0)
+            return major > 0 || minor > 3 || patch >= 18;
+    return false;
+}
+
+static void openblas_threading(const library *lib, attni_blas *blas, int parallel) {
+    blas->threads = parallel == 2 ? "openmp" : parallel == 1 ? "pthread" : "serial";
+    if (blas->no_pack)
+        return;
+    if (parallel == 2)
+        use_threads(lib, &blas->threading, ATTNI_REACH_THREAD, "omp_get_max_threads", "omp_set_num_threads");
+    else
+        use_threads(lib, &blas->threading, ATTNI_REACH_PROCESS, "openblas_get_num_threads", "openblas_set_num_threads");
+}
+
+static bool is_openblas(const library *lib, attni_blas *blas) {
+    const char *(*config)(void) = (const char *(*)(void))get(lib, "openblas_get_config");
+    const char *(*core)(void) = (const char *(*)(void))get(lib, "openblas_get_corename");
+    int (*parallel)(void) = (int (*)(void))get(lib, "openblas_get_parallel");
+    if (!config || !core || !parallel)
+        return false;
+    blas->name = "openblas";
+    sscanf(config(), "OpenBLAS %63s", blas->version); /* NOLINT(cert-err34-c): a string */
+    snprintf(blas->core, sizeof blas->core, "%s", core());
+    blas->no_pack = has_small_kernels(blas);
+    openblas_threading(lib, blas, parallel());
+    return true;
+}
+
+static bool is_blis(const library *lib, attni_blas *blas) {
+    const char *(*version)(void) = (const char *(*)(void))get(lib, "bli_info_get_version_str");
+    int (*arch)(void) = (int (*)(void))get(lib, "bli_arch_query_id");
+    const char *(*arch_name)(int) = (const char *(*)(int))get(lib, "bli_arch_string");
+    ptrdiff_t (*openmp)(void) = (ptrdiff_t(*)(void))get(lib, "bli_info_get_enable_openmp");
+    if (!version || !arch || !arch_name || !openmp)
+        return false;
+    blas->name = "blis";
+    snprintf(blas->version, sizeof blas->version, "%s", version());
+    snprintf(blas->core, sizeof blas->core, "%s", arch_name(arch()));
+    blas->threads = openmp() ? "openmp" : "pthread";
+    use_threads(lib, &blas->threading, ATTNI_REACH_PROCESS, "bli_thread_get_num_threads", "bli_thread_set_num_threads");
+    return true;
+}
+
+static bool is_mkl(const library *lib, attni_blas *blas) {
+    void (*version)(char *, int) = (void (*)(char *, int))get(lib, "mkl_get_version_string");
+    char text[200] = "";
+    if (!version)
+        return false;
+    blas->name = "mkl";
+    version(text, (int)sizeof text - 1);
+    const char *number = strstr(text, "Version ");
+    snprintf(blas->version, sizeof blas->version, "%.*s", number ? (int)strcspn(number + 8, " ") : 0,
+             number ? number + 8 : "");
+    use_threads(lib, &blas->threading, ATTNI_REACH_THREAD, NULL, "MKL_Set_Num_Threads_Local");
+    return true;
+}
+
+static bool is_other(attni_blas *blas) {
+    blas->name = strstr(blas->path, "/blas/libblas.so.3") ? "reference" : "cblas";
+    return true;
+}
+
+static attn_status refuse(attn_context *context, const attni_blas *blas, const char *why) {
+    return attni_fail(context, ATTN_ERROR_BACKEND, "blas: %s cannot be used: %s", blas->path, why);
+}
+
+attn_status attni_blas_identify(attn_context *context, attni_finder find, void *data, attni_blas *blas) {
+    const library lib = {find, data};
+    blas->cblas_sgemm = (attni_cblas_sgemm)get(&lib, "cblas_sgemm");
+    if (!blas->cblas_sgemm)
+        return refuse(context, blas, "it has no cblas_sgemm");
+    if (!has_32_bit_integers(&lib))
+        return refuse(context, blas, "its integers have 64 bits, libattn passes 32; use the 32-bit (LP64) build of it");
+    (void)(is_openblas(&lib, blas) || is_blis(&lib, blas) || is_mkl(&lib, blas) || is_other(blas));
+    if (strcmp(blas->threads, "serial") == 0)
+        return refuse(context, blas,
+                      "a serial OpenBLAS gives wrong answers when several threads call it; install a threaded one "
+                      "(Debian: libopenblas0-pthread), it is called single-threaded all the same");
+    if (blas->threading.reach == ATTNI_REACH_PROCESS) {
+        blas->threading.hold = attni_hold_of(blas->threading.set);
+        if (!blas->threading.hold)
+            return refuse(context, blas, "too many different libraries in one process");
+    }
+    return ATTN_OK;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Tile sizes by backend and core, from measurements that DESIGN section 3 tells of. Nothing is timed at run time, so
+ * the same build on the same machine always makes the same tiles and gives the same bits. */
+#include "blas/blas.h"
+
+/* OpenBLAS's small-matrix kernels take a product up to this M·N·K; one step over it costs 15 %. */
+enum { SMALL_PRODUCT = 1000000 };
+
+static size_t smaller(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
+/* Rows of a product with the other two sizes' product given: a multiple of 4, at least 4, at most `most`. */
+static size_t small_rows(size_t other, size_t most) {
+    return larger(4, smaller(most, SMALL_PRODUCT / larger(1, other)) / 4 * 4);
+}
+
+/* Tiles that walk together keep their Q and O in about a third of a 1 MB L2. */
+static size_t tiles_together(size_t rows, size_t D, size_t E) {
+    const size_t bytes = rows * (D + E) * sizeof(float);
+    return larger(1, smaller(8, 384 * 1024 / larger(1, bytes)));
+}
+
+attni_tile attni_tile_for_attention(const attni_blas *blas, size_t D, size_t E) {
+    attni_tile t = {.width = 256, .rows = 128, .keys = 256, .columns = 256};
+    if (blas->no_pack) {
+        t.width = 64;
+        t.keys = larger(D, E) <= 96 ? 256 : 128;
+        t.columns = 64;
+        t.rows = smaller(small_rows(t.width * D, 96), small_rows(t.columns * t.keys, 96));
+    }
+    t.tiles = tiles_together(t.rows, D, E);
+    return t;
+}
+
+attni_panel attni_panel_for_projection(const attni_blas *blas) {
+    if (blas->no_pack)
+        return (attni_panel){.width = 64, .rows = 48, .depth = 256};
+    return (attni_panel){.width = 256, .rows = 128, .depth = 512};
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The context: where memory, threads and messages come from. */
+#ifndef ATTNI_CONTEXT_H
+#define ATTNI_CONTEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "attn/context.h"
+#include "kernels/kernels.h"
+
+struct attni_blas;
+struct pthreadpool; /* from <pthreadpool.h> */
+
+struct attn_context {
+    attn_allocator allocator;
+    const attni_kernels *kernels;
+    struct attni_blas *blas; /* opened and closed by src/api, used by the rooms above */
+    size_t threads;
+    attn_parallel_for_fn parallel_for; /* the caller's, or NULL: `pool` */
+    void *parallel_for_data;
+    struct pthreadpool *pool; /* NULL until the first call that needs it */
+    pid_t pool_owner;         /* the process whose threads are in `pool` */
+    void *scratch;
+    size_t scratch_bytes;
+    char error[256];
+};
+
+/* A context without a backend, from options that are already validated and have no defaults left but threads = 0.
+ * NULL: no memory. */
+attn_context *attni_context_new(const attn_context_options *options, const attni_kernels *kernels);
+void attni_context_delete(attn_context *context);
+
+/* Keeps the message, printf style, for attn_context_last_error, and returns `status`. context = NULL: for this thread.
+ */
+__attribute__((format(printf, 3, 4))) attn_status attni_fail(attn_context *context, attn_status status,
+                                                             const char *format, ...);
+const char *attni_thread_error(void);
+
+/* Memory of the allocator. attni_allocate returns NULL when there is none. */
+void *attni_allocate(const attn_allocator *allocator, size_t bytes);
+void attni_release(const attn_allocator *allocator, void *pointer);
+
+/* The first address at or after p that begins a cache line. */
+float *attni_align(void *p);
+enum { ATTNI_LINE = 64 };
+
+/* Makes the scratch at least `bytes` large. */
+attn_status attni_scratch_reserve(attn_context *context, size_t bytes);
+
+/* Runs work(arg, unit, worker) once for every unit in [0, units), the lower ones first, on up to `threads` workers;
+ * worker < threads tells them apart. Returns when all is done. */
+typedef void (*attni_work)(void *arg, size_t unit, size_t worker);
+void attni_parallel(attn_context *context, size_t units, attni_work work, void *arg);
+
+/* Ends the pool's threads, if there are any. */
+void attni_parallel_stop(attn_context *context);
+
+#endif

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "context/context.h"
+
+/* For failures that leave no context to ask, as errno does. */
+static _Thread_local char thread_error[sizeof((attn_context *)0)->error];
+
+attn_status attni_fail(attn_context *context, attn_status status, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(context ? context->error : thread_error, sizeof thread_error, format, args);
+    va_end(args);
+    return status;
+}
+
+const char *attni_thread_error(void) {
+    return thread_error;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Work on several threads: Debian's pthreadpool wakes them, and each takes the next unit until none is left. */
+#include <pthreadpool.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "context/context.h"
+
+/* The counters also order memory between the caller and the workers, for pools that tools cannot look into. */
+typedef struct job {
+    attni_work work;
+    void *arg;
+    size_t units;
+    atomic_size_t next, finished;
+} job;
+
+static void worker(void *arg, size_t worker) {
+    job *j = arg;
+    for (size_t unit; (unit = atomic_fetch_add(&j->next, 1)) < j->units;)
+        j->work(j->arg, unit, worker);
+    atomic_fetch_add(&j->finished, 1);
+}
+
+/* A forked child has none of its parent's threads: it leaves their pool alone and makes its own. */
+static bool has_pool(attn_context *context) {
+    const pid_t self = getpid();
+    if (context->pool && context->pool_owner == self)
+        return true;
+    context->pool = pthreadpool_create(context->threads);
+    context->pool_owner = self;
+    return context->pool != NULL;
+}
+
+static void run(attn_context *context, size_t workers, job *j) {
+    if (workers > 1 && context->parallel_for)
+        context->parallel_for(context->parallel_for_data, workers, worker, j);
+    else if (workers > 1 && has_pool(context))
+        pthreadpool_parallelize_1d(context->pool, worker, j, workers, 0);
+    else
+        worker(j, 0);
+}
+
+void attni_parallel(attn_context *context, size_t units, attni_work work, void *arg) {
+    job j = {.work = work, .arg = arg, .units = units};
+    atomic_init(&j.next, 0);
+    atomic_init(&j.finished, 0);
+    run(context, units < context->threads ? units : context->threads, &j);
+    atomic_load(&j.finished);
+}
+
+void attni_parallel_stop(attn_context *context) {
+    if (context->pool && context->pool_owner == getpid())
+        pthreadpool_destroy(context->pool);
+    context->pool = NULL;
+}

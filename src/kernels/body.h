@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The kernels, written once over the vector operations of the simd_*.h included before. kernels.h says what they do. */
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "attn/context.h"
+
+/* 2^x, r being x − round(x), perhaps with more bits than x has room for. The polynomial of degree 6 is fitted to 2^r on
+ * [−½, ½] for the least relative error (3e-9) by reweighted least squares, one coefficient after the other rounded to
+ * f32 and the rest fitted again, from the constant term up; that one is 1, so that 2^0 is exactly 1. */
+static inline V exp2_from(V r, V x) {
+    V p = v_set(0x1.416b5p-13F);
+    p = v_fma(p, r, v_set(0x1.5f082ep-10F));
+    p = v_fma(p, r, v_set(0x1.3b2dep-7F));
+    p = v_fma(p, r, v_set(0x1.c6af7cp-5F));
+    p = v_fma(p, r, v_set(0x1.ebfbdcp-3F));
+    p = v_fma(p, r, v_set(0x1.62e43p-1F));
+    return v_scale(v_fma(p, r, v_set(1.0F)), x);
+}
+
+static inline V v_exp2(V x) {
+    return exp2_from(v_fraction(x), x);
+}
+
+/* e^x for x ≤ 0: 2^(x·log2 e), the product kept to about 48 bits. Below −110 the result is 0, which spares −∞ from ∞ −
+ * ∞. */
+static inline V v_exp(V x) {
+    const V bounded = v_max(v_set(-110.0F), x); /* x where x is NaN */
+    const V log2e = v_set(0x1.715476p+0F), rest = v_set(0x1.4ae0cp-26F);
+    const V hi = v_mul(bounded, log2e);
+    const V lo = v_fma(bounded, rest, v_fma(bounded, log2e, v_sub(v_set(0.0F), hi)));
+    return exp2_from(v_add(v_fraction(hi), lo), hi);
+}
+
+static inline float row_max(size_t n, const float *x) {
+    V a = v_set(-INFINITY), b = a, c = a, d = a;
+    size_t j = 0;
+    for (; j + 4 * VL <= n; j += 4 * VL) {
+        a = v_max(v_load(x + j), a);
+        b = v_max(v_load(x + j + VL), b);
+        c = v_max(v_load(x + j + 2 * VL), c);
+        d = v_max(v_load(x + j + 3 * VL), d);
+    }
+    for (; j + VL <= n; j += VL)
+        a = v_max(v_load(x + j), a);
+    if (j < n)
+        b = v_max(v_load_n(x + j, n - j, a), b);
+    return v_largest(v_max(v_max(a, b), v_max(c, d)));
+}
+
+enum base { BASE_2, BASE_E };
+
+static inline V power(enum base base, V x) {
+    return base == BASE_2 ? v_exp2(x) : v_exp(x);
+}
+
+/* y = base^(x − max); returns the sum. */
+static inline __attribute__((always_inline)) float row_exp(enum base base, size_t n, const float *x, float max,
+                                                           float *y) {
+    const V m = v_set(max);
+    V a = v_set(0.0F), b = a;
+    size_t j = 0;
+    for (; j + 2 * VL <= n; j += 2 * VL) {
+        const V p = power(base, v_sub(v_load(x + j), m)), q = power(base, v_sub(v_load(x + j + VL), m));
+        v_store(y + j, p);
+        v_store(y + j + VL, q);
+        a = v_add(a, p);
+        b = v_add(b, q);
+    }
+    for (; j < n; j += VL) {
+        const size_t left = n - j < VL ? n - j : VL;
+        const V p = left < VL ? power(base, v_sub(v_load_n(x + j, left, v_set(-INFINITY)), m))
+                              : power(base, v_sub(v_load(x + j), m));
+        left < VL ? v_store_n(y + j, left, p) : v_store(y + j, p);
+        a = v_add(a, p);
+    }
+    return v_sum(v_add(a, b));
+}
+
+static inline void row_scale(size_t n, const float *x, float factor, float *y) {
+    const V f = v_set(factor);
+    size_t j = 0;
+    for (; j + VL <= n; j += VL)
+        v_store(y + j, v_mul(v_load(x + j), f));
+    if (j < n)
+        v_store_n(y + j, n - j, v_mul(v_load_n(x + j, n - j, f), f));
+}
+
+static void zero(size_t n, float *y) {
+    memset(y, 0, n * sizeof *y);
+}
+
+/* What to subtract from scores whose maximum is `max`: where all are −∞, 0 gives 2^−∞ = 0 and not NaN. */
+static inline float origin(float max) {
+    return max == -INFINITY ? 0.0F : max;
+}
+
+static inline void raise_max(attni_row *state, float max, float *o, size_t width) {
+    const float factor = v_first(v_exp2(v_set(state->max - max)));
+    state->max = max;
+    state->sum *= (double)factor;
+    if (o)
+        row_scale(width, o, factor, o);
+}
+
+static void softmax_step(size_t rows, size_t columns, float *s, size_t lds, const attni_range *range, attni_row *state,
+                         float *o, size_t width) {
+    for (size_t r = 0; r < rows; r++, s += lds) {
+        const attni_range v = range ? range[r] : (attni_range){0, columns};
+        const float max = row_max(v.end - v.begin, s + v.begin);
+        if (max > state[r].max + ATTNI_MAX_LAG)
+            raise_max(&state[r], max, o ? o + r * width : NULL, width);
+        state[r].sum += (double)row_exp(BASE_2, v.end - v.begin, s + v.begin, origin(state[r].max), s + v.begin);
+        if (range) {
+            zero(v.begin, s);
+            zero(columns - v.end, s + v.end);
+        }
+    }
+}
+
+static void softmax_final(size_t rows, size_t columns, const float *s, size_t lds, const attni_range *range,
+                          const attni_row *state, float *y, ptrdiff_t ldy) {
+    for (size_t r = 0; r < rows; r++, s += lds, y += ldy) {
+        const attni_range v = range ? range[r] : (attni_range){0, columns};
+        zero(v.begin, y);
+        zero(columns - v.end, y + v.end);
+        row_exp(BASE_2, v.end - v.begin, s + v.begin, origin(state[r].max), y + v.begin);
+        if (state[r].sum != 0)
+            row_scale(v.end - v.begin, y + v.begin, (float)(1 / state[r].sum), y + v.begin);
+    }
+}
+
+static void normalize(size_t rows, size_t width, const float *o, const attni_row *state, float *y, ptrdiff_t ldy) {
+    for (size_t r = 0; r < rows; r++, o += width, y += ldy)
+        if (state[r].sum != 0)
+            row_scale(width, o, (float)(1 / state[r].sum), y);
+        else
+            zero(width, y);
+}
+
+/* Long rows are summed in pieces, and the pieces in double: the error does not grow with n. */
+static float softmax_row(size_t n, const float *x, float *y) {
+    enum { PIECE = 1024 };
+    const float max = row_max(n, x);
+    double sum = 0;
+    for (size_t j = 0; j < n; j += PIECE)
+        sum += (double)row_exp(BASE_E, n - j < PIECE ? n - j : PIECE, x + j, origin(max), y + j);
+    if (sum == 0)
+        return -INFINITY;
+    row_scale(n, y, (float)(1 / sum), y);
+    return (float)((double)max + log(sum));
+}
+
+static void exp_many(size_t n, const float *x, float *y) {
+    row_exp(BASE_E, n, x, 0.0F, y);
+}
+
+static inline V load_up_to(const float *p, size_t n, V fill) {
+    return n >= VL ? v_load(p) : v_load_n(p, n, fill);
+}
+
+static void transpose(size_t rows, size_t depth, const float *x, ptrdiff_t ldx, size_t columns, float *block,
+                      size_t ldb) {
+    for (size_t j = 0; j < columns; j += VL)
+        for (size_t d = 0; d < depth; d += VL) {
+            V t[VL];
+            for (size_t i = 0; i < VL; i++)
+                t[i] =
+                    j + i < rows ? load_up_to(x + (ptrdiff_t)(j + i) * ldx + d, depth - d, v_set(0.0F)) : v_set(0.0F);
+            v_transpose(t);
+            for (size_t i = 0; i < VL && d + i < depth; i++)
+                v_store(block + (d + i) * ldb + j, t[i]);
+        }
+}
+
+static void copy(size_t rows, size_t columns, const float *x, ptrdiff_t ldx, float *y, ptrdiff_t ldy) {
+    for (size_t r = 0; r < rows; r++, x += ldx, y += ldy)
+        memcpy(y, x, columns * sizeof *y);
+}
+
+static void prefetch(size_t rows, size_t columns, const float *x, ptrdiff_t ldx) {
+    for (size_t r = 0; r < rows; r++, x += ldx)
+        for (size_t j = 0; j < columns; j += 64 / sizeof *x)
+            __builtin_prefetch(x + j, 0, 2);
+}
+
+static bool all_finite(size_t rows, size_t columns, const float *x, ptrdiff_t ldx) {
+    for (size_t r = 0; r < rows; r++, x += ldx)
+        for (size_t j = 0; j < columns; j += VL)
+            if (v_any_not_finite(load_up_to(x + j, columns - j, v_set(0.0F))))
+                return false;
+    return true;
+}
+
+const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
+                                  .isa = SIMD_ISA,
+                                  .transpose = transpose,
+                                  .copy = copy,
+                                  .prefetch = prefetch,
+                                  .softmax_step = softmax_step,
+                                  .softmax_final = softmax_final,
+                                  .normalize = normalize,
+                                  .softmax_row = softmax_row,
+                                  .exp = exp_many,
+                                  .all_finite = all_finite};

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The vector operations of body.h in AVX2 and FMA; simd_avx512.h says what they mean. */
+#include <immintrin.h>
+#include <stddef.h>
+
+#define SIMD_TABLE attni_kernels_avx2
+#define SIMD_NAME "avx2"
+#define SIMD_ISA ATTN_ISA_AVX2
+#define VL 8
+
+typedef __m256 V;
+
+static inline __m256i first(size_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+static inline V v_set(float x) {
+    return _mm256_set1_ps(x);
+}
+static inline V v_load(const float *p) {
+    return _mm256_loadu_ps(p);
+}
+static inline void v_store(float *p, V x) {
+    _mm256_storeu_ps(p, x);
+}
+static inline V v_load_n(const float *p, size_t n, V fill) {
+    const __m256i m = first(n);
+    return _mm256_blendv_ps(fill, _mm256_maskload_ps(p, m), _mm256_castsi256_ps(m));
+}
+static inline void v_store_n(float *p, size_t n, V x) {
+    _mm256_maskstore_ps(p, first(n), x);
+}
+
+static inline V v_add(V a, V b) {
+    return _mm256_add_ps(a, b);
+}
+static inline V v_sub(V a, V b) {
+    return _mm256_sub_ps(a, b);
+}
+static inline V v_mul(V a, V b) {
+    return _mm256_mul_ps(a, b);
+}
+static inline V v_fma(V a, V b, V c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+static inline V v_max(V a, V b) {
+    return _mm256_max_ps(a, b);
+}
+
+static inline float v_sum(V a) {
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+static inline float v_largest(V a) {
+    __m128 x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+static inline float v_first(V a) {
+    return _mm256_cvtss_f32(a);
+}
+static inline int v_any_not_finite(V a) { /* a − a is NaN exactly there */
+    const V zero = _mm256_sub_ps(a, a);
+    return _mm256_movemask_ps(_mm256_cmp_ps(zero, zero, _CMP_UNORD_Q)) != 0;
+}
+
+/* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */
+static inline V clamp(V x) {
+    return _mm256_max_ps(_mm256_set1_ps(-160.0F), x);
+}
+static inline V nearest(V x) {
+    return _mm256_round_ps(clamp(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+static inline V v_fraction(V x) {
+    return _mm256_sub_ps(clamp(x), nearest(x));
+}
+/* 2^(n + 64) is normal for every n that matters, so only the last product rounds. */
+static inline V v_scale(V p, V x) {
+    const __m256i n = _mm256_cvtps_epi32(nearest(x));
+    const __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127 + 64)), 23);
+    return _mm256_mul_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(bits)), _mm256_set1_ps(0x1p-64F));
+}
+
+/* Transposes an 8×8 block in registers. */
+static inline void v_transpose(V r[VL]) {
+    V t[VL];
+    for (int i = 0; i < VL; i += 4) {
+        const V a = _mm256_unpacklo_ps(r[i], r[i + 1]), b = _mm256_unpackhi_ps(r[i], r[i + 1]);
+        const V c = _mm256_unpacklo_ps(r[i + 2], r[i + 3]), d = _mm256_unpackhi_ps(r[i + 2], r[i + 3]);
+        t[i] = _mm256_shuffle_ps(a, c, 0x44), t[i + 1] = _mm256_shuffle_ps(a, c, 0xEE);
+        t[i + 2] = _mm256_shuffle_ps(b, d, 0x44), t[i + 3] = _mm256_shuffle_ps(b, d, 0xEE);
+    }
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x31);
+    }
+}

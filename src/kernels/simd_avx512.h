@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The vector operations of body.h in AVX-512. */
+#include <immintrin.h>
+#include <stddef.h>
+
+#define SIMD_TABLE attni_kernels_avx512
+#define SIMD_NAME "avx512"
+#define SIMD_ISA ATTN_ISA_AVX512
+#define VL 16 /* floats in a vector */
+
+typedef __m512 V;
+
+static inline __mmask16 first(size_t n) {
+    return (__mmask16)((1U << n) - 1U);
+}
+
+static inline V v_set(float x) {
+    return _mm512_set1_ps(x);
+}
+static inline V v_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+static inline void v_store(float *p, V x) {
+    _mm512_storeu_ps(p, x);
+}
+/* The first n < VL elements; the rest of a load is `fill`. */
+static inline V v_load_n(const float *p, size_t n, V fill) {
+    return _mm512_mask_loadu_ps(fill, first(n), p);
+}
+static inline void v_store_n(float *p, size_t n, V x) {
+    _mm512_mask_storeu_ps(p, first(n), x);
+}
+
+static inline V v_add(V a, V b) {
+    return _mm512_add_ps(a, b);
+}
+static inline V v_sub(V a, V b) {
+    return _mm512_sub_ps(a, b);
+}
+static inline V v_mul(V a, V b) {
+    return _mm512_mul_ps(a, b);
+}
+static inline V v_fma(V a, V b, V c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+/* The larger one; b where either is NaN. */
+static inline V v_max(V a, V b) {
+    return _mm512_max_ps(a, b);
+}
+static inline float v_sum(V a) {
+    return _mm512_reduce_add_ps(a);
+}
+static inline float v_largest(V a) {
+    return _mm512_reduce_max_ps(a);
+}
+static inline float v_first(V a) {
+    return _mm512_cvtss_f32(a);
+}
+static inline int v_any_not_finite(V a) {
+    return _mm512_fpclass_ps_mask(a, 0x99) != 0; /* QNaN, ±Inf, SNaN */
+}
+
+/* x − round(x), 0 for −∞. */
+static inline V v_fraction(V x) {
+    return _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* p · 2^round(x) for p in [½, 2], rounded once, also where the result is subnormal. */
+static inline V v_scale(V p, V x) {
+    return _mm512_scalef_ps(p, _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT));
+}
+
+/* Transposes a 16×16 block in registers: 4×4 blocks inside the 128-bit lanes, then the lanes. */
+static inline void v_transpose(V r[VL]) {
+    V t[VL];
+    for (int i = 0; i < VL; i += 4) {
+        const V a = _mm512_unpacklo_ps(r[i], r[i + 1]), b = _mm512_unpackhi_ps(r[i], r[i + 1]);
+        const V c = _mm512_unpacklo_ps(r[i + 2], r[i + 3]), d = _mm512_unpackhi_ps(r[i + 2], r[i + 3]);
+        t[i] = _mm512_shuffle_ps(a, c, 0x44), t[i + 1] = _mm512_shuffle_ps(a, c, 0xEE);
+        t[i + 2] = _mm512_shuffle_ps(b, d, 0x44), t[i + 3] = _mm512_shuffle_ps(b, d, 0xEE);
+    }
+    for (int i = 0; i < 4; i++) {
+        const V a = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88), b = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xDD);
+        const V c = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88),
+                d = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xDD);
+        r[i] = _mm512_shuffle_f32x4(a, c, 0x88), r[i + 8] = _mm512_shuffle_f32x4(a, c, 0xDD);
+        r[i + 4] = _mm512_shuffle_f32x4(b, d, 0x88), r[i + 12] = _mm512_shuffle_f32x4(b, d, 0xDD);
+    }
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The vector operations of body.h in plain C, on vectors of one float; simd_avx512.h says what they mean. */
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SIMD_TABLE attni_kernels_generic
+#define SIMD_NAME "generic"
+#define SIMD_ISA ATTN_ISA_GENERIC
+#define VL 1
+
+typedef float V;
+
+static inline V v_set(float x) {
+    return x;
+}
+static inline V v_load(const float *p) {
+    return *p;
+}
+static inline void v_store(float *p, V x) {
+    *p = x;
+}
+static inline V v_load_n(const float *p, size_t n, V fill) {
+    return n ? *p : fill;
+}
+static inline void v_store_n(float *p, size_t n, V x) {
+    if (n)
+        *p = x;
+}
+
+static inline V v_add(V a, V b) {
+    return a + b;
+}
+static inline V v_sub(V a, V b) {
+    return a - b;
+}
+static inline V v_mul(V a, V b) {
+    return a * b;
+}
+/* The product of two floats is exact in double: this rounds almost as fmaf does, and is fast without hardware FMA. */
+static inline V v_fma(V a, V b, V c) {
+    return (float)((double)a * (double)b + (double)c);
+}
+static inline V v_max(V a, V b) {
+    return a > b ? a : b;
+}
+static inline float v_sum(V a) {
+    return a;
+}
+static inline float v_largest(V a) {
+    return a;
+}
+static inline float v_first(V a) {
+    return a;
+}
+static inline int v_any_not_finite(V a) {
+    return !isfinite(a);
+}
+
+/* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */
+static inline V clamp(V x) {
+    return x < -160.0F ? -160.0F : x;
+}
+/* Adding 1.5·2^23 rounds to an integer, which the subtraction leaves alone. */
+static inline V nearest(V x) {
+    return (clamp(x) + 0x1.8p23F) - 0x1.8p23F;
+}
+static inline V v_fraction(V x) {
+    return clamp(x) - nearest(x);
+}
+/* 2^(n + 64) is normal for every n that matters, so only the last product rounds. */
+static inline V v_scale(V p, V x) {
+    const V n = nearest(x);
+    union {
+        uint32_t bits;
+        float value;
+    } power = {(uint32_t)(n == n ? (int)n + 127 + 64 : 0) << 23};
+    return p * power.value * 0x1p-64F;
+}
+
+static inline void v_transpose(V r[VL]) {
+    (void)r;
+}

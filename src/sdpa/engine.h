@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of this room share. */
+#ifndef ATTNI_ENGINE_H
+#define ATTNI_ENGINE_H
+
+#include "sdpa/sdpa.h"
+
+/* How a call is cut: the query heads and tokens of one key/value head into tiles, consecutive tiles into super-blocks.
+ * A tile has several heads only where each has fewer tokens than a tile has rows. Which rows share a tile depends on
+ * the shape alone, never on the threads; how many tiles share a super-block changes no bit. */
+typedef struct attni_cut {
+    attni_tile tile;
+    size_t heads, tokens;         /* of a tile, at most */
+    size_t head_cuts, token_cuts; /* tiles of one key/value head */
+    size_t supers;                /* super-blocks of one key/value head */
+} attni_cut;
+attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call);
+
+/* Query tokens [token, token + tokens) of heads [head, head + heads) as a dense matrix of rows = heads · tokens. */
+typedef struct attni_query_tile {
+    size_t batch, head, heads, token, tokens, rows;
+    const float *q; /* [rows, D], row stride ldq */
+    size_t ldq;
+    float *o;           /* [rows, E], Σ p·v so far; garbage until `started` */
+    attni_row *state;   /* [rows] */
+    attni_range *range; /* [rows], where the current group is visible only in part */
+    bool started;
+} attni_query_tile;
+
+/* Keys [begin, begin + count) of one key/value head, packed, and their values. */
+typedef struct attni_key_group {
+    size_t begin, count;
+    float *k;       /* [count/W][D][W], the last block filled up with zeros to a multiple of 16 columns */
+    const float *v; /* [count, E], row stride ldv */
+    size_t ldv;
+    float *v_copy;  /* [count, E], room for a dense copy */
+    float *v_clean; /* [count, E], v with zeros for rows that are not finite */
+    enum { ATTNI_UNKNOWN, ATTNI_FINITE, ATTNI_NOT_FINITE } values;
+} attni_key_group;
+
+/* One super-block: tiles [first, first + count) of key/value head g of sequence b. */
+typedef struct attni_unit {
+    size_t b, g, first, count;
+} attni_unit;
+
+/* Scratch of one worker. */
+typedef struct attni_desk {
+    attni_query_tile *tiles; /* [cut.tile.tiles] */
+    attni_key_group group;
+    float *q, *o;  /* [tiles][rows, D] and [tiles][rows, E] */
+    float *scores; /* [rows, keys] */
+    attni_row *state;
+    attni_range *range;
+} attni_desk;
+
+typedef struct attni_engine {
+    const attni_sdpa *call;
+    const attni_blas *blas;
+    const attni_kernels *kernels;
+    attni_cut cut;
+    size_t workers;
+    float *scratch;
+    size_t desk_floats;
+} attni_engine;
+
+/* schedule.c: tile n of the unit's key/value head, without its buffers. */
+attni_query_tile attni_tile_at(const attni_engine *e, const attni_unit *unit, size_t n);
+
+/* Lays a desk out at `base` and returns its size in floats, a multiple of a cache line. */
+size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, float *base, attni_desk *desk);
+
+/* score.c: the keys that query token i of sequence b may see. */
+attni_range attni_visible(const attni_sdpa *call, size_t b, size_t i);
+
+/* pack.c, the door in. */
+void attni_pack_query(const attni_engine *e, attni_query_tile *tile, float *room);
+void attni_pack_keys(const attni_engine *e, size_t b, size_t g, size_t begin, size_t count, attni_key_group *group);
+/* Whether all values of the group are finite; if not, v_clean is made. */
+bool attni_values_finite(const attni_engine *e, attni_key_group *group);
+
+/* Begins to bring part i of n of the keys and values from `begin` on, or of a tile's queries, into the cache. */
+void attni_prefetch_keys(const attni_engine *e, const attni_unit *unit, size_t begin, size_t i, size_t n);
+void attni_prefetch_query(const attni_engine *e, const attni_query_tile *tile);
+
+/* tile.c, the tile loop: the desk's tiles walk the keys of their unit. `next` is the unit that this worker will
+ * probably do next, or NULL. */
+void attni_walk(const attni_engine *e, const attni_unit *unit, const attni_unit *next, attni_desk *desk);
+
+/* output.c, the door out. */
+void attni_write_output(const attni_engine *e, const attni_query_tile *tile);
+void attni_write_probabilities(const attni_engine *e, const attni_query_tile *tile, const attni_key_group *group,
+                               const float *scores, size_t columns, const attni_range *range);
+
+#endif

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The tile loop: scores, online softmax, weighted sum, on dense blocks.
+ * Source: Dao et al., "FlashAttention", 2022, algorithm 1; scores are in base 2, log2 e being folded into the scale. */
+#include "sdpa/engine.h"
+
+#define LOG2_E 1.44269504088896340736
+
+/* What of a group a tile sees: `columns` to compute, and per-row bounds in tile->range where the rows differ. */
+typedef struct sight {
+    size_t columns;
+    const attni_range *range; /* NULL: every row sees all columns */
+} sight;
+
+static size_t min(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+/* The part of [0, columns) that is visible, seen from the first key of the group. */
+static attni_range within(attni_range visible, size_t begin, size_t columns) {
+    const size_t from = visible.begin > begin ? min(visible.begin - begin, columns) : 0;
+    const size_t to = visible.end > begin ? min(visible.end - begin, columns) : 0;
+    return (attni_range){min(from, to), to};
+}
+
+/* Bounds move one way from token to token, so that the first and the last tell whether the rows differ. */
+static sight look(const attni_sdpa *call, const attni_query_tile *t, const attni_key_group *group) {
+    const attni_range last = attni_visible(call, t->batch, t->token + t->tokens - 1);
+    const size_t columns = within(last, group->begin, group->count).end;
+    const attni_range first = within(attni_visible(call, t->batch, t->token), group->begin, columns);
+    if (columns == 0 || (first.begin == 0 && first.end == columns))
+        return (sight){columns, NULL};
+    for (size_t i = 0; i < t->tokens; i++)
+        for (size_t h = 0; h < t->heads; h++)
+            t->range[h * t->tokens + i] = within(attni_visible(call, t->batch, t->token + i), group->begin, columns);
+    return (sight){columns, t->range};
+}
+
+static void score(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group, size_t columns,
+                  float *s) {
+    const size_t W = e->cut.tile.width, D = e->call->D, lds = e->cut.tile.keys;
+    const float alpha = (float)((double)e->call->scale * LOG2_E);
+    for (size_t j = 0; j < columns; j += W) {
+        const size_t n = min(W, (columns - j + 15) / 16 * 16);
+        attni_sgemm(e->blas, t->rows, n, D, alpha, t->q, t->ldq, group->k + j * D, W, 0.0F, s + j, lds);
+    }
+}
+
+static void weigh(const attni_engine *e, const attni_query_tile *t, size_t keys, const float *p, const float *v,
+                  size_t ldv) {
+    const size_t E = e->call->E, step = e->cut.tile.columns;
+    for (size_t c = 0; c < E; c += step)
+        attni_sgemm(e->blas, t->rows, min(step, E - c), keys, 1.0F, p, e->cut.tile.keys, v + c, ldv,
+                    t->started ? 1.0F : 0.0F, t->o + c, E);
+}
+
+/* p · v where v is not finite somewhere and rows differ in what they see: 0 · NaN must not leak from a masked value.
+ * The finite rows of v go through the product, each other one only into the rows of o that see it. */
+static void weigh_carefully(const attni_engine *e, const attni_query_tile *t, size_t keys, const float *p,
+                            const attni_range *range, const attni_key_group *group) {
+    const size_t E = e->call->E, lds = e->cut.tile.keys;
+    weigh(e, t, keys, p, group->v_clean, E);
+    for (size_t j = 0; j < keys; j++) {
+        const float *v = group->v + j * group->ldv;
+        if (e->kernels->all_finite(1, E, v, 0))
+            continue;
+        for (size_t r = 0; r < t->rows; r++)
+            if (range[r].begin <= j && j < range[r].end)
+                attni_sgemm(e->blas, 1, E, 1, 1.0F, p + r * lds + j, 1, v, E, 1.0F, t->o + r * E, E);
+    }
+}
+
+/* One tile meets one group. */
+static void step(const attni_engine *e, attni_query_tile *t, attni_key_group *group, float *s) {
+    const sight seen = look(e->call, t, group);
+    if (seen.columns == 0)
+        return;
+    score(e, t, group, seen.columns, s);
+    e->kernels->softmax_step(t->rows, seen.columns, s, e->cut.tile.keys, seen.range, t->state, t->started ? t->o : NULL,
+                             e->call->E);
+    if (seen.range && !attni_values_finite(e, group))
+        weigh_carefully(e, t, seen.columns, s, seen.range, group);
+    else
+        weigh(e, t, seen.columns, s, group->v, group->ldv);
+    t->started = true;
+}
+
+/* The end of the keys that any of the tiles sees. */
+static size_t end_of_keys(const attni_sdpa *call, const attni_query_tile *tiles, size_t count) {
+    size_t end = 0;
+    for (size_t i = 0; i < count; i++) {
+        const attni_range last = attni_visible(call, tiles[i].batch, tiles[i].token + tiles[i].tokens - 1);
+        end = last.end > end ? last.end : end;
+    }
+    return end;
+}
+
+/* While tile i computes, a part of what comes after this group is on its way: the next group, or the next unit. */
+static void prefetch(const attni_engine *e, const attni_unit *unit, const attni_unit *next, size_t begin, size_t end,
+                     size_t i) {
+    if (begin < end) {
+        attni_prefetch_keys(e, unit, begin, i, unit->count);
+    } else if (next) {
+        attni_prefetch_keys(e, next, 0, i, unit->count);
+        if (i < next->count) {
+            const attni_query_tile t = attni_tile_at(e, next, next->first + i);
+            attni_prefetch_query(e, &t);
+        }
+    }
+}
+
+/* The scores again, now that each row's maximum and sum are known. */
+static void walk_probabilities(const attni_engine *e, const attni_unit *unit, attni_desk *desk) {
+    for (size_t k = 0; k < e->call->Tk; k += e->cut.tile.keys) {
+        attni_pack_keys(e, unit->b, unit->g, k, min(e->cut.tile.keys, e->call->Tk - k), &desk->group);
+        for (size_t i = 0; i < unit->count; i++) {
+            const sight seen = look(e->call, &desk->tiles[i], &desk->group);
+            score(e, &desk->tiles[i], &desk->group, seen.columns, desk->scores);
+            attni_write_probabilities(e, &desk->tiles[i], &desk->group, desk->scores, seen.columns, seen.range);
+        }
+    }
+}
+
+void attni_walk(const attni_engine *e, const attni_unit *unit, const attni_unit *next, attni_desk *desk) {
+    const size_t end = end_of_keys(e->call, desk->tiles, unit->count), keys = e->cut.tile.keys;
+    for (size_t k = 0; k < end; k += keys) {
+        attni_pack_keys(e, unit->b, unit->g, k, min(keys, end - k), &desk->group);
+        for (size_t i = 0; i < unit->count; i++) {
+            prefetch(e, unit, next, k + keys, end, i);
+            step(e, &desk->tiles[i], &desk->group, desk->scores);
+        }
+    }
+    for (size_t i = 0; i < unit->count; i++)
+        attni_write_output(e, &desk->tiles[i]);
+    if (e->call->probabilities.data)
+        walk_probabilities(e, unit, desk);
+}
