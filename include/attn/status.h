@@ -18,7 +18,7 @@
     X(ATTN_ERROR_MEMORY, 9, "memory could not be allocated")                                                           \
     X(ATTN_ERROR_BACKEND, 10, "the BLAS backend is missing, of the wrong kind or unsafe")
 
-#define ATTN_STATUS_ENUM(name, value, text) name = value,
+#define ATTN_STATUS_ENUM(name, value, text) name = (value),
 typedef enum attn_status { ATTN_STATUS_TABLE(ATTN_STATUS_ENUM) } attn_status;
 #undef ATTN_STATUS_ENUM
 

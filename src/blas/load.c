@@ -7,12 +7,15 @@
 #include "blas/blas.h"
 
 #if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
+#define HAS_FEATURE(x) __has_feature(x)
+#else
+#define HAS_FEATURE(x) 0
 #endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || HAS_FEATURE(address_sanitizer) ||                 \
+    HAS_FEATURE(thread_sanitizer)
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
 #endif
 
 /* Debian keeps flavours that share a soname in folders of their own, below the folder of the architecture. */
@@ -54,11 +57,10 @@ static attni_symbol find_loaded(void *library, const char *name) {
 /* With RTLD_DEEPBIND the library calls itself; without, it would call into the linked BLAS. It is never closed: BLAS
  * libraries do not survive that, nor do their threads. */
 static attn_status load_first(attn_context *context, const char *name, const char *const *files, attni_blas *blas) {
-#ifdef SANITIZED
-    (void)files, (void)blas;
-    return attni_fail(context, ATTN_ERROR_BACKEND,
-                      "blas: %s cannot be loaded under ASan or TSan, which forbid RTLD_DEEPBIND; use \"linked\"", name);
-#else
+    if (SANITIZED)
+        return attni_fail(context, ATTN_ERROR_BACKEND,
+                          "blas: %s cannot be loaded under ASan or TSan, which forbid RTLD_DEEPBIND; use \"linked\"",
+                          name);
     char reason[160] = "";
     for (size_t i = 0; i < 4 && files[i]; i++) {
         void *library = dlopen(files[i], RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
@@ -70,7 +72,6 @@ static attn_status load_first(attn_context *context, const char *name, const cha
             snprintf(reason, sizeof reason, "%s", dlerror());
     }
     return attni_fail(context, ATTN_ERROR_BACKEND, "blas: %s cannot be loaded: %s", name, reason);
-#endif
 }
 
 attn_status attni_blas_load(attn_context *context, const char *name, attni_blas *blas) {

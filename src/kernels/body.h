@@ -34,7 +34,8 @@ static inline V v_exp(V x) {
     return exp2_from(v_add(v_fraction(hi), lo), hi);
 }
 
-static inline float row_max(size_t n, const float *x) {
+/* The maximum of a row, spread over a vector. */
+static inline V row_max(size_t n, const float *x) {
     V a = v_set(-INFINITY), b = a, c = a, d = a;
     size_t j = 0;
     for (; j + 4 * VL <= n; j += 4 * VL) {
@@ -47,7 +48,7 @@ static inline float row_max(size_t n, const float *x) {
         a = v_max(v_load(x + j), a);
     if (j < n)
         b = v_max(v_load_n(x + j, n - j, a), b);
-    return v_largest(v_max(v_max(a, b), v_max(c, d)));
+    return v_max(v_max(a, b), v_max(c, d));
 }
 
 enum base { BASE_2, BASE_E };
@@ -56,9 +57,8 @@ static inline V power(enum base base, V x) {
     return base == BASE_2 ? v_exp2(x) : v_exp(x);
 }
 
-/* y = base^(x − max); returns the sum. */
-static inline __attribute__((always_inline)) float row_exp(enum base base, size_t n, const float *x, float max,
-                                                           float *y) {
+/* y = base^(x − max); returns the sum, spread over a vector. */
+static inline __attribute__((always_inline)) V row_exp(enum base base, size_t n, const float *x, float max, float *y) {
     const V m = v_set(max);
     V a = v_set(0.0F), b = a;
     size_t j = 0;
@@ -76,7 +76,7 @@ static inline __attribute__((always_inline)) float row_exp(enum base base, size_
         left < VL ? v_store_n(y + j, left, p) : v_store(y + j, p);
         a = v_add(a, p);
     }
-    return v_sum(v_add(a, b));
+    return v_add(a, b);
 }
 
 static inline void row_scale(size_t n, const float *x, float factor, float *y) {
@@ -97,33 +97,73 @@ static inline float origin(float max) {
     return max == -INFINITY ? 0.0F : max;
 }
 
-static inline void raise_max(attni_row *state, float max, float *o, size_t width) {
+static void rescale(attni_row *state, float max, float *o, size_t width) {
     const float factor = v_first(v_exp2(v_set(state->max - max)));
     state->max = max;
     state->sum *= (double)factor;
-    if (o)
-        row_scale(width, o, factor, o);
+    row_scale(width, o, factor, o);
+}
+
+static inline void raise_max(attni_row *state, float max, float *o, size_t width) {
+    if (state->max == -INFINITY)
+        state->max = max;
+    else
+        rescale(state, max, o, width);
+}
+
+static inline attni_range range_of(const attni_range *range, size_t r, size_t columns) {
+    return range ? range[r] : (attni_range){0, columns};
+}
+
+/* Up to four rows at a time: reducing vectors to numbers costs as much for four as for one. */
+static inline __attribute__((always_inline)) void softmax_step_4(size_t rows, size_t columns, float *s, size_t lds,
+                                                                 const attni_range *range, attni_row *state, float *o,
+                                                                 size_t width) {
+    V spread[4] = {v_set(0.0F), v_set(0.0F), v_set(0.0F), v_set(0.0F)};
+    float max[4], sum[4];
+#pragma GCC unroll 4
+    for (size_t r = 0; r < rows; r++) {
+        const attni_range v = range_of(range, r, columns);
+        spread[r] = row_max(v.end - v.begin, s + r * lds + v.begin);
+    }
+    v_largest_4(spread, max);
+    for (size_t r = 0; r < rows; r++)
+        if (max[r] > state[r].max + ATTNI_MAX_LAG)
+            raise_max(&state[r], max[r], o + r * width, width);
+#pragma GCC unroll 4
+    for (size_t r = 0; r < rows; r++) {
+        const attni_range v = range_of(range, r, columns);
+        float *row = s + r * lds + v.begin;
+        spread[r] = row_exp(BASE_2, v.end - v.begin, row, origin(state[r].max), row);
+    }
+    v_sum_4(spread, sum);
+#pragma GCC unroll 4
+    for (size_t r = 0; r < rows; r++)
+        state[r].sum += (double)sum[r];
+}
+
+static void mask_rows(size_t rows, size_t columns, float *s, size_t lds, const attni_range *range) {
+    for (size_t r = 0; r < rows; r++, s += lds) {
+        zero(range[r].begin, s);
+        zero(columns - range[r].end, s + range[r].end);
+    }
 }
 
 static void softmax_step(size_t rows, size_t columns, float *s, size_t lds, const attni_range *range, attni_row *state,
                          float *o, size_t width) {
-    for (size_t r = 0; r < rows; r++, s += lds) {
-        const attni_range v = range ? range[r] : (attni_range){0, columns};
-        const float max = row_max(v.end - v.begin, s + v.begin);
-        if (max > state[r].max + ATTNI_MAX_LAG)
-            raise_max(&state[r], max, o ? o + r * width : NULL, width);
-        state[r].sum += (double)row_exp(BASE_2, v.end - v.begin, s + v.begin, origin(state[r].max), s + v.begin);
-        if (range) {
-            zero(v.begin, s);
-            zero(columns - v.end, s + v.end);
-        }
-    }
+    size_t r = 0;
+    for (; r + 4 <= rows; r += 4)
+        softmax_step_4(4, columns, s + r * lds, lds, range ? range + r : NULL, state + r, o + r * width, width);
+    if (r < rows)
+        softmax_step_4(rows - r, columns, s + r * lds, lds, range ? range + r : NULL, state + r, o + r * width, width);
+    if (range)
+        mask_rows(rows, columns, s, lds, range);
 }
 
 static void softmax_final(size_t rows, size_t columns, const float *s, size_t lds, const attni_range *range,
                           const attni_row *state, float *y, ptrdiff_t ldy) {
     for (size_t r = 0; r < rows; r++, s += lds, y += ldy) {
-        const attni_range v = range ? range[r] : (attni_range){0, columns};
+        const attni_range v = range_of(range, r, columns);
         zero(v.begin, y);
         zero(columns - v.end, y + v.end);
         row_exp(BASE_2, v.end - v.begin, s + v.begin, origin(state[r].max), y + v.begin);
@@ -140,13 +180,27 @@ static void normalize(size_t rows, size_t width, const float *o, const attni_row
             zero(width, y);
 }
 
+static float largest(V a) {
+    const V all[4] = {a, a, a, a};
+    float out[4];
+    v_largest_4(all, out);
+    return out[0];
+}
+
+static float sum_of(V a) {
+    const V all[4] = {a, a, a, a};
+    float out[4];
+    v_sum_4(all, out);
+    return out[0];
+}
+
 /* Long rows are summed in pieces, and the pieces in double: the error does not grow with n. */
 static float softmax_row(size_t n, const float *x, float *y) {
     enum { PIECE = 1024 };
-    const float max = row_max(n, x);
+    const float max = largest(row_max(n, x));
     double sum = 0;
     for (size_t j = 0; j < n; j += PIECE)
-        sum += (double)row_exp(BASE_E, n - j < PIECE ? n - j : PIECE, x + j, origin(max), y + j);
+        sum += (double)sum_of(row_exp(BASE_E, n - j < PIECE ? n - j : PIECE, x + j, origin(max), y + j));
     if (sum == 0)
         return -INFINITY;
     row_scale(n, y, (float)(1 / sum), y);

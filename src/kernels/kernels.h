@@ -39,8 +39,8 @@ typedef struct attni_kernels {
     void (*prefetch)(size_t rows, size_t columns, const float *x, ptrdiff_t ldx);
 
     /* One step of the online softmax: s [rows, columns], scores in base 2, becomes p = 2^(s - max), 0 where masked.
-     * `range` [rows] tells what is visible; NULL: everything. Where a row's max moves, its sum and its row of
-     * o [rows, width] are rescaled; o = NULL: there is nothing yet to rescale. */
+     * `range` [rows] tells what is visible; NULL: everything. Where a row's max moves that was not −∞ before, its sum
+     * and its row of o [rows, width] are rescaled. */
     void (*softmax_step)(size_t rows, size_t columns, float *s, size_t lds, const attni_range *range, attni_row *state,
                          float *o, size_t width);
 

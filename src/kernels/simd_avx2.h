@@ -47,15 +47,18 @@ static inline V v_max(V a, V b) {
     return _mm256_max_ps(a, b);
 }
 
-static inline float v_sum(V a) {
-    __m128 x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
-    return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+#define REDUCE_4(a, op, op_128)                                                                                        \
+    const V ab = op(_mm256_unpacklo_ps((a)[0], (a)[1]), _mm256_unpackhi_ps((a)[0], (a)[1]));                           \
+    const V cd = op(_mm256_unpacklo_ps((a)[2], (a)[3]), _mm256_unpackhi_ps((a)[2], (a)[3]));                           \
+    const V abcd = op(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));                               \
+    const __m128 all = op_128(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps(abcd, 1))
+static inline void v_sum_4(const V a[4], float out[4]) {
+    REDUCE_4(a, _mm256_add_ps, _mm_add_ps);
+    _mm_storeu_ps(out, all);
 }
-static inline float v_largest(V a) {
-    __m128 x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
-    return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
+static inline void v_largest_4(const V a[4], float out[4]) {
+    REDUCE_4(a, _mm256_max_ps, _mm_max_ps);
+    _mm_storeu_ps(out, all);
 }
 static inline float v_first(V a) {
     return _mm256_cvtss_f32(a);

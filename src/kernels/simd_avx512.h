@@ -47,11 +47,21 @@ static inline V v_fma(V a, V b, V c) {
 static inline V v_max(V a, V b) {
     return _mm512_max_ps(a, b);
 }
-static inline float v_sum(V a) {
-    return _mm512_reduce_add_ps(a);
+/* In each 128-bit lane, element i of the result reduces four elements of a[i]; then the lanes are reduced. */
+#define REDUCE_4(a, op, op_128)                                                                                        \
+    const V ab = op(_mm512_unpacklo_ps((a)[0], (a)[1]), _mm512_unpackhi_ps((a)[0], (a)[1]));                           \
+    const V cd = op(_mm512_unpacklo_ps((a)[2], (a)[3]), _mm512_unpackhi_ps((a)[2], (a)[3]));                           \
+    const V abcd = op(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));                               \
+    const V half = op(abcd, _mm512_shuffle_f32x4(abcd, abcd, 0x4E));                                                   \
+    const __m128 all = op_128(_mm512_castps512_ps128(half), _mm512_extractf32x4_ps(half, 1))
+/* out[i] = the sum, or the largest element, of a[i]. */
+static inline void v_sum_4(const V a[4], float out[4]) {
+    REDUCE_4(a, _mm512_add_ps, _mm_add_ps);
+    _mm_storeu_ps(out, all);
 }
-static inline float v_largest(V a) {
-    return _mm512_reduce_max_ps(a);
+static inline void v_largest_4(const V a[4], float out[4]) {
+    REDUCE_4(a, _mm512_max_ps, _mm_max_ps);
+    _mm_storeu_ps(out, all);
 }
 static inline float v_first(V a) {
     return _mm512_cvtss_f32(a);

@@ -44,11 +44,12 @@ static inline V v_fma(V a, V b, V c) {
 static inline V v_max(V a, V b) {
     return a > b ? a : b;
 }
-static inline float v_sum(V a) {
-    return a;
+static inline void v_sum_4(const V a[4], float out[4]) {
+    for (int i = 0; i < 4; i++)
+        out[i] = a[i];
 }
-static inline float v_largest(V a) {
-    return a;
+static inline void v_largest_4(const V a[4], float out[4]) {
+    v_sum_4(a, out);
 }
 static inline float v_first(V a) {
     return a;

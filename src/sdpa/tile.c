@@ -75,8 +75,7 @@ static void step(const attni_engine *e, attni_query_tile *t, attni_key_group *gr
     if (seen.columns == 0)
         return;
     score(e, t, group, seen.columns, s);
-    e->kernels->softmax_step(t->rows, seen.columns, s, e->cut.tile.keys, seen.range, t->state, t->started ? t->o : NULL,
-                             e->call->E);
+    e->kernels->softmax_step(t->rows, seen.columns, s, e->cut.tile.keys, seen.range, t->state, t->o, e->call->E);
     if (seen.range && !attni_values_finite(e, group))
         weigh_carefully(e, t, seen.columns, s, seen.range, group);
     else
