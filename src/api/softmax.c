@@ -51,11 +51,12 @@ static attn_status check(attn_context *context, const softmax_job *j) {
 
 attn_status attn_softmax(attn_context *context, size_t rows, size_t columns, const float *x, size_t ldx, float *y,
                          size_t ldy, float *lse) {
-    enum { ELEMENTS_PER_UNIT = 16384 };
+    enum { ELEMENTS_PER_UNIT = 16384, FLOPS = 32 /* as long as an exponential takes */ };
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     softmax_job job = {context->kernels, rows, columns, 1, x, y, lse, ldx, ldy};
     ATTNI_TRY(check(context, &job));
     job.rows_per_unit += ELEMENTS_PER_UNIT / (columns + 1);
-    attni_parallel(context, (rows + job.rows_per_unit - 1) / job.rows_per_unit, softmax_rows, &job);
+    attni_parallel(context, (rows + job.rows_per_unit - 1) / job.rows_per_unit, FLOPS * (double)rows * (double)columns,
+                   softmax_rows, &job);
     return ATTN_OK;
 }

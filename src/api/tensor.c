@@ -63,6 +63,7 @@ static void copy_plane(void *arg, size_t unit, size_t worker) {
 
 static attn_status copy(attn_context *context, const char *from_name, const attn_tensor *from, const char *to_name,
                         const attn_tensor *to) {
+    enum { FLOPS = 8 }; /* as long as an element takes */
     static const char *const letters[] = {"B", "H", "T", "D"};
     ATTNI_TRY(attni_check_tensor(context, from_name, from, false, true));
     ATTNI_TRY(attni_check_tensor(context, to_name, to, true, true));
@@ -71,7 +72,8 @@ static attn_status copy(attn_context *context, const char *from_name, const attn
     ATTNI_TRY(attni_check_disjoint(context, to_name, to, from_name, from));
     copy_job job = {context->kernels, attni_view_of(from), attni_view_of(to),
                     from->size[1],    from->size[2],       from->size[3]};
-    attni_parallel(context, from->size[2] && from->size[3] ? from->size[0] * from->size[1] : 0, copy_plane, &job);
+    const size_t planes = from->size[0] * from->size[1], plane = from->size[2] * from->size[3];
+    attni_parallel(context, plane ? planes : 0, FLOPS * (double)planes * (double)plane, copy_plane, &job);
     return ATTN_OK;
 }
 

@@ -43,7 +43,7 @@ attn_status attni_blas_open(attn_context *context, const attn_context_options *o
 void attni_blas_close(attn_context *context);
 
 /* attni_parallel, on workers that may call the backend: it runs single-threaded in each of them. */
-void attni_blas_parallel(attn_context *context, size_t units, attni_work work, void *arg);
+void attni_blas_parallel(attn_context *context, size_t units, double flops, attni_work work, void *arg);
 
 /* C[M,N] = alpha · A[M,K] · B[K,N] + beta · C, row-major. Leading dimensions must fit an int. */
 static inline void attni_sgemm(const attni_blas *blas, size_t M, size_t N, size_t K, float alpha, const float *A,

@@ -63,19 +63,19 @@ static void work_single_threaded(void *arg, size_t unit, size_t worker) {
     exchange(g->threading, before);
 }
 
-void attni_blas_parallel(attn_context *context, size_t units, attni_work work, void *arg) {
+void attni_blas_parallel(attn_context *context, size_t units, double flops, attni_work work, void *arg) {
     const attni_threading *threading = &context->blas->threading;
     guarded g = {threading, work, arg};
     switch (threading->reach) {
     case ATTNI_REACH_NONE:
-        attni_parallel(context, units, work, arg);
+        attni_parallel(context, units, flops, work, arg);
         break;
     case ATTNI_REACH_THREAD:
-        attni_parallel(context, units, work_single_threaded, &g);
+        attni_parallel(context, units, flops, work_single_threaded, &g);
         break;
     case ATTNI_REACH_PROCESS:
         take(threading);
-        attni_parallel(context, units, work, arg);
+        attni_parallel(context, units, flops, work, arg);
         give_back(threading);
         break;
     }

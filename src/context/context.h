@@ -50,9 +50,10 @@ enum { ATTNI_LINE = 64 };
 attn_status attni_scratch_reserve(attn_context *context, size_t bytes);
 
 /* Runs work(arg, unit, worker) once for every unit in [0, units), the lower ones first, on up to `threads` workers;
- * worker < threads tells them apart. Returns when all is done. */
+ * worker < threads tells them apart. Returns when all is done. `flops` is what all the units cost together, in
+ * floating-point operations of a matrix product or their like: too little work is not worth waking a thread for. */
 typedef void (*attni_work)(void *arg, size_t unit, size_t worker);
-void attni_parallel(attn_context *context, size_t units, attni_work work, void *arg);
+void attni_parallel(attn_context *context, size_t units, double flops, attni_work work, void *arg);
 
 /* Ends the pool's threads, if there are any. */
 void attni_parallel_stop(attn_context *context);

@@ -40,11 +40,19 @@ static void run(attn_context *context, size_t workers, job *j) {
         worker(j, 0);
 }
 
-void attni_parallel(attn_context *context, size_t units, attni_work work, void *arg) {
+/* About as long as it takes to wake a thread that slept a moment only. */
+static const double worker_flops = 5e5;
+
+static size_t count_workers(const attn_context *context, size_t units, double flops) {
+    const size_t most = units < context->threads ? units : context->threads;
+    return flops >= worker_flops * (double)most ? most : 1 + (size_t)(flops / worker_flops);
+}
+
+void attni_parallel(attn_context *context, size_t units, double flops, attni_work work, void *arg) {
     job j = {.work = work, .arg = arg, .units = units};
     atomic_init(&j.next, 0);
     atomic_init(&j.finished, 0);
-    run(context, units < context->threads ? units : context->threads, &j);
+    run(context, count_workers(context, units, flops), &j);
     atomic_load(&j.finished);
 }
 

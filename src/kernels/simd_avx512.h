@@ -43,7 +43,7 @@ static inline V v_mul(V a, V b) {
 static inline V v_fma(V a, V b, V c) {
     return _mm512_fmadd_ps(a, b, c);
 }
-/* The larger one; b where either is NaN. */
+/* The larger one; b, or NaN, where either is NaN. */
 static inline V v_max(V a, V b) {
     return _mm512_max_ps(a, b);
 }

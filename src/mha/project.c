@@ -57,8 +57,11 @@ static void project_unit(void *arg, size_t unit, size_t worker) {
 
 void attni_project(attn_context *context, const attni_product *products, size_t count) {
     size_t units = 0;
-    for (size_t i = 0; i < count; i++)
+    double flops = 0;
+    for (size_t i = 0; i < count; i++) {
         units += count_units(&products[i]);
+        flops += 2 * (double)products[i].x.rows * (double)products[i].linear->in * (double)products[i].linear->out;
+    }
     job j = {context->blas, products};
-    attni_blas_parallel(context, units, project_unit, &j);
+    attni_blas_parallel(context, units, flops, project_unit, &j);
 }

@@ -131,5 +131,7 @@ void attni_sdpa_run(attn_context *context, const attni_sdpa *call, float *scratc
     attni_engine e = {call, context->blas, context->kernels, attni_cut_call(context, call), context->threads, scratch,
                       0};
     e.desk_floats = attni_desk_lay(&e.cut, call, NULL, &desk);
-    attni_blas_parallel(context, count_units(&e), super_block, &e);
+    const double rows = (double)call->B * (double)call->H * (double)call->Tq;
+    attni_blas_parallel(context, count_units(&e), 2 * rows * (double)call->Tk * (double)(call->D + call->E),
+                        super_block, &e);
 }
