@@ -105,8 +105,8 @@ ATTN_API attn_status attn_context_create(const attn_context_options *options, at
 ATTN_API void attn_context_destroy(attn_context *context);
 
 /* What was wrong with the last call on this context that failed: field, value and rule, in one line; "" if none did.
- * With NULL: about the last attn_context_create that failed in this thread. Valid until the next call on the context
- * (with NULL: until the next attn_context_create in this thread). */
+ * With NULL: about the last call in this thread that failed without a context, attn_context_create or one whose context
+ * was NULL. Valid until the next call on the context (with NULL: until the next such failure in this thread). */
 ATTN_API const char *attn_context_last_error(const attn_context *context);
 
 /* Tells what the context runs on. `info` must have been through ATTN_INIT. Errors: NULL, STRUCT. */

@@ -60,19 +60,25 @@ static attni_weight weight(const attn_mha_params *p, const float *data, const fl
     return w;
 }
 
+/* A side of a weight matrix and the other one: room for whole panels is included. */
+static attn_status check_side(attn_context *context, const char *name, size_t side, size_t other) {
+    size_t floats;
+    ATTNI_TRY(attni_check_int(context, name, side));
+    return attni_check_product(context, name, side + 64, other + 64, &floats);
+}
+
 static attn_status describe(attn_context *context, const attn_mha_params *p, attni_weight w[4]) {
-    size_t q, k, v, o, total;
+    size_t q, k, v, o;
     ATTNI_TRY(attni_check_product(context, "params.heads · head_width", p->heads, p->head_width, &q));
     ATTNI_TRY(attni_check_product(context, "params.kv_heads · head_width", p->kv_heads, p->head_width, &k));
     ATTNI_TRY(attni_check_product(context, "params.kv_heads · value_width", p->kv_heads, p->value_width, &v));
     ATTNI_TRY(attni_check_product(context, "params.heads · value_width", p->heads, p->value_width, &o));
     const size_t M = p->model_width, all = q + k + v;
-    const size_t sides[][2] = {{all, M}, {k, p->key_input_width}, {v, p->value_input_width}, {o, M}};
-    for (size_t i = 0; i < sizeof sides / sizeof *sides; i++) {
-        ATTNI_TRY(attni_check_int(context, "params: a side of a weight matrix", sides[i][0]));
-        ATTNI_TRY(attni_check_int(context, "params: a side of a weight matrix", sides[i][1]));
-        ATTNI_TRY(attni_check_product(context, "params: a weight matrix", sides[i][0] + 64, sides[i][1], &total));
-    }
+    ATTNI_TRY(check_side(context, "params.model_width", M, M));
+    ATTNI_TRY(check_side(context, "params.heads · head_width", all, M));
+    ATTNI_TRY(check_side(context, "params.heads · value_width", o, M));
+    ATTNI_TRY(check_side(context, "params.key_input_width", p->key_input_width, k));
+    ATTNI_TRY(check_side(context, "params.value_input_width", p->value_input_width, v));
     if (p->in_weight) {
         w[ATTNI_W_Q] = weight(p, p->in_weight, p->in_bias, 0, q, all, M);
         w[ATTNI_W_K] = weight(p, p->in_weight, p->in_bias, q, k, all, M);

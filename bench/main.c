@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* attn-bench: which BLAS, how fast, for which shapes of attention. */
+#include <attn/attn.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "json.h"
+#include "options.h"
+#include "svg.h"
+#include "sweep.h"
+#include "table.h"
+#include "terminal.h"
+#include "worker.h"
+
+#define EXIT_USAGE 2
+
+static bool write_file(const sweep *s, const char *path, void (*write)(const sweep *s, FILE *file)) {
+    if (path == NULL)
+        return true;
+    FILE *file = fopen(path, "w");
+    if (file != NULL) {
+        write(s, file);
+        bool failed = ferror(file) != 0;
+        if (fclose(file) == 0 && !failed) {
+            printf("wrote %s\n", path);
+            return true;
+        }
+    }
+    fprintf(stderr, "attn-bench: %s: %s\n", path, strerror(errno));
+    return false;
+}
+
+/* Finds out before the run, not after it, that a file cannot be written. */
+static bool can_write(const char *path) {
+    FILE *file = path == NULL ? NULL : fopen(path, "a");
+    if (file != NULL)
+        fclose(file);
+    if (path == NULL || file != NULL)
+        return true;
+    fprintf(stderr, "attn-bench: %s: %s\n", path, strerror(errno));
+    return false;
+}
+
+static int run_sweep(const options *o, const char *self) {
+    sweep s;
+    bool good = sweep_open(&s, o, self);
+    if (!good)
+        fputs("attn-bench: out of memory\n", stderr);
+    if (good) {
+        table_header(&s, stdout);
+        fflush(stdout);
+        sweep_run(&s);
+        table_print(&s, stdout, terminal_width());
+        good = sweep_good(&s);
+        good = write_file(&s, o->json, json_write) && good;
+        good = write_file(&s, o->svg, svg_write) && good;
+    }
+    sweep_close(&s);
+    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int list(const options *o, const char *self) {
+    backends set;
+    bool good = backends_start(&set, o, self) && set.running > 0;
+    backends_print(&set, stdout);
+    backends_stop(&set);
+    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int run(const options *o, const char *self) {
+    if (o->help)
+        options_print_help(stdout);
+    if (o->version)
+        printf("attn-bench %s\n", attn_version());
+    if (o->help || o->version)
+        return EXIT_SUCCESS;
+    signal(SIGPIPE, SIG_IGN); /* a write to a worker that has died fails instead */
+    if (o->list)
+        return list(o, self);
+    return can_write(o->json) && can_write(o->svg) ? run_sweep(o, self) : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv) {
+    options o;
+    if (argc == 4 && strcmp(argv[1], WORKER_OPTION) == 0)
+        return worker_main(argv[2], (int)strtol(argv[3], NULL, 10));
+    if (options_parse(&o, argc, argv) != OPTIONS_OK)
+        return EXIT_USAGE;
+    int status = run(&o, argv[0]);
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    fprintf(stderr, "attn-bench: the output could not be written: %s\n", strerror(errno));
+    return EXIT_FAILURE;
+}

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Installs what is missing, builds, and runs the bench over the BLAS backends found: run.sh [attn-bench options]
+# Options come after those below, so that they win; paths in them are relative to the caller's folder.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# A folder of its own: the tests need more to be installed, and build/release may have them on.
+build="$root/build/bench"
+(
+    cd "$root"
+    sh cmake/install-deps.sh build bench
+    cmake --preset release -B "$build" -DATTN_BUILD_TESTS=OFF
+    cmake --build "$build" --target attn-bench --parallel
+) >&2
+
+"$build/bench/attn-bench" --json "$root/build/attn-bench.json" --svg "$root/build/attn-bench.svg" "$@"

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "svg.h"
+
+#include <attn/attn.h>
+#include <math.h>
+#include <string.h>
+
+#include "panel.h"
+#include "peak.h"
+#include "text.h"
+
+#define COLUMNS_MAX 4
+#define MARGIN 20
+#define TITLE_HEIGHT 76
+#define SECTION_HEIGHT 30
+#define LINE_HEIGHT 20
+
+/* Average width of a character of a 12 pixel sans-serif font, on the safe side. */
+#define CHARACTER 6.6
+
+typedef struct picture {
+    const sweep *sweep;
+    FILE *file;
+    size_t columns, sections;
+    double width, y; /* y: where the next thing goes */
+} picture;
+
+/* Colours: Okabe and Ito, "Color Universal Design", 2008, in an order that reads well on white, and one that does on
+ * black. Dashes and markers tell the lines apart where colours do not. */
+static const char style[] =
+    "<style>\n"
+    "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif;fill:#1f2328}\n"
+    ".page{fill:#ffffff}\n"
+    ".title{font-size:20px;font-weight:600}\n"
+    ".note,.tick{font-size:12px;fill:#59636e}\n"
+    ".key{font-size:12px}\n"
+    ".section{font-size:15px;font-weight:600}\n"
+    ".panel{font-size:13px;font-weight:600}\n"
+    ".grid{stroke:#d8dee4;stroke-width:1}\n"
+    ".halo{stroke:#ffffff;stroke-width:4;paint-order:stroke;stroke-linejoin:round}\n"
+    ".axis{stroke:#59636e;stroke-width:1}\n"
+    ".peak{stroke:#59636e;stroke-width:1.5;stroke-dasharray:1 3;stroke-linecap:round}\n"
+    ".line{stroke-width:2;stroke-linejoin:round}\n"
+    ".bar{stroke-width:1.5;stroke-opacity:.6}\n"
+    ".mark.mark{stroke:#ffffff;stroke-width:1;stroke-dasharray:none}\n"
+    ".bar.bar{stroke-dasharray:none}\n"
+    ".line.line{fill:none}\n"
+    ".s0{stroke:#0072b2;fill:#0072b2}\n"
+    ".s1{stroke:#d55e00;fill:#d55e00;stroke-dasharray:9 5}\n"
+    ".s2{stroke:#009e73;fill:#009e73;stroke-dasharray:3 3}\n"
+    ".s3{stroke:#cc79a7;fill:#cc79a7;stroke-dasharray:12 4 3 4}\n"
+    ".s4{stroke:#e69f00;fill:#e69f00;stroke-dasharray:6 3}\n"
+    ".s5{stroke:#56b4e9;fill:#56b4e9;stroke-dasharray:2 5}\n"
+    "@media (prefers-color-scheme:dark){\n"
+    "text{fill:#e6edf3}\n"
+    ".page{fill:#0d1117}\n"
+    ".note,.tick{fill:#9da7b1}\n"
+    ".grid{stroke:#2b323b}\n"
+    ".axis,.peak{stroke:#9da7b1}\n"
+    ".mark.mark,.halo{stroke:#0d1117}\n"
+    ".s0{stroke:#56b4e9;fill:#56b4e9}\n"
+    ".s1{stroke:#e69f00;fill:#e69f00}\n"
+    ".s4{stroke:#d55e00;fill:#d55e00}\n"
+    ".s5{stroke:#0072b2;fill:#0072b2}\n"
+    "}\n"
+    "</style>\n";
+
+static void put_text(const picture *p, const char *class, double x, double y, const char *text) {
+    fprintf(p->file, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\">", class, x, y);
+    text_xml(p->file, text);
+    fputs("</text>\n", p->file);
+}
+
+/* How much of the text fits a line: up to a space if there is one. */
+static size_t fitting(const char *text, size_t limit) {
+    size_t length = strlen(text);
+    if (length <= limit)
+        return length;
+    for (size_t n = limit; n > limit / 2; n--)
+        if (text[n] == ' ')
+            return n;
+    return limit;
+}
+
+static void put_note(picture *p, const char *text) {
+    char line[300];
+    size_t limit = (size_t)((p->width - 2 * MARGIN) / CHARACTER);
+    limit = limit < sizeof line ? limit : sizeof line - 1;
+    while (*text != '\0') {
+        size_t n = fitting(text, limit);
+        text_print(line, sizeof line, "%.*s", (int)n, text);
+        put_text(p, "note", MARGIN, p->y, line);
+        p->y += LINE_HEIGHT - 2;
+        text += n + strspn(text + n, " ");
+    }
+}
+
+static size_t key_text(const sweep *s, size_t b, char *to, size_t size) {
+    char about[200];
+    backend_describe(&s->backends.item[b], about, sizeof about);
+    text_print(to, size, "%s (%s)", s->backends.item[b].label, about);
+    return strlen(to);
+}
+
+/* How wide an entry of the key is: all the same, so that they stand in columns. */
+static double key_width(const sweep *s) {
+    char text[300];
+    size_t longest = 0;
+    for (size_t b = 0; b < s->backends.running; b++) {
+        size_t length = key_text(s, b, text, sizeof text);
+        longest = length > longest ? length : longest;
+    }
+    return 44 + CHARACTER * (double)longest + 20;
+}
+
+static size_t key_columns(const picture *p) {
+    double columns = floor((p->width - 2 * MARGIN) / key_width(p->sweep));
+    return columns >= 1 ? (size_t)columns : 1;
+}
+
+static size_t key_rows(const picture *p) {
+    return (p->sweep->backends.running + key_columns(p) - 1) / key_columns(p);
+}
+
+static void put_key(picture *p) {
+    char text[300];
+    const size_t columns = key_columns(p);
+    for (size_t b = 0; b < p->sweep->backends.running; b++) {
+        const size_t row = b / columns;
+        double x = MARGIN + (double)(b % columns) * key_width(p->sweep);
+        double y = p->y + (double)row * LINE_HEIGHT;
+        key_text(p->sweep, b, text, sizeof text);
+        fprintf(p->file, "<path class=\"line s%zu\" d=\"M%.1f %.1fh36\"/>\n", b % PANEL_STYLES, x, y);
+        panel_marker(p->file, b, x + 18, y);
+        fputs("</path>\n", p->file);
+        put_text(p, "key", x + 44, y + 4, text);
+    }
+    p->y += (double)key_rows(p) * LINE_HEIGHT + 10;
+}
+
+static size_t section_cases(const sweep *s) {
+    return s->options->lengths.count * s->options->heads.count;
+}
+
+static double highest(const sweep *s, size_t first) {
+    double value = 0;
+    for (size_t i = first; i < first + section_cases(s); i++)
+        for (size_t b = 0; b < s->backends.running; b++)
+            value = fmax(value, sweep_gflops(s, i, b));
+    return value;
+}
+
+static size_t panel_rows(const picture *p) {
+    return (p->sweep->options->heads.count + p->columns - 1) / p->columns;
+}
+
+static void put_section(picture *p, size_t first) {
+    char title[200];
+    const sweep *s = p->sweep;
+    const double peak = s->peaks[first];
+    panel one = {.sweep = s, .file = p->file, .peak = peak, .y = axis_to(1.1 * fmax(peak, highest(s, first)))};
+    case_title(&s->cases[first], title, sizeof title);
+    put_text(p, "section", MARGIN, p->y + 20, title);
+    p->y += SECTION_HEIGHT;
+    for (size_t h = 0; h < s->options->heads.count; h++) {
+        const size_t row = h / p->columns;
+        one.first = first + h * s->options->lengths.count;
+        one.left = MARGIN + (double)(h % p->columns) * PANEL_WIDTH;
+        one.top = p->y + (double)row * PANEL_HEIGHT;
+        panel_draw(&one);
+    }
+    p->y += (double)panel_rows(p) * PANEL_HEIGHT;
+}
+
+static void put_footer(picture *p) {
+    char text[800];
+    const backends *set = &p->sweep->backends;
+    p->y += 16;
+    put_note(
+        p, "Median of the rounds; the bar behind a point spans the quartiles. The dotted line is the FMA peak measured "
+           "in the same run.");
+    backends_note(set, text, sizeof text);
+    put_note(p, text);
+    for (size_t b = set->running; b < set->count; b++) {
+        text_print(text, sizeof text, "Not run: %s: %s", set->item[b].name, set->item[b].child.reason);
+        put_note(p, text);
+    }
+}
+
+static void put_head(picture *p) {
+    char text[300];
+    const machine *m = &p->sweep->machine;
+    put_text(p, "title", MARGIN, 34, "Attention speed by sequence length");
+    text_print(text, sizeof text, "libattn %s on %s, %zu CPU%s, %s", attn_version(), m->cpu, m->cpus,
+               m->cpus == 1 ? "" : "s", peak_isa());
+    put_text(p, "note", MARGIN, 56, text);
+    p->y = TITLE_HEIGHT + 4;
+    put_key(p);
+}
+
+/* Draws into a file that is thrown away or kept: the height is known only when all is drawn. */
+static void put_body(picture *p) {
+    const size_t step = section_cases(p->sweep);
+    put_head(p);
+    for (size_t first = 0; p->sweep->backends.running > 0 && first < p->sweep->count; first += step)
+        put_section(p, first);
+    put_footer(p);
+}
+
+static double body_height(const picture *p) {
+    picture trial = *p;
+    trial.file = tmpfile();
+    if (trial.file == NULL)
+        return 0;
+    put_body(&trial);
+    fclose(trial.file);
+    return trial.y + MARGIN - LINE_HEIGHT / 2.0;
+}
+
+void svg_write(const sweep *s, FILE *file) {
+    picture p = {.sweep = s, .file = file};
+    p.columns = s->options->heads.count < COLUMNS_MAX ? s->options->heads.count : COLUMNS_MAX;
+    p.width = 2 * MARGIN + (double)(p.columns < 2 ? 2 : p.columns) * PANEL_WIDTH;
+    double height = body_height(&p);
+    fprintf(file,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"%.0f\" height=\"%.0f\" "
+            "viewBox=\"0 0 %.0f %.0f\">\n<title>Attention speed by sequence length</title>\n",
+            p.width, height, p.width, height);
+    fputs(style, file);
+    fprintf(file, "<rect class=\"page\" width=\"%.0f\" height=\"%.0f\"/>\n", p.width, height);
+    put_body(&p);
+    fputs("</svg>\n", file);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "worker.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "stats.h"
+#include "text.h"
+#include "work.h"
+
+#define RUNS_MAX 4096
+
+typedef struct worker {
+    const char *blas;
+    int output;
+    FILE *answers;
+    work work;
+    double last, last_cpu; /* seconds and processor seconds of the latest run */
+} worker;
+
+static void answer_error(worker *w, char *text) {
+    text_flatten(text);
+    fprintf(w->answers, "error\t%s\n", text);
+}
+
+static bool announce(worker *w) {
+    char error[400];
+    attn_context_info info;
+    attn_context *context = work_context(w->blas, 1, error, sizeof error);
+    if (context == NULL) {
+        answer_error(w, error);
+        return false;
+    }
+    ATTN_INIT(&info);
+    attn_context_describe(context, &info);
+    fprintf(w->answers, "ready\t%s\t%s\t%s\t%s\t%s\t%s\n", info.blas, info.blas_version, info.blas_core,
+            info.blas_threads, info.blas_path, info.isa);
+    attn_context_destroy(context);
+    return true;
+}
+
+static bool run_once(worker *w) {
+    double begin_cpu = clock_cpu(), begin = clock_now();
+    attn_status status = work_run(&w->work);
+    w->last = clock_now() - begin;
+    w->last_cpu = clock_cpu() - begin_cpu;
+    if (status == ATTN_OK)
+        return true;
+    char error[400];
+    work_explain(&w->work, status, error, sizeof error);
+    answer_error(w, error);
+    return false;
+}
+
+static bool write_output(const worker *w) {
+    const char *bytes = (const char *)w->work.memory;
+    const size_t size = w->work.out_count * sizeof(float);
+    for (size_t done = 0; done < size;) {
+        ssize_t n = pwrite(w->output, bytes + done, size - done, (off_t)done);
+        if (n <= 0)
+            return false;
+        done += (size_t)n;
+    }
+    return true;
+}
+
+static bool read_case(bench_case *c, const char *line) {
+    double n[7];
+    if (!text_numbers(line, n, 7))
+        return false;
+    *c = (bench_case){.op = (bench_op)n[0], .causal = n[1] != 0, .B = (size_t)n[2], .H = (size_t)n[3]};
+    c->T = (size_t)n[4];
+    c->D = (size_t)n[5];
+    c->threads = (size_t)n[6];
+    return true;
+}
+
+static void open_case(worker *w, const char *line) {
+    bench_case c;
+    char error[400] = "request not understood";
+    work_close(&w->work);
+    if (!read_case(&c, line) || !work_open(&w->work, w->blas, &c, error, sizeof error)) {
+        answer_error(w, error);
+        return;
+    }
+    if (!run_once(w))
+        return;
+    if (write_output(w))
+        fprintf(w->answers, "ok %.9g %.9g\n", w->last, w->last_cpu);
+    else
+        answer_error(w, strcpy(error, "the output could not be written to a temporary file"));
+}
+
+/* Other backends had the caches since the last run. A few runs, where they cost little of the time, bring this one's
+ * data and threads back. */
+static bool warm_up(worker *w, double seconds) {
+    double begin = clock_now();
+    for (int i = 0; i < 3 && clock_now() - begin + w->last < seconds / 4; i++)
+        if (!run_once(w))
+            return false;
+    return true;
+}
+
+static void time_runs(worker *w, double seconds) {
+    static double wall[RUNS_MAX], cpu[RUNS_MAX];
+    size_t n = 0;
+    if (w->work.context == NULL || !warm_up(w, seconds))
+        return;
+    double begin = clock_now();
+    do {
+        if (!run_once(w))
+            return;
+        wall[n] = w->last;
+        cpu[n++] = w->last_cpu;
+    } while (n < RUNS_MAX && clock_now() - begin < seconds);
+    fprintf(w->answers, "ok %.9g %.9g %zu\n", stats_of(wall, n).median, stats_of(cpu, n).median, n);
+}
+
+/* Answers go to what was stdout; what a library prints there joins stderr. */
+static FILE *take_stdout(void) {
+    FILE *answers = fdopen(dup(STDOUT_FILENO), "w");
+    dup2(STDERR_FILENO, STDOUT_FILENO);
+    if (answers != NULL)
+        setvbuf(answers, NULL, _IOLBF, 0);
+    return answers;
+}
+
+int worker_main(const char *blas, int output) {
+    char line[400];
+    worker w = {.blas = blas, .output = output, .answers = take_stdout()};
+    if (w.answers == NULL || !announce(&w))
+        return EXIT_FAILURE;
+    while (fgets(line, sizeof line, stdin) != NULL) {
+        if (strncmp(line, "case ", 5) == 0)
+            open_case(&w, line + 5);
+        else if (strncmp(line, "time ", 5) == 0)
+            time_runs(&w, strtod(line + 5, NULL));
+    }
+    work_close(&w.work);
+    fclose(w.answers);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,61 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Installs what is missing on a Debian or Ubuntu machine: install-deps.sh [build|test|lint|bench]...   (default: build)
+# Asks the network only when something is missing. As root, or with sudo.
+set -eu
+
+packages() {
+    case $1 in
+    # The pthread flavour: the serial one may not be called from several threads, the OpenMP one hangs after fork().
+    build) echo "cmake make gcc libc6-dev pkg-config libopenblas-pthread-dev libpthreadpool-dev" ;;
+    test) echo "$(packages build) $(packages backends) g++ clang libcmocka-dev valgrind" ;;
+    lint) echo "$(packages test) clang-format clang-tidy cppcheck" ;;
+    bench) echo "$(packages build) $(packages backends)" ;;
+    # What ATTN_BLAS can choose, and the serial OpenBLAS, which it must refuse.
+    backends)
+        echo "libopenblas0-pthread libopenblas0-openmp libopenblas0-serial"
+        echo "libblis4-pthread libblis4-openmp libblas3"
+        ;;
+    *)
+        echo "install-deps.sh: no list '$1'; there are: build, test, lint, bench" >&2
+        return 1
+        ;;
+    esac
+}
+
+# Of this machine's own architecture, whatever there may be of others.
+installed() {
+    dpkg-query -W -f '${Architecture} ${db:Status-Status}\n' "$1" 2>/dev/null | grep -qxE "($architecture|all) installed"
+}
+
+wanted=
+for list in "${@:-build}"; do
+    wanted="$wanted $(packages "$list")"
+done
+wanted=$(printf '%s\n' $wanted | sort -u)
+
+if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    echo "install-deps.sh: this is no Debian or Ubuntu machine. Install what these Debian packages hold:" >&2
+    echo $wanted >&2
+    exit 1
+fi
+
+architecture=$(dpkg --print-architecture)
+missing=
+for package in $wanted; do
+    installed "$package" || missing="$missing $package"
+done
+[ "$missing" ] || exit 0
+
+as_root=
+if [ "$(id -u)" != 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "install-deps.sh: run this as root, there is no sudo: apt-get install$missing" >&2
+        exit 1
+    fi
+    as_root="sudo"
+fi
+
+echo "Installing:$missing"
+$as_root apt-get update -q
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing

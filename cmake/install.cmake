@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Included by the top CMakeLists.txt: what `cmake --install` puts where.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+set(attn_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/attn")
+
+# Two sets: a program that links attn::attn needs none of the libraries that attn::static asks for.
+install(TARGETS attn EXPORT attnTargets)
+install(TARGETS attn_static EXPORT attnStaticTargets)
+install(DIRECTORY include/attn DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.h")
+foreach(set IN ITEMS attnTargets attnStaticTargets)
+  install(EXPORT ${set} NAMESPACE attn:: DESTINATION "${attn_package_dir}")
+endforeach()
+
+configure_package_config_file(cmake/attnConfig.cmake.in attnConfig.cmake INSTALL_DESTINATION "${attn_package_dir}"
+                              NO_SET_AND_CHECK_MACRO)
+# 0.x: a minor version may break what the one before it promised.
+write_basic_package_version_file(attnConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES "${CMAKE_CURRENT_BINARY_DIR}/attnConfig.cmake" "${CMAKE_CURRENT_BINARY_DIR}/attnConfigVersion.cmake"
+              cmake/attnDependencies.cmake DESTINATION "${attn_package_dir}")
+
+# Relative to the .pc file, so that the installed tree may be moved.
+file(RELATIVE_PATH attn_pc_prefix "${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig" "${CMAKE_INSTALL_PREFIX}")
+file(RELATIVE_PATH attn_pc_libdir "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_LIBDIR}")
+file(RELATIVE_PATH attn_pc_includedir "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
+configure_file(cmake/attn.pc.in attn.pc @ONLY)
+install(FILES "${CMAKE_CURRENT_BINARY_DIR}/attn.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")

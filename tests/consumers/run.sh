@@ -1,0 +1,148 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# One test of tests/consumers: run.sh NAME. CMakeLists.txt sets CC, CXX, CMAKE, SOURCE, BUILD, WORK, LIBDIR.
+set -eu
+
+here=$SOURCE/tests/consumers
+prefix=$WORK/prefix
+strict='-pedantic -Wall -Wextra -Werror'
+
+fail() {
+    echo "consumers: $*"
+    exit 1
+}
+
+# expect_ok PROGRAM: it prints ok
+expect_ok() {
+    printed=$("$@") || fail "$* failed: $printed"
+    [ "$printed" = ok ] || fail "$* printed: $printed"
+    echo "ok: $*"
+}
+
+# build_and_run DIRECTORY CFLAGS LIBS: the consumer in each language
+build_and_run() {
+    rm -rf "$1"
+    mkdir -p "$1"
+    $CC -std=c99 $strict $2 "$here/consumer.c" -o "$1/c99" $3 -lm
+    $CC -std=c11 $strict $2 "$here/consumer.c" -o "$1/c11" $3 -lm
+    $CXX -std=c++17 $strict $2 "$here/consumer.cpp" -o "$1/cxx17" $3 -lm
+    for program in c99 c11 cxx17; do
+        expect_ok "$1/$program"
+    done
+}
+
+# cmake_and_run DIRECTORY SOURCE [OPTION...]: the same through CMake
+cmake_and_run() {
+    directory=$1 source=$2
+    shift 2
+    rm -rf "$directory"
+    "$CMAKE" -S "$source" -B "$directory" -DCMAKE_C_COMPILER="$CC" -DCMAKE_CXX_COMPILER="$CXX" "$@"
+    "$CMAKE" --build "$directory" --parallel 2
+    for program in shared_c99 shared_c11 shared_cxx17 static_c99 static_c11 static_cxx17; do
+        expect_ok "$directory/$program"
+    done
+}
+
+# use PREFIX: pkg-config finds the libattn installed there
+use() {
+    PKG_CONFIG_PATH=$1/$LIBDIR/pkgconfig
+    LD_LIBRARY_PATH=$1/$LIBDIR${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+    export PKG_CONFIG_PATH LD_LIBRARY_PATH
+}
+
+# needs_libattn PROGRAM: does it load libattn.so?
+needs_libattn() {
+    readelf -d "$1" | grep -q 'NEEDED.*libattn'
+}
+
+install() {
+    rm -rf "$prefix"
+    "$CMAKE" --install "$BUILD" --prefix "$prefix"
+    [ -L "$prefix/$LIBDIR/libattn.so.0" ] || fail "no libattn.so.0"
+    readelf -d "$prefix/$LIBDIR/libattn.so" | grep -q 'SONAME.*\[libattn\.so\.0\]' || fail "soname is not libattn.so.0"
+    if readelf -d "$prefix/$LIBDIR/libattn.so" | grep -E 'RPATH|RUNPATH'; then
+        fail "libattn.so has a run path"
+    fi
+    if grep -rIl -e "$BUILD" -e "$SOURCE" "$prefix"; then
+        fail "the files above name the build"
+    fi
+}
+
+# Each header by itself. The variable is there because ISO C wants a declaration.
+headers() {
+    for header in "$prefix"/include/attn/*.h; do
+        echo "$header"
+        printf '#include <attn/%s>\nextern int unit;\n' "${header##*/}" >"$WORK/unit"
+        for standard in c99 c11; do
+            $CC -std=$standard $strict -I "$prefix/include" -fsyntax-only -x c "$WORK/unit"
+        done
+        $CXX -std=c++17 $strict -I "$prefix/include" -fsyntax-only -x c++ "$WORK/unit"
+    done
+}
+
+pkgconfig_shared() {
+    use "$prefix"
+    build_and_run "$WORK/pkgconfig_shared" "$(pkg-config --cflags attn)" "$(pkg-config --libs attn)"
+    needs_libattn "$WORK/pkgconfig_shared/c99" || fail "the program does not load libattn.so"
+}
+
+# From a moved tree that has no libattn.so.
+pkgconfig_static() {
+    rm -rf "$WORK/moved"
+    cp -R "$prefix" "$WORK/moved"
+    rm "$WORK/moved/$LIBDIR"/libattn.so*
+    use "$WORK/moved"
+    build_and_run "$WORK/pkgconfig_static" "$(pkg-config --cflags attn)" "$(pkg-config --static --libs attn)"
+    ! needs_libattn "$WORK/pkgconfig_static/c99" || fail "the program loads libattn.so"
+}
+
+find_package() {
+    cmake_and_run "$WORK/find_package" "$here/find_package" -DCMAKE_PREFIX_PATH="$prefix"
+    needs_libattn "$WORK/find_package/shared_c99" || fail "attn::attn is not the shared library"
+    ! needs_libattn "$WORK/find_package/static_c99" || fail "attn::static is the shared library"
+}
+
+add_subdirectory() {
+    cmake_and_run "$WORK/add_subdirectory" "$here/add_subdirectory"
+    "$CMAKE" --install "$WORK/add_subdirectory" --prefix "$WORK/add_subdirectory/prefix"
+    installed=$(cd "$WORK/add_subdirectory/prefix" && find . -type f)
+    [ "$installed" = ./bin/shared_c99 ] || fail "more than the consumer was installed: $installed"
+}
+
+# As a packager does: installed below DESTDIR for a prefix where it does not stand yet.
+staged() {
+    stage=$WORK/stage
+    rm -rf "$stage"
+    DESTDIR=$stage "$CMAKE" --install "$BUILD" --prefix /opt/attn
+    [ "$(ls "$stage" "$stage/opt")" = "$(printf '%s:\nopt\n\n%s:\nattn' "$stage" "$stage/opt")" ] ||
+        fail "files outside of the prefix"
+    if grep -rIl "$stage" "$stage"; then
+        fail "the files above name DESTDIR"
+    fi
+    use "$stage/opt/attn"
+    build_and_run "$WORK/staged" "$(pkg-config --cflags attn)" "$(pkg-config --libs attn)"
+    cmake_and_run "$WORK/staged_find_package" "$here/find_package" -DCMAKE_PREFIX_PATH="$stage/opt/attn"
+}
+
+# block LANGUAGE: the first block of README.md in that language
+block() {
+    awk -v fence="\`\`\`$1" '$0 == fence { inside = 1; next } inside && /^```/ { exit } inside' "$SOURCE/README.md"
+}
+
+# The C example of README.md, compiled by the command that it gives, prints what it says.
+readme() {
+    use "$prefix"
+    rm -rf "$WORK/readme"
+    mkdir "$WORK/readme"
+    cd "$WORK/readme"
+    block c >example.c
+    command=$(grep '^cc example\.c ' "$SOURCE/README.md")
+    echo "$command"
+    eval "$command" >printed
+    block text | diff -u - printed
+    lines=$(grep -c . example.c)
+    [ "$lines" -le 12 ] || fail "the example has $lines lines"
+    $CC -std=c99 $strict $(pkg-config --cflags attn) -fsyntax-only example.c
+}
+
+"$1"

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "layer.h"
+
+#include <math.h>
+#include <string.h>
+
+static float *normal_floats(size_t n, double size) {
+    float *x = new_floats(n);
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)size * random_normal();
+    return x;
+}
+
+static float *matrix(size_t out, size_t in) {
+    return normal_floats(out * in, 1 / sqrt((double)in));
+}
+
+static float *bias(unsigned wanted, size_t n) {
+    return wanted ? normal_floats(n, 1) : NULL;
+}
+
+static size_t or_default(size_t size, size_t otherwise) {
+    return size ? size : otherwise;
+}
+
+void fill_layer(attn_mha_params *p, bool packed, unsigned biases) {
+    const size_t M = p->model_width, H = p->heads, G = or_default(p->kv_heads, H);
+    const size_t D = or_default(p->head_width, M / H), E = or_default(p->value_width, D);
+    if (packed) {
+        p->in_weight = matrix((H + G) * D + G * E, M);
+        p->in_bias = bias(biases & (Q_BIAS | K_BIAS | V_BIAS), (H + G) * D + G * E);
+    } else {
+        p->q_weight = matrix(H * D, M);
+        p->k_weight = matrix(G * D, or_default(p->key_input_width, M));
+        p->v_weight = matrix(G * E, or_default(p->value_input_width, M));
+        p->q_bias = bias(biases & Q_BIAS, H * D);
+        p->k_bias = bias(biases & K_BIAS, G * D);
+        p->v_bias = bias(biases & V_BIAS, G * E);
+    }
+    p->out_weight = matrix(M, H * E);
+    p->out_bias = bias(biases & OUT_BIAS, M);
+}
+
+struct mha_case mha_case_of(size_t M, size_t heads, size_t B, size_t T) {
+    struct mha_case c = {.lse = true, .probabilities = true};
+    ATTN_INIT(&c.layer);
+    ATTN_INIT(&c.params);
+    c.layer.model_width = M;
+    c.layer.heads = heads;
+    c.query = new_normal(BHTD, B, 1, T, M);
+    return c;
+}
+
+attn_mha *new_layer(attn_context *context, const attn_mha_params *layer) {
+    attn_mha *mha = NULL;
+    assert_ok(context, attn_mha_create(context, layer, &mha));
+    assert_non_null(mha);
+    return mha;
+}
+
+static attn_tensor key_of(const struct mha_case *c) {
+    return c->key.size[3] ? c->key : c->query;
+}
+static attn_tensor value_of(const struct mha_case *c) {
+    return c->value.size[3] ? c->value : key_of(c);
+}
+
+static void name_mha(const struct mha_case *c) {
+    const attn_mha_params *p = &c->layer;
+    name_case("mha M=%zu H=%zu G=%zu D=%zu E=%zu in=%zu,%zu order=%d %s B=%zu Tq=%zu Tk=%zu causal=%d", p->model_width,
+              p->heads, p->kv_heads, p->head_width, p->value_width, p->key_input_width, p->value_input_width,
+              (int)p->order, p->in_weight ? "packed" : "separate", c->query.size[0], c->query.size[2],
+              key_of(c).size[2], (int)c->params.causal);
+}
+
+struct mha_result run_mha(attn_context *context, const attn_mha *mha, const struct mha_case *c) {
+    const size_t B = c->query.size[0], H = c->layer.heads, Tq = c->query.size[2], Tk = key_of(c).size[2];
+    const struct mha_result r = {new_tensor(c->out_layout, B, 1, Tq, c->layer.model_width),
+                                 new_tensor(BHTD, B, c->lse ? H : 0, Tq, 1),
+                                 new_tensor(c->out_layout, B, c->probabilities ? H : 0, Tq, Tk)};
+    attn_sdpa_params params = c->params;
+    params.lse = r.lse.data;
+    params.probabilities = c->probabilities ? &r.probabilities : NULL;
+    name_mha(c);
+    assert_ok(context, attn_mha_forward(context, mha, &c->query, c->key.size[3] ? &c->key : NULL,
+                                        c->value.size[3] ? &c->value : NULL, &r.out, &params));
+    assert_gaps_untouched(r.out);
+    assert_gaps_untouched(r.lse);
+    assert_gaps_untouched(r.probabilities);
+    return r;
+}
+
+/* Projections are sums of M products: their errors reach the scores, and so the weights, as those of q·k do. */
+void assert_mha_near(const struct mha_case *c, const struct mha_result *r) {
+    const answer want = reference_mha(&c->layer, c->query, key_of(c), value_of(c), &c->params);
+    const tolerance of_weights = {.absolute = 1e-9, .relative = promised(2).absolute};
+    assert_near(r->out, want.out, promised(1));
+    assert_near(r->lse, want.lse, promised(1));
+    assert_near(r->probabilities, want.probabilities, of_weights);
+    if (c->lse && c->probabilities)
+        assert_rows_sum_to_one(r->probabilities, r->lse.data);
+}
+
+void check_mha(attn_context *context, const struct mha_case *c) {
+    attn_mha *mha = new_layer(context, &c->layer);
+    const struct mha_result r = run_mha(context, mha, c);
+    attn_mha_destroy(mha);
+    assert_mha_near(c, &r);
+}

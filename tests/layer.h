@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Layers with random weights, and calls of them, compared with the reference. */
+#ifndef ATTN_TESTS_LAYER_H
+#define ATTN_TESTS_LAYER_H
+
+#include "reference.h"
+#include "support.h"
+
+enum { Q_BIAS = 1, K_BIAS = 2, V_BIAS = 4, OUT_BIAS = 8, ALL_BIASES = 15 };
+
+/* Sets the weights of a layer whose sizes are set: a matrix for each projection, or one for the three (`packed`, where
+ * any of the three input biases means in_bias). Weights are N(0, 1/in), so that projections of N(0,1) are N(0,1). */
+void fill_layer(attn_mha_params *p, bool packed, unsigned biases);
+
+struct mha_case {
+    attn_mha_params layer;
+    attn_tensor query, key, value; /* without data: the argument is NULL */
+    attn_sdpa_params params;
+    enum layout out_layout;
+    bool lse, probabilities;
+};
+
+struct mha_result {
+    attn_tensor out, lse, probabilities;
+};
+
+/* A layer of these widths, biases and all, without weights yet; self-attention over N(0,1), lse and probabilities. */
+struct mha_case mha_case_of(size_t M, size_t heads, size_t B, size_t T);
+
+attn_mha *new_layer(attn_context *context, const attn_mha_params *layer);
+struct mha_result run_mha(attn_context *context, const attn_mha *mha, const struct mha_case *c);
+void assert_mha_near(const struct mha_case *c, const struct mha_result *result);
+
+/* All of it: makes the layer, runs it, compares, destroys the layer. */
+void check_mha(attn_context *context, const struct mha_case *c);
+
+#endif

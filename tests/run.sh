@@ -1,0 +1,103 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Installs what is missing, builds, and runs the tests:  bash tests/run.sh [release|asan|tsan|valgrind|lint|all]
+#   release   every test (default)
+#   asan      every test but the consumers, under AddressSanitizer and UndefinedBehaviorSanitizer
+#   tsan      the same under ThreadSanitizer
+#   valgrind  the tests with the label "valgrind"
+#   lint      format, cppcheck, clang-tidy, and a clang build without warnings
+#   all       all of these, until one fails
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+jobs=$(nproc)
+
+configure_and_build() {
+    rm -f "build/$1/ctest.log"
+    cmake --preset "$1"
+    cmake --build --preset "$1" --parallel "$jobs"
+}
+
+# run_tests PRESET [COMMAND...]: ctest, through COMMAND
+run_tests() {
+    local preset=$1
+    shift
+    "$@" ctest --preset "$preset" --output-log "build/$preset/ctest.log"
+}
+
+# runs SANITIZER [COMMAND...]: can a program built with the sanitizer run here, through COMMAND?
+runs() {
+    local sanitizer=$1
+    shift
+    echo 'int main(void) { return 0; }' >build/probe.c
+    gcc "-fsanitize=$sanitizer" build/probe.c -o build/probe && "$@" build/probe >/dev/null 2>&1
+}
+
+release() {
+    configure_and_build release
+    run_tests release
+}
+
+asan() {
+    configure_and_build asan
+    if ! runs address; then
+        echo "asan: LeakSanitizer cannot trace processes here: no search for leaks"
+        export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
+    fi
+    run_tests asan
+}
+
+tsan() {
+    configure_and_build tsan
+    if runs thread; then
+        run_tests tsan
+    elif runs thread setarch -R; then # ThreadSanitizer of gcc 12 dislikes the addresses that newer kernels give
+        run_tests tsan setarch -R
+    else
+        echo "tsan: ThreadSanitizer does not run on this kernel"
+        return 1
+    fi
+}
+
+valgrind() {
+    configure_and_build valgrind
+    run_tests valgrind
+}
+
+lint() {
+    local failed=0 sources compiled
+    configure_and_build clang
+    mapfile -t sources < <(find include src bench tests -name '*.[ch]' -o -name '*.cpp' | sort)
+    mapfile -t compiled < <(sed -n 's/^ *"file": "\(.*\)".*/\1/p' build/clang/compile_commands.json | sort -u)
+    echo "lint: clang-format"
+    clang-format --dry-run -Werror "${sources[@]}" || failed=1
+    echo "lint: cppcheck"
+    cppcheck --quiet --error-exitcode=1 -j "$jobs" --enable=warning,performance,portability --inline-suppr \
+        --suppress=CastIntegerToAddressAtReturn "--suppress=memleak:tests/*" \
+        --project=build/clang/compile_commands.json || failed=1
+    echo "lint: clang-tidy"
+    printf '%s\0' "${compiled[@]}" |
+        xargs -0 -n 1 -P "$jobs" clang-tidy -p build/clang --quiet --warnings-as-errors='*' 2>/dev/null || failed=1
+    return $failed
+}
+
+all() {
+    local lane
+    for lane in release lint asan tsan valgrind; do
+        printf '\n== %s\n' "$lane"
+        bash tests/run.sh "$lane"
+    done
+}
+
+mkdir -p build
+lane=${1:-release}
+case $lane in
+lint) sh cmake/install-deps.sh lint ;;
+release | asan | tsan | valgrind) sh cmake/install-deps.sh test ;;
+all) ;;
+*)
+    echo "tests/run.sh: no lane '$lane'; there are: release, asan, tsan, valgrind, lint, all" >&2
+    exit 2
+    ;;
+esac
+"$lane"

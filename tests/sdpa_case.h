@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One call of attn_sdpa: its inputs, what to ask for, and what came of it. */
+#ifndef ATTN_TESTS_SDPA_CASE_H
+#define ATTN_TESTS_SDPA_CASE_H
+
+#include "reference.h"
+#include "support.h"
+
+enum { CAUSALS = 4 };
+
+/* Values of causal_offset worth a test. */
+extern const int64_t OFFSETS[14];
+
+struct sdpa_case {
+    attn_tensor q, k, v;
+    attn_sdpa_params params;
+    enum layout out_layout; /* of out and of the probabilities */
+    attn_tensor out;        /* where to write to, if it has data */
+    bool lse, probabilities;
+    double score_size, value_size; /* in multiples of those that inputs N(0,1) have */
+};
+
+struct sdpa_result {
+    attn_tensor out, lse, probabilities; /* lse as [B,H,Tq,1]; without data where not asked for */
+};
+
+/* Inputs N(0,1), dense; lse and probabilities wanted. */
+struct sdpa_case sdpa_case_of(size_t B, size_t H, size_t G, size_t Tq, size_t Tk, size_t D, size_t E);
+
+/* `offsets` [B] are not copied; they are passed on under ATTN_CAUSAL_OFFSET only. */
+void set_causal(struct sdpa_case *c, attn_causal causal, const int64_t *offsets);
+
+/* Runs it, into new outputs; nothing but those may be written to. */
+struct sdpa_result run_sdpa(attn_context *context, const struct sdpa_case *c);
+
+void assert_sdpa_near(const struct sdpa_case *c, const struct sdpa_result *result);
+void assert_same_result(const struct sdpa_result *got, const struct sdpa_result *want);
+
+/* Runs it and compares it with the reference. */
+void check_sdpa(attn_context *context, const struct sdpa_case *c);
+
+#endif

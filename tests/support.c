@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#define _GNU_SOURCE /* MAP_ANONYMOUS */
+#include "support.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static const uint32_t UNTOUCHED = 0x7fc0dead;
+
+static char case_name[256];
+
+void name_case(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(case_name, sizeof case_name, format, args);
+    va_end(args);
+}
+
+/* Prints, names the case, and ends the test. */
+__attribute__((format(printf, 3, 4), noreturn)) static void fail_at(const char *file, int line, const char *format,
+                                                                    ...) {
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    print_error("%s\n    case: %s\n", text, case_name);
+    _fail(file, line);
+    abort(); /* not reached: _fail jumps to cmocka */
+}
+
+/* ---- memory: [unreadable page][slack, then data][unreadable page] ---- */
+
+typedef struct block {
+    struct block *next;
+    char *map;
+    size_t inner, bytes; /* of the pages between the guards, of the data at their end */
+} block;
+
+static block *blocks;
+
+static size_t page_size(void) {
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static char *block_data(const block *b) {
+    return b->map + page_size() + b->inner - b->bytes;
+}
+
+static void *new_block(size_t bytes) {
+    const size_t page = page_size(), inner = (bytes + page) / page * page;
+    char *map = mmap(NULL, inner + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    block *b = malloc(sizeof *b);
+    assert_true(b && map != MAP_FAILED && mprotect(map + page, inner, PROT_READ | PROT_WRITE) == 0);
+    *b = (block){blocks, map, inner, bytes};
+    blocks = b;
+    for (size_t i = 0; i < inner; i += sizeof UNTOUCHED)
+        memcpy(map + page + i, &UNTOUCHED, sizeof UNTOUCHED);
+    return block_data(b);
+}
+
+float *new_floats(size_t n) {
+    return new_block(n * sizeof(float));
+}
+
+double *new_doubles(size_t n) {
+    return new_block(n * sizeof(double));
+}
+
+static bool is_untouched(const void *p) {
+    return memcmp(p, &UNTOUCHED, sizeof UNTOUCHED) == 0;
+}
+
+static bool release_block(block *b) {
+    bool intact = true;
+    for (const char *p = b->map + page_size(); p + sizeof UNTOUCHED <= block_data(b); p += sizeof UNTOUCHED)
+        intact = intact && is_untouched(p);
+    munmap(b->map, b->inner + 2 * page_size());
+    free(b);
+    return intact;
+}
+
+static bool release_blocks(void) {
+    bool intact = true;
+    while (blocks) {
+        block *b = blocks;
+        blocks = b->next;
+        intact = release_block(b) && intact;
+    }
+    return intact;
+}
+
+void end_case(void) {
+    if (!release_blocks())
+        fail_at(__FILE__, __LINE__, "something was written before the beginning of a tensor");
+}
+
+/* ---- contexts ---- */
+
+static attn_context *contexts[64];
+static size_t context_count;
+
+attn_context *new_context(const attn_context_options *options) {
+    attn_context *context = NULL;
+    assert_true(context_count < COUNT(contexts));
+    assert_ok(NULL, attn_context_create(options, &context));
+    assert_non_null(context);
+    contexts[context_count++] = context;
+    return context;
+}
+
+attn_context *new_context_of(size_t threads, uint32_t isa) {
+    attn_context_options options;
+    ATTN_INIT(&options);
+    options.threads = threads;
+    options.isa = isa;
+    return new_context(&options);
+}
+
+attn_context_info describe(attn_context *context) {
+    attn_context_info info;
+    ATTN_INIT(&info);
+    assert_ok(context, attn_context_describe(context, &info));
+    return info;
+}
+
+static bool cpu_has(uint32_t isa) {
+#if defined(__x86_64__)
+    if (isa == ATTN_ISA_AVX2)
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (isa == ATTN_ISA_AVX512)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#elif defined(__aarch64__)
+    if (isa == ATTN_ISA_NEON)
+        return true;
+#endif
+    return isa == ATTN_ISA_GENERIC;
+}
+
+size_t new_isa_contexts(size_t threads, attn_context *made[ISAS]) {
+    const struct {
+        uint32_t isa;
+        const char *name;
+    } all[ISAS] = {
+        {ATTN_ISA_GENERIC, "generic"}, {ATTN_ISA_AVX2, "avx2"}, {ATTN_ISA_AVX512, "avx512"}, {ATTN_ISA_NEON, "neon"}};
+    size_t n = 0;
+    for (size_t i = 0; i < ISAS; i++)
+        if (cpu_has(all[i].isa)) {
+            made[n] = new_context_of(threads, all[i].isa);
+            assert_string_equal(describe(made[n++]).isa, all[i].name);
+        }
+    return n;
+}
+
+int end_test(void **state) {
+    (void)state;
+    while (context_count > 0)
+        attn_context_destroy(contexts[--context_count]);
+    case_name[0] = '\0';
+    if (release_blocks())
+        return 0;
+    print_error("something was written before the beginning of a tensor\n");
+    return -1;
+}
+
+/* ---- random numbers: SplitMix64 (Steele, Lea and Flood, 2014) ---- */
+
+static uint64_t random_state;
+
+void seed(uint64_t seed) {
+    random_state = seed;
+}
+
+static uint64_t random_bits(void) {
+    uint64_t z = random_state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+size_t random_below(size_t n) {
+    return (size_t)(random_bits() % n);
+}
+
+/* In (0, 1]. */
+static double random_uniform(void) {
+    return ((double)(random_bits() >> 11) + 1) * 0x1p-53;
+}
+
+/* Box and Muller, 1958. */
+float random_normal(void) {
+    const double radius = sqrt(-2 * log(random_uniform()));
+    return (float)(radius * cos(6.283185307179586 * random_uniform()));
+}
+
+void fill_normal(attn_tensor t) {
+    for (size_t n = 0; n < element_count(t); n++)
+        *element(t, n) = random_normal();
+}
+
+/* ---- tensors ---- */
+
+size_t element_count(attn_tensor t) {
+    return t.size[0] * t.size[1] * t.size[2] * t.size[3];
+}
+
+float *element_at(attn_tensor t, size_t b, size_t h, size_t i, size_t d) {
+    const ptrdiff_t *s = t.stride;
+    return (float *)t.data + (ptrdiff_t)b * s[0] + (ptrdiff_t)h * s[1] + (ptrdiff_t)i * s[2] + (ptrdiff_t)d * s[3];
+}
+
+float *element(attn_tensor t, size_t n) {
+    const size_t d = n % t.size[3], rows = n / t.size[3], heads = rows / t.size[2];
+    return element_at(t, heads / t.size[1], heads % t.size[1], rows % t.size[2], d);
+}
+
+attn_tensor new_strided(const size_t size[4], const ptrdiff_t stride[4]) {
+    attn_tensor t = {.dtype = ATTN_F32};
+    ptrdiff_t low = 0, high = 0;
+    for (size_t i = 0; i < 4; i++) {
+        t.size[i] = size[i];
+        t.stride[i] = stride[i];
+        *(stride[i] < 0 ? &low : &high) += stride[i] * ((ptrdiff_t)size[i] - 1);
+    }
+    if (element_count(t) > 0)
+        t.data = new_floats((size_t)(high - low) + 1) - low;
+    return t;
+}
+
+attn_tensor new_tensor(enum layout layout, size_t B, size_t H, size_t T, size_t D) {
+    const ptrdiff_t h = (ptrdiff_t)H, t = (ptrdiff_t)T, d = (ptrdiff_t)D, padded = t * (d + 3) + 5;
+    const ptrdiff_t strides[LAYOUTS][4] = {[BHTD] = {h * t * d, t * d, d, 1},
+                                           [BTHD] = {t * h * d, d, h * d, 1},
+                                           [PADDED] = {h * padded + 7, padded, d + 3, 1},
+                                           [REVERSED] = {-h * t * d, -t * d, -d, 1},
+                                           [SLIDING] = {h * (t + d), t + d, 1, 1},
+                                           [SAME_TOKENS] = {h * d, d, 0, 1},
+                                           [SAME_HEADS] = {t * d, 0, d, 1},
+                                           [SAME_BATCHES] = {0, t * d, d, 1}};
+    return new_strided((const size_t[]){B, H, T, D}, strides[layout]);
+}
+
+attn_tensor new_normal(enum layout layout, size_t B, size_t H, size_t T, size_t D) {
+    const attn_tensor t = new_tensor(layout, B, H, T, D);
+    fill_normal(t);
+    return t;
+}
+
+attn_tensor new_copy(attn_tensor t) {
+    const attn_tensor copy = new_tensor(BHTD, t.size[0], t.size[1], t.size[2], t.size[3]);
+    for (size_t n = 0; n < element_count(t); n++)
+        *element(copy, n) = *element(t, n);
+    return copy;
+}
+
+/* ---- assertions ---- */
+
+tolerance promised(double factor) {
+    return (tolerance){.absolute = 1e-5 * factor, .relative = 5e-6};
+}
+
+static bool is_near(double got, double want, tolerance bound) {
+    if (isnan(want))
+        return isnan(got);
+    if (isinf(want) || !isfinite(got))
+        return got == want;
+    return fabs(got - want) <= bound.absolute + bound.relative * fabs(want);
+}
+
+/* Ends the test because of element n of a tensor. */
+__attribute__((format(printf, 6, 7), noreturn)) static void
+fail_element(const char *what, attn_tensor t, size_t n, const char *file, int line, const char *format, ...) {
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    const size_t rows = n / t.size[3], heads = rows / t.size[2];
+    fail_at(file, line, "%s[%zu,%zu,%zu,%zu] of [%zu,%zu,%zu,%zu]: %s", what, heads / t.size[1], heads % t.size[1],
+            rows % t.size[2], n % t.size[3], t.size[0], t.size[1], t.size[2], t.size[3], text);
+}
+
+void check_near(const char *what, attn_tensor got, const double *want, tolerance bound, const char *file, int line) {
+    for (size_t n = 0; n < element_count(got); n++) {
+        const double x = (double)*element(got, n);
+        if (!is_near(x, want[n], bound))
+            fail_element(what, got, n, file, line, "got %.9g, want %.9g, off by %.3g, allowed %.3g", x, want[n],
+                         fabs(x - want[n]), bound.absolute + bound.relative * fabs(want[n]));
+    }
+}
+
+void check_bits(const char *what, attn_tensor got, attn_tensor want, const char *file, int line) {
+    assert_memory_equal(got.size, want.size, sizeof got.size);
+    for (size_t n = 0; n < element_count(got); n++)
+        if (memcmp(element(got, n), element(want, n), sizeof(float)) != 0)
+            fail_element(what, got, n, file, line, "got %a, want exactly %a", (double)*element(got, n),
+                         (double)*element(want, n));
+}
+
+static const block *block_of(const void *data) {
+    for (const block *b = blocks; b; b = b->next)
+        if ((const char *)data >= block_data(b) && (const char *)data < block_data(b) + b->bytes)
+            return b;
+    return NULL;
+}
+
+void check_untouched(const char *what, attn_tensor t, bool gaps_only, const char *file, int line) {
+    if (element_count(t) == 0)
+        return;
+    const block *b = block_of(t.data);
+    assert_non_null(b);
+    const float *data = (const float *)(const void *)block_data(b);
+    const size_t floats = b->bytes / sizeof(float);
+    bool *own = calloc(floats, sizeof *own);
+    assert_non_null(own);
+    for (size_t n = 0; gaps_only && n < element_count(t); n++)
+        own[element(t, n) - data] = true;
+    size_t i = 0;
+    while (i < floats && (own[i] || is_untouched(data + i)))
+        i++;
+    free(own);
+    if (i < floats)
+        fail_at(file, line, "%s: float %zu of %zu was written to: %g", what, i, floats, (double)data[i]);
+}
+
+void check_rows_sum(const char *what, attn_tensor p, const float *lse, const char *file, int line) {
+    const size_t columns = p.size[3], rows = p.size[0] * p.size[1] * p.size[2];
+    for (size_t r = 0; r < rows; r++) {
+        double sum = 0;
+        for (size_t j = 0; j < columns; j++)
+            sum += (double)*element(p, r * columns + j);
+        const double want = lse[r] == -INFINITY ? 0 : 1, slack = lse[r] == -INFINITY ? 0 : 1e-6;
+        if (!isnan(lse[r]) && !is_near(sum, want, (tolerance){slack, 0}))
+            fail_at(file, line, "%s: row %zu of %zu with lse %g sums to %.9g", what, r, rows, (double)lse[r], sum);
+    }
+}
+
+void check_status(const char *what, const attn_context *context, attn_status got, attn_status want, const char *file,
+                  int line) {
+    if (got != want)
+        fail_at(file, line, "%s: got %d (%s), want %d (%s); last error: %s", what, (int)got, attn_status_text(got),
+                (int)want, attn_status_text(want), attn_context_last_error(context));
+}
+
+static bool in_word(char c) {
+    return isalnum((unsigned char)c) || c == '_';
+}
+
+void check_mentions(const char *message, const char *word, const char *file, int line) {
+    const size_t length = strlen(word);
+    for (const char *p = message; (p = strstr(p, word)) != NULL; p++)
+        if ((p == message || !in_word(p[-1])) && !in_word(p[length]))
+            return;
+    fail_at(file, line, "the message does not mention '%s': \"%s\"", word, message);
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Other BLAS libraries, each in a process of its own: test_backends NAME. What is no usable BLAS: test_backends
+ * refused. Exits with 77 if the library is not there, or cannot be loaded in a sanitized build. */
+#define _GNU_SOURCE /* dladdr */
+#include <dlfcn.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "layer.h"
+#include "pools.h"
+#include "sdpa_case.h"
+
+#define DEBIAN LIBRARY_FOLDER "/"
+
+enum { SKIPPED = 77 };
+
+/* How to ask for a backend, a file that has to be there for it, and what it must say of itself. */
+struct backend {
+    const char *name, *blas, *file, *kind, *threads;
+};
+
+static const struct backend BACKENDS[] = {
+    {"linked", "linked", "/", "openblas", NULL},
+    {"openblas-pthread", "openblas-pthread", DEBIAN "openblas-pthread/libopenblas.so.0", "openblas", "pthread"},
+    {"openblas-openmp", "openblas-openmp", DEBIAN "openblas-openmp/libopenblas.so.0", "openblas", "openmp"},
+    {"openblas-path", DEBIAN "openblas-pthread/libopenblas.so.0", DEBIAN "openblas-pthread/libopenblas.so.0",
+     "openblas", "pthread"},
+    {"blis", "blis", DEBIAN "libblis.so.4", "blis", NULL},
+    {"blis-pthread-path", DEBIAN "blis-pthread/libblis.so.4", DEBIAN "blis-pthread/libblis.so.4", "blis", "pthread"},
+    {"blis-openmp-path", DEBIAN "blis-openmp/libblis.so.4", DEBIAN "blis-openmp/libblis.so.4", "blis", "openmp"},
+    {"reference", "reference", DEBIAN "blas/libblas.so.3", "reference", NULL},
+    {"mkl", "mkl", DEBIAN "libmkl_rt.so", "mkl", NULL},
+    {"fake", FAKE_BLAS, FAKE_BLAS, "cblas", ""},
+    {"scipy", FAKE_BLAS_SCIPY, FAKE_BLAS_SCIPY, "cblas", ""},
+};
+
+static const struct backend *backend;
+
+static bool is_linked(void) {
+    return strcmp(backend->blas, "linked") == 0;
+}
+
+static attn_context *new_backend_context(size_t threads) {
+    attn_context_options options;
+    ATTN_INIT(&options);
+    options.threads = threads;
+    options.blas = backend->blas;
+    return new_context(&options);
+}
+
+static void assert_is_the_backend(attn_context *context) {
+    const attn_context_info info = describe(context);
+    print_message("%s %s, core %s, threads %s, from %s\n", info.blas, info.blas_version, info.blas_core,
+                  info.blas_threads, info.blas_path);
+    assert_string_equal(info.blas, backend->kind);
+    if (backend->threads)
+        assert_string_equal(info.blas_threads, backend->threads);
+    if (strchr(backend->blas, '/'))
+        assert_string_equal(info.blas_path, backend->blas);
+}
+
+static void by_option(void **state) {
+    (void)state;
+    assert_is_the_backend(new_backend_context(1));
+}
+
+static void by_environment(void **state) {
+    (void)state;
+    setenv("ATTN_BLAS", backend->blas, 1);
+    attn_context *context = new_context(NULL);
+    unsetenv("ATTN_BLAS");
+    assert_is_the_backend(context);
+}
+
+/* Small enough for the slowest; some beyond the tiles of each. */
+enum { SHAPES = 6 };
+
+static struct sdpa_case shape(size_t n) {
+    static const size_t sizes[SHAPES][7] = {{1, 1, 1, 1, 1, 1, 1},       {2, 4, 2, 70, 90, 16, 24},
+                                            {1, 2, 1, 257, 300, 64, 64}, {1, 1, 1, 300, 300, 128, 40},
+                                            {3, 2, 2, 1, 130, 80, 80},   {1, 2, 2, 37, 530, 8, 256}};
+    const size_t *s = sizes[n];
+    struct sdpa_case c = sdpa_case_of(s[0], s[1], s[2], s[3], s[4], s[5], s[6]);
+    set_causal(&c, n % 2 ? ATTN_CAUSAL_BOTTOM_RIGHT : ATTN_CAUSAL_NONE, NULL);
+    c.out_layout = n % 3 ? BTHD : BHTD;
+    return c;
+}
+
+static void accurate(void **state) {
+    (void)state;
+    attn_context *context = new_backend_context(2);
+    seed(1);
+    for (size_t i = 0; i < SHAPES; i++) {
+        const struct sdpa_case c = shape(i);
+        check_sdpa(context, &c);
+        end_case();
+    }
+    struct mha_case layer = mha_case_of(96, 6, 2, 70);
+    fill_layer(&layer.layer, true, ALL_BIASES);
+    check_mha(context, &layer);
+}
+
+/* For layers wider than a tile, and in every layout. */
+static void accurate_layouts(void **state) {
+    (void)state;
+    attn_context *context = new_backend_context(1);
+    seed(2);
+    for (size_t i = 0; i < LAYOUTS; i++) {
+        struct sdpa_case c = sdpa_case_of(2, 2, 1, 40, 90, 24, 24);
+        c.v = new_normal((enum layout)i, 2, 1, 90, 24);
+        c.k = new_normal((enum layout)i, 2, 1, 90, 24);
+        check_sdpa(context, &c);
+        end_case();
+    }
+}
+
+static void any_number_of_threads(void **state) {
+    (void)state;
+    static const size_t threads[] = {1, 2, 3};
+    seed(3);
+    for (size_t i = 1; i < SHAPES; i += 2) {
+        const struct sdpa_case c = shape(i);
+        struct sdpa_result want = {0};
+        for (size_t t = 0; t < COUNT(threads); t++) {
+            attn_context *context = new_backend_context(threads[t]);
+            const struct sdpa_result got = run_sdpa(context, &c);
+            const struct sdpa_result again = run_sdpa(context, &c);
+            want = t ? want : got;
+            assert_same_result(&got, &want);
+            assert_same_result(&again, &want);
+        }
+        end_test(NULL);
+    }
+}
+
+/* Masked NaN must not come through a product either. */
+static void masked_tokens_change_no_bit(void **state) {
+    (void)state;
+    attn_context *context = new_backend_context(2);
+    seed(4);
+    struct sdpa_case c = sdpa_case_of(1, 2, 2, 90, 300, 16, 40);
+    set_causal(&c, ATTN_CAUSAL_TOP_LEFT, NULL);
+    const struct sdpa_result clean = run_sdpa(context, &c);
+    for (size_t n = 0; n < element_count(c.k); n++)
+        if (n / 16 % 300 >= 90)
+            *element(c.k, n) = NAN;
+    for (size_t n = 0; n < element_count(c.v); n++)
+        if (n / 40 % 300 >= 90)
+            *element(c.v, n) = NAN;
+    const struct sdpa_result got = run_sdpa(context, &c);
+    assert_same_result(&got, &clean);
+}
+
+/* ---- what cannot be used ---- */
+
+static void assert_refused(const char *blas, const char *word) {
+    attn_context_options options;
+    attn_context *context = NULL;
+    ATTN_INIT(&options);
+    options.blas = blas;
+    name_case("%s", blas);
+    assert_status(NULL, attn_context_create(&options, &context), ATTN_ERROR_BACKEND);
+    assert_null(context);
+    print_message("%s\n", attn_context_last_error(NULL));
+    assert_mentions(attn_context_last_error(NULL), "blas");
+    if (!UNDER_ASAN && !UNDER_TSAN) /* where all are refused for the same reason */
+        assert_mentions(attn_context_last_error(NULL), word);
+}
+
+static void no_such_library(void **state) {
+    (void)state;
+    char *long_path = malloc(5001);
+    memset(long_path, '/', 5000);
+    long_path[5000] = '\0';
+    assert_refused("/no/such/folder/libblas.so.3", "loaded");
+    assert_refused("./libblas-that-is-not-here.so", "loaded");
+    assert_refused("openblas", "openblas");
+    assert_refused(long_path, "blas"); /* the message is cut */
+    free(long_path);
+}
+
+static void no_library_at_all(void **state) {
+    (void)state;
+    assert_refused(TEXT_FILE, "loaded");
+    assert_refused("/", "loaded");
+    assert_refused("/proc/self/exe", "loaded");
+}
+
+static void no_blas(void **state) {
+    (void)state;
+    Dl_info info;
+    double (*const cosine)(double) = cos;
+    void *address;
+    memcpy(&address, &cosine, sizeof address);
+    assert_true(dladdr(address, &info) && strchr(info.dli_fname, '/'));
+    assert_refused(info.dli_fname, "cblas_sgemm");
+}
+
+static void integers_of_64_bits(void **state) {
+    (void)state;
+    assert_refused(FAKE_BLAS_64, "64");
+    const char *const files[] = {DEBIAN "openblas64-pthread/libopenblas64.so.0", DEBIAN "blas64/libblas64.so.3",
+                                 DEBIAN "blis64-pthread/libblis64.so.4"};
+    for (size_t i = 0; i < COUNT(files); i++)
+        if (access(files[i], R_OK) == 0)
+            assert_refused(files[i], "64");
+}
+
+static void serial_openblas(void **state) {
+    (void)state;
+    assert_refused(FAKE_BLAS_SERIAL, "serial");
+    if (access(DEBIAN "openblas-serial/libopenblas.so.0", R_OK) == 0)
+        assert_refused(DEBIAN "openblas-serial/libopenblas.so.0", "serial");
+}
+
+/* The variable is taken only when the option is not set, and not when it is empty. */
+static void environment(void **state) {
+    (void)state;
+    attn_context *context = NULL;
+    attn_context_options options;
+    ATTN_INIT(&options);
+    setenv("ATTN_BLAS", "/no/such/library.so", 1);
+    assert_status(NULL, attn_context_create(&options, &context), ATTN_ERROR_BACKEND);
+    assert_mentions(attn_context_last_error(NULL), "library");
+    options.blas = "linked";
+    (void)new_context(&options);
+    setenv("ATTN_BLAS", "", 1);
+    options.blas = NULL;
+    assert_string_equal(describe(new_context(&options)).blas, "openblas");
+    unsetenv("ATTN_BLAS");
+}
+
+static int test_refusals(void) {
+    const struct CMUnitTest tests[] = {TEST(no_such_library),     TEST(no_library_at_all), TEST(no_blas),
+                                       TEST(integers_of_64_bits), TEST(serial_openblas),   TEST(environment)};
+    return cmocka_run_group_tests_name("backends refused", tests, NULL, NULL);
+}
+
+/* False, with the library's own words, where there is nothing to test: no such file, or a sanitized build. A file that
+ * is there must load, which the tests see to. */
+static bool can_be_tested(void) {
+    attn_context_options options;
+    attn_context *context = NULL;
+    if (is_linked() || (!UNDER_ASAN && !UNDER_TSAN && access(backend->file, R_OK) == 0))
+        return true;
+    ATTN_INIT(&options);
+    options.blas = backend->blas;
+    const attn_status status = attn_context_create(&options, &context);
+    attn_context_destroy(context);
+    if (status != ATTN_ERROR_BACKEND)
+        return true;
+    printf("SKIP %s: %s\n", backend->name, attn_context_last_error(NULL));
+    return false;
+}
+
+static int test_backend(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(by_option),        TEST(by_environment),        TEST(accurate),
+        TEST(accurate_layouts), TEST(any_number_of_threads), TEST(masked_tokens_change_no_bit)};
+    return can_be_tested() ? cmocka_run_group_tests_name(backend->name, tests, NULL, NULL) : SKIPPED;
+}
+
+int main(int argc, char **argv) {
+    if (argc == 2 && strcmp(argv[1], "refused") == 0)
+        return test_refusals();
+    for (size_t i = 0; argc == 2 && i < COUNT(BACKENDS); i++)
+        if (strcmp(argv[1], BACKENDS[i].name) == 0) {
+            backend = &BACKENDS[i];
+            return test_backend();
+        }
+    fprintf(stderr, "usage: %s BACKEND | refused\n", argv[0]);
+    return 2;
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The same bits, whatever runs the work: any number of threads, any pool, any time, any batch. */
+#include <string.h>
+
+#include "pools.h"
+#include "sdpa_case.h"
+
+static const size_t THREADS[] = {1, 2, 3, 7};
+
+enum { SHAPES = 6 };
+
+/* Few and many heads, long and short, decoding, uneven tiles. */
+static struct sdpa_case shape(size_t n) {
+    static const size_t sizes[SHAPES][7] = {{1, 1, 1, 300, 300, 16, 16}, {1, 2, 1, 257, 130, 64, 40},
+                                            {2, 6, 3, 65, 90, 8, 24},    {3, 4, 4, 1, 300, 32, 32},
+                                            {1, 1, 1, 7, 7, 3, 5},       {1, 1, 1, 500, 500, 8, 8}};
+    static const int64_t offsets[3] = {-30, 20, 3};
+    const size_t *s = sizes[n];
+    struct sdpa_case c = sdpa_case_of(s[0], s[1], s[2], s[3], s[4], s[5], s[6]);
+    set_causal(&c, (attn_causal)(n % CAUSALS), offsets);
+    return c;
+}
+
+static void check_same_bits(attn_context *const *contexts, size_t n) {
+    seed(1);
+    for (size_t i = 0; i < SHAPES; i++) {
+        const struct sdpa_case c = shape(i);
+        const struct sdpa_result want = run_sdpa(contexts[0], &c);
+        for (size_t t = 1; t < n; t++) {
+            const struct sdpa_result got = run_sdpa(contexts[t], &c);
+            assert_same_result(&got, &want);
+        }
+        end_case();
+    }
+}
+
+static void any_number_of_threads(void **state) {
+    (void)state;
+    attn_context *contexts[COUNT(THREADS)];
+    for (size_t i = 0; i < COUNT(THREADS); i++)
+        contexts[i] = new_context_of(THREADS[i], 0);
+    check_same_bits(contexts, COUNT(THREADS));
+}
+
+static void any_pool(void **state) {
+    (void)state;
+    attn_context *contexts[1 + 3 * COUNT(THREADS)] = {new_context_of(1, 0)};
+    for (size_t i = 0; i < COUNT(THREADS); i++) {
+        contexts[1 + 3 * i] = new_context_on(run_in_order, &THREADS[i]);
+        contexts[2 + 3 * i] = new_context_on(run_backwards, &THREADS[i]);
+        contexts[3 + 3 * i] = new_context_on(run_on_pthreads, &THREADS[i]);
+    }
+    parallel_calls = 0;
+    check_same_bits(contexts, COUNT(contexts));
+    assert_true(parallel_calls > 0);
+}
+
+/* Nothing of a call stays behind in the context and shows in the next. */
+static void calls_again(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(2, 0);
+    seed(2);
+    for (size_t i = 0; i < SHAPES; i++) {
+        const struct sdpa_case c = shape(i), other = shape((i + 1) % SHAPES);
+        const struct sdpa_result want = run_sdpa(context, &c);
+        (void)run_sdpa(context, &other);
+        const struct sdpa_result got = run_sdpa(context, &c);
+        assert_same_result(&got, &want);
+        end_case();
+    }
+}
+
+/* OpenBLAS's kernels for small matrices, on AVX-512, compute each row alone: the bits of its product do not depend on
+ * how many rows there are. Other backends promise no such thing. */
+static void skip_unless_rows_are_independent(attn_context *context) {
+    const attn_context_info info = describe(context);
+    const char *const cores[] = {"SkylakeX", "Cooperlake", "SapphireRapids"};
+    for (size_t i = 0; i < COUNT(cores); i++)
+        if (strcmp(info.blas, "openblas") == 0 && strcmp(info.blas_core, cores[i]) == 0)
+            return;
+    print_message("skipped: with %s %s a row's bits may depend on its neighbours\n", info.blas, info.blas_core);
+    skip();
+}
+
+static attn_tensor tokens_of(attn_tensor t, size_t first, size_t count) {
+    t.data = element_at(t, 0, 0, first, 0);
+    t.size[2] = count;
+    return t;
+}
+
+/* Prefill in one go and in uneven pieces. */
+static void any_chunking(void **state) {
+    (void)state;
+    enum { T = 301 };
+    static const size_t ends[] = {1, 3, 70, 71, 200, 264, T};
+    attn_context *context = new_context_of(1, 0);
+    skip_unless_rows_are_independent(context);
+    seed(3);
+    struct sdpa_case c = sdpa_case_of(1, 2, 1, T, T, 64, 64);
+    set_causal(&c, ATTN_CAUSAL_BOTTOM_RIGHT, NULL);
+    const struct sdpa_result whole = run_sdpa(context, &c);
+    c.probabilities = false;
+    for (size_t i = 0, begin = 0; i < COUNT(ends); begin = ends[i++]) {
+        struct sdpa_case chunk = c;
+        chunk.q = tokens_of(c.q, begin, ends[i] - begin);
+        chunk.k = tokens_of(c.k, 0, ends[i]);
+        chunk.v = tokens_of(c.v, 0, ends[i]);
+        const struct sdpa_result part = run_sdpa(context, &chunk);
+        assert_bits(part.out, tokens_of(whole.out, begin, ends[i] - begin));
+        assert_bits(part.lse, tokens_of(whole.lse, begin, ends[i] - begin));
+    }
+}
+
+/* A sequence alone and among others. */
+static void any_batch(void **state) {
+    (void)state;
+    enum { B = 3, T = 90 };
+    attn_context *context = new_context_of(2, 0);
+    skip_unless_rows_are_independent(context);
+    seed(4);
+    const struct sdpa_case c = sdpa_case_of(B, 4, 2, T, T, 40, 40);
+    const struct sdpa_result all = run_sdpa(context, &c);
+    for (size_t b = 0; b < B; b++) {
+        struct sdpa_case one = c;
+        attn_tensor out = all.out;
+        one.q.size[0] = one.k.size[0] = one.v.size[0] = out.size[0] = 1;
+        one.q.data = element_at(c.q, b, 0, 0, 0);
+        one.k.data = element_at(c.k, b, 0, 0, 0);
+        one.v.data = element_at(c.v, b, 0, 0, 0);
+        out.data = element_at(all.out, b, 0, 0, 0);
+        const struct sdpa_result got = run_sdpa(context, &one);
+        assert_bits(got.out, out);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {TEST(any_number_of_threads), TEST(any_pool), TEST(calls_again),
+                                       TEST(any_chunking), TEST(any_batch)};
+    return cmocka_run_group_tests_name("determinism", tests, NULL, NULL);
+}

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Every way to make and to call a layer wrongly. */
+#include <math.h>
+#include <string.h>
+
+#include "fault.h"
+#include "layer.h"
+
+enum { B = 2, Tq = 3, Tk = 5, M = 12, H = 4, KEY = 10, VALUE = 6 };
+
+typedef struct call {
+    attn_context *context;
+    WITH_TAIL(attn_mha_params) layer;
+    attn_mha *mha;
+    attn_tensor query, key, value, out, probabilities;
+    attn_sdpa_params params;
+    const attn_tensor *query_argument, *out_argument;
+} call;
+
+#define CREATE_FAULTS(X)                                                                                               \
+    X(not_initialised, ATTN_ERROR_STRUCT, "struct_size", c->layer.known.struct_size = 0)                               \
+    X(too_small, ATTN_ERROR_STRUCT, "struct_size", c->layer.known.struct_size -= 1)                                    \
+    X(garbage, ATTN_ERROR_STRUCT, "struct_size", c->layer.known.struct_size = SIZE_MAX)                                \
+    X(unknown_option, ATTN_ERROR_STRUCT, "struct_size", c->layer.known.struct_size = sizeof c->layer;                  \
+      c->layer.tail[0] = 1)                                                                                            \
+    X(no_model_width, ATTN_ERROR_SHAPE, "model_width", c->layer.known.model_width = 0)                                 \
+    X(no_heads, ATTN_ERROR_SHAPE, "heads", c->layer.known.heads = 0)                                                   \
+    X(heads_do_not_divide, ATTN_ERROR_SHAPE, "heads", c->layer.known.heads = 5)                                        \
+    X(kv_heads_do_not_divide, ATTN_ERROR_SHAPE, "kv_heads", c->layer.known.kv_heads = 3)                               \
+    X(more_kv_heads, ATTN_ERROR_SHAPE, "kv_heads", c->layer.known.kv_heads = 2 * H)                                    \
+    X(unknown_order, ATTN_ERROR_VALUE, "order", c->layer.known.order = (attn_weight_order)2)                           \
+    X(negative_order, ATTN_ERROR_VALUE, "order", c->layer.known.order = (attn_weight_order)-1)                         \
+    X(no_q_weight, ATTN_ERROR_NULL, "q_weight", c->layer.known.q_weight = NULL)                                        \
+    X(no_k_weight, ATTN_ERROR_NULL, "k_weight", c->layer.known.k_weight = NULL)                                        \
+    X(no_v_weight, ATTN_ERROR_NULL, "v_weight", c->layer.known.v_weight = NULL)                                        \
+    X(no_out_weight, ATTN_ERROR_NULL, "out_weight", c->layer.known.out_weight = NULL)                                  \
+    X(in_bias_alone, ATTN_ERROR_VALUE, "in_bias", c->layer.known.in_bias = c->layer.known.q_bias)                      \
+    X(both_kinds, ATTN_ERROR_VALUE, "in_weight", c->layer.known.in_weight = c->layer.known.q_weight)                   \
+    X(in_weight_and_v_bias, ATTN_ERROR_VALUE, "in_weight", use_in_weight(c);                                           \
+      c->layer.known.v_bias = c->layer.known.out_bias)                                                                 \
+    X(in_weight_and_key_width, ATTN_ERROR_SHAPE, "key_input_width", use_in_weight(c);                                  \
+      c->layer.known.key_input_width = KEY)                                                                            \
+    X(in_weight_and_value_width, ATTN_ERROR_SHAPE, "value_input_width", use_in_weight(c);                              \
+      c->layer.known.value_input_width = VALUE)                                                                        \
+    X(huge_heads, ATTN_ERROR_OVERFLOW, "heads", c->layer.known.heads = SIZE_MAX / 2; c->layer.known.head_width = 4)    \
+    X(huge_head_width, ATTN_ERROR_OVERFLOW, "head_width", c->layer.known.head_width = SIZE_MAX / 2)                    \
+    X(huge_value_width, ATTN_ERROR_OVERFLOW, "value_width", c->layer.known.value_width = SIZE_MAX / 2)                 \
+    X(huge_model_width, ATTN_ERROR_OVERFLOW, "model_width", c->layer.known.model_width = SIZE_MAX / 64 * 4)            \
+    X(huge_key_width, ATTN_ERROR_OVERFLOW, "key_input_width", c->layer.known.key_input_width = SIZE_MAX / 2)           \
+    X(huge_value_input, ATTN_ERROR_OVERFLOW, "value_input_width", c->layer.known.value_input_width = SIZE_MAX / 2)
+
+#define FORWARD_FAULTS(X)                                                                                              \
+    X(mha_null, ATTN_ERROR_NULL, "mha", c->mha = NULL)                                                                 \
+    X(query_null, ATTN_ERROR_NULL, "query", c->query_argument = NULL)                                                  \
+    X(out_null, ATTN_ERROR_NULL, "out", c->out_argument = NULL)                                                        \
+    X(query_dtype, ATTN_ERROR_DTYPE, "query", c->query.dtype = (attn_dtype)1)                                          \
+    X(key_dtype, ATTN_ERROR_DTYPE, "key", c->key.dtype = (attn_dtype)1)                                                \
+    X(value_dtype, ATTN_ERROR_DTYPE, "value", c->value.dtype = (attn_dtype)1)                                          \
+    X(out_dtype, ATTN_ERROR_DTYPE, "out", c->out.dtype = (attn_dtype)1)                                                \
+    X(query_heads, ATTN_ERROR_SHAPE, "query", c->query.size[1] = 2)                                                    \
+    X(key_heads, ATTN_ERROR_SHAPE, "key", c->key.size[1] = 0)                                                          \
+    X(value_heads, ATTN_ERROR_SHAPE, "value", c->value.size[1] = 0)                                                    \
+    X(out_heads, ATTN_ERROR_SHAPE, "out", c->out.size[1] = 0)                                                          \
+    X(query_width, ATTN_ERROR_SHAPE, "query", c->query.size[3] = M - 1)                                                \
+    X(key_width, ATTN_ERROR_SHAPE, "key", c->key.size[3] = KEY - 1)                                                    \
+    X(value_width, ATTN_ERROR_SHAPE, "value", c->value.size[3] = VALUE - 1)                                            \
+    X(out_width, ATTN_ERROR_SHAPE, "out", c->out.size[3] = M - 1)                                                      \
+    X(key_batch, ATTN_ERROR_SHAPE, "key", c->key.size[0] = 1)                                                          \
+    X(value_batch, ATTN_ERROR_SHAPE, "value", c->value.size[0] = 1)                                                    \
+    X(out_batch, ATTN_ERROR_SHAPE, "out", c->out.size[0] = 1)                                                          \
+    X(value_tokens, ATTN_ERROR_SHAPE, "value", c->value.size[2] = Tk - 1)                                              \
+    X(out_tokens, ATTN_ERROR_SHAPE, "out", c->out.size[2] = Tq - 1)                                                    \
+    X(probabilities_shape, ATTN_ERROR_SHAPE, "probabilities", c->probabilities.size[3] = Tk - 1)                       \
+    X(query_inner_stride, ATTN_ERROR_STRIDE, "query", c->query.stride[3] = -1)                                         \
+    X(key_inner_stride, ATTN_ERROR_STRIDE, "key", c->key.stride[3] = 0)                                                \
+    X(value_inner_stride, ATTN_ERROR_STRIDE, "value", c->value.stride[3] = 2)                                          \
+    X(out_rows_overlap, ATTN_ERROR_STRIDE, "out", c->out.stride[2] = M - 1)                                            \
+    X(out_same_batches, ATTN_ERROR_STRIDE, "out", c->out.stride[0] = 0)                                                \
+    X(params_struct, ATTN_ERROR_STRUCT, "struct_size", c->params.struct_size = 3)                                      \
+    X(params_scale, ATTN_ERROR_VALUE, "scale", c->params.scale = NAN)                                                  \
+    X(params_causal, ATTN_ERROR_VALUE, "causal", c->params.causal = (attn_causal)9)                                    \
+    X(huge_batch, ATTN_ERROR_OVERFLOW, "query",                                                                        \
+      c->query.size[0] = c->key.size[0] = c->value.size[0] = c->out.size[0] = c->probabilities.size[0] = SIZE_MAX / 2) \
+    X(huge_tokens, ATTN_ERROR_OVERFLOW, "key", c->key.size[2] = c->value.size[2] = c->probabilities.size[3] = SIZE_MAX)
+
+#define FORWARD_DATA_FAULTS(X)                                                                                         \
+    X(query_data_null, ATTN_ERROR_NULL, "query", c->query.data = NULL)                                                 \
+    X(key_data_null, ATTN_ERROR_NULL, "key", c->key.data = NULL)                                                       \
+    X(value_data_null, ATTN_ERROR_NULL, "value", c->value.data = NULL)                                                 \
+    X(out_data_null, ATTN_ERROR_NULL, "out", c->out.data = NULL)                                                       \
+    X(offset_missing, ATTN_ERROR_NULL, "causal_offset", c->params.causal = ATTN_CAUSAL_OFFSET)                         \
+    X(out_is_query, ATTN_ERROR_ALIAS, "out", c->out.data = c->query.data)                                              \
+    X(out_in_key, ATTN_ERROR_ALIAS, "out", c->out.data = (float *)c->key.data + 1)                                     \
+    X(out_in_value, ATTN_ERROR_ALIAS, "out", c->out.data = (float *)c->value.data + 1)                                 \
+    X(lse_in_out, ATTN_ERROR_ALIAS, "lse", c->params.lse = (float *)c->out.data + 1)                                   \
+    X(probabilities_in_key, ATTN_ERROR_ALIAS, "probabilities", c->probabilities.data = c->key.data)
+
+static void use_in_weight(call *c);
+
+DEFINE_FAULTS(create_faults, CREATE_FAULTS);
+DEFINE_FAULTS(forward_faults, FORWARD_FAULTS);
+DEFINE_FAULTS(forward_data_faults, FORWARD_DATA_FAULTS);
+
+static attn_mha_params *make_valid_layer(attn_context *context, call *c) {
+    attn_mha_params *layer = &c->layer.known;
+    memset(c, 0, sizeof *c);
+    c->context = context;
+    ATTN_INIT(layer);
+    layer->model_width = M;
+    layer->heads = H;
+    layer->key_input_width = KEY;
+    layer->value_input_width = VALUE;
+    fill_layer(layer, false, ALL_BIASES);
+    return layer;
+}
+
+/* Makes it a layer with one matrix for Q, K and V, which is right too. */
+static void use_in_weight(call *c) {
+    attn_mha_params *p = &c->layer.known;
+    ATTN_INIT(p);
+    p->model_width = M;
+    p->heads = H;
+    fill_layer(p, true, ALL_BIASES);
+}
+
+static void make_valid_call(attn_context *context, attn_mha *mha, call *c) {
+    memset(c, 0, sizeof *c);
+    c->context = context;
+    c->mha = mha;
+    c->query = new_normal(BHTD, B, 1, Tq, M);
+    c->key = new_normal(BHTD, B, 1, Tk, KEY);
+    c->value = new_normal(BHTD, B, 1, Tk, VALUE);
+    c->out = new_tensor(BHTD, B, 1, Tq, M);
+    c->probabilities = new_tensor(BHTD, B, H, Tq, Tk);
+    ATTN_INIT(&c->params);
+    c->params.lse = new_floats((size_t)B * H * Tq);
+    c->params.probabilities = &c->probabilities;
+    c->query_argument = &c->query;
+    c->out_argument = &c->out;
+}
+
+static attn_status run(const call *c) {
+    return attn_mha_forward(c->context, c->mha, c->query_argument, &c->key, &c->value, c->out_argument, &c->params);
+}
+
+static attn_status ask_size(const call *c, size_t *bytes) {
+    return attn_mha_scratch_size(c->context, c->mha, c->query_argument, &c->key, &c->value, c->out_argument, &c->params,
+                                 bytes);
+}
+
+static void every_fault_of_create(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    for (size_t i = 0; i < COUNT(create_faults); i++) {
+        call c;
+        attn_mha *mha = (attn_mha *)&c;
+        const attn_mha_params *layer = make_valid_layer(context, &c);
+        create_faults[i].spoil(&c);
+        name_case("create: %s", create_faults[i].name);
+        assert_status(context, attn_mha_create(context, layer, &mha), create_faults[i].status);
+        assert_mentions(attn_context_last_error(context), create_faults[i].field);
+        assert_null(mha);
+        end_case();
+    }
+}
+
+static void missing_arguments_of_create(void **state) {
+    (void)state;
+    call c;
+    attn_context *context = new_context_of(1, 0);
+    attn_mha *mha = (attn_mha *)&c;
+    const attn_mha_params *layer = make_valid_layer(context, &c);
+    assert_int_equal(attn_mha_create(NULL, layer, &mha), ATTN_ERROR_NULL);
+    assert_null(mha);
+    mha = (attn_mha *)&c;
+    assert_status(context, attn_mha_create(context, NULL, &mha), ATTN_ERROR_NULL);
+    assert_mentions(attn_context_last_error(context), "params");
+    assert_null(mha);
+    assert_status(context, attn_mha_create(context, layer, NULL), ATTN_ERROR_NULL);
+    assert_mentions(attn_context_last_error(context), "mha");
+    attn_mha_destroy(NULL);
+}
+
+static void assert_no_output(const call *valid) {
+    assert_untouched(valid->out);
+    assert_untouched(valid->probabilities);
+    assert_untouched(attn_tensor_bhtd(valid->params.lse, ATTN_F32, B, H, Tq, 1));
+}
+
+static void check_forward_fault(attn_context *context, attn_mha *mha, void (*spoil)(call *c), attn_status status,
+                                const char *field, bool in_size_too) {
+    call c;
+    size_t bytes = 4321;
+    make_valid_call(context, mha, &c);
+    const call valid = c;
+    const attn_tensor query = new_copy(c.query), key = new_copy(c.key), value = new_copy(c.value);
+    spoil(&c);
+    assert_status(context, run(&c), status);
+    assert_mentions(attn_context_last_error(context), field);
+    assert_no_output(&valid);
+    assert_bits(valid.query, query);
+    assert_bits(valid.key, key);
+    assert_bits(valid.value, value);
+    if (in_size_too) {
+        assert_status(context, ask_size(&c, &bytes), status);
+        assert_mentions(attn_context_last_error(context), field);
+        assert_int_equal(bytes, 4321);
+    }
+    end_case();
+}
+
+static void every_fault_of_forward(void **state) {
+    (void)state;
+    call c;
+    attn_context *context = new_context_of(2, 0);
+    attn_mha *mha = new_layer(context, make_valid_layer(context, &c));
+    for (size_t i = 0; i < COUNT(forward_faults); i++) {
+        name_case("forward: %s", forward_faults[i].name);
+        check_forward_fault(context, mha, forward_faults[i].spoil, forward_faults[i].status, forward_faults[i].field,
+                            true);
+    }
+    for (size_t i = 0; i < COUNT(forward_data_faults); i++) {
+        name_case("forward: %s", forward_data_faults[i].name);
+        check_forward_fault(context, mha, forward_data_faults[i].spoil, forward_data_faults[i].status,
+                            forward_data_faults[i].field, false);
+    }
+    attn_mha_destroy(mha);
+}
+
+static void no_fault(void **state) {
+    (void)state;
+    call c;
+    size_t bytes = 4321;
+    attn_context *context = new_context_of(1, 0);
+    attn_mha *mha = new_layer(context, make_valid_layer(context, &c));
+    make_valid_call(context, mha, &c);
+    assert_ok(context, run(&c));
+    assert_status(context, ask_size(&c, NULL), ATTN_ERROR_NULL);
+    assert_mentions(attn_context_last_error(context), "bytes");
+    c.query.data = c.key.data = c.value.data = c.out.data = c.probabilities.data = NULL;
+    assert_ok(context, ask_size(&c, &bytes));
+    c.context = NULL;
+    assert_int_equal(run(&c), ATTN_ERROR_NULL);
+    assert_int_equal(ask_size(&c, &bytes), ATTN_ERROR_NULL);
+    attn_mha_destroy(mha);
+}
+
+static void tolerated(void **state) {
+    (void)state;
+    call c;
+    attn_context *context = new_context_of(1, 0);
+    attn_mha_params *layer = make_valid_layer(context, &c);
+    layer->struct_size = sizeof c.layer;
+    attn_mha_destroy(new_layer(context, layer));
+    use_in_weight(&c);
+    layer->kv_heads = H;
+    layer->key_input_width = layer->value_input_width = M;
+    attn_mha_destroy(new_layer(context, layer));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {TEST(no_fault), TEST(every_fault_of_create), TEST(missing_arguments_of_create),
+                                       TEST(every_fault_of_forward), TEST(tolerated)};
+    return cmocka_run_group_tests_name("errors_mha", tests, NULL, NULL);
+}

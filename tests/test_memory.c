@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Where memory comes from, how much, and what happens when there is none. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "layer.h"
+#include "sdpa_case.h"
+
+static struct sdpa_case small_case(void) {
+    return sdpa_case_of(2, 4, 2, 70, 130, 16, 24);
+}
+
+/* An allocator that counts, and that can fail once. The memory begins `skew` bytes after where malloc's does. */
+struct meter {
+    size_t calls, live, fail_at, skew;
+};
+
+static void *meter_allocate(void *data, size_t size) {
+    struct meter *m = data;
+    if (++m->calls == m->fail_at)
+        return NULL;
+    char *p = malloc(size + m->skew);
+    m->live += p != NULL;
+    return p ? p + m->skew : NULL; /* cppcheck-suppress memleak */
+}
+
+static void meter_release(void *data, void *pointer) {
+    struct meter *m = data;
+    m->live--;
+    free((char *)pointer - m->skew);
+}
+
+static attn_context_options metered(struct meter *m, size_t threads) {
+    attn_context_options options;
+    ATTN_INIT(&options);
+    options.threads = threads;
+    options.allocator = (attn_allocator){meter_allocate, meter_release, m};
+    return options;
+}
+
+static attn_context *new_metered(struct meter *m, size_t threads) {
+    const attn_context_options options = metered(m, threads);
+    attn_context *context = NULL;
+    assert_ok(NULL, attn_context_create(&options, &context));
+    return context;
+}
+
+static size_t sdpa_scratch(attn_context *context, const struct sdpa_case *c, const struct sdpa_result *r) {
+    size_t bytes = 0;
+    attn_sdpa_params params = c->params;
+    params.lse = r->lse.data;
+    params.probabilities = &r->probabilities;
+    assert_ok(context, attn_sdpa_scratch_size(context, &c->q, &c->k, &c->v, &r->out, &params, &bytes));
+    return bytes;
+}
+
+/* After reserve there is no allocation, and nobody but the allocator gives memory. */
+static void reserve_then_no_allocation(void **state) {
+    (void)state;
+    struct meter m = {0};
+    seed(1);
+    const struct sdpa_case c = small_case();
+    const struct sdpa_result want = run_sdpa(new_context_of(1, 0), &c);
+    attn_context *context = new_metered(&m, 2);
+    assert_ok(context, attn_context_reserve(context, sdpa_scratch(context, &c, &want)));
+    const size_t calls = m.calls;
+    for (int i = 0; i < 3; i++) {
+        const struct sdpa_result got = run_sdpa(context, &c);
+        assert_same_result(&got, &want);
+    }
+    assert_int_equal(m.calls, calls);
+    attn_context_destroy(context);
+    assert_int_equal(m.live, 0);
+}
+
+static void reserve_for_a_layer(void **state) {
+    (void)state;
+    struct meter m = {0};
+    size_t bytes = 0;
+    seed(2);
+    struct mha_case c = mha_case_of(48, 4, 2, 65);
+    fill_layer(&c.layer, true, ALL_BIASES);
+    c.lse = c.probabilities = false;
+    attn_context *context = new_metered(&m, 2);
+    attn_mha *mha = new_layer(context, &c.layer);
+    const attn_tensor out = new_tensor(BHTD, 2, 1, 65, 48);
+    assert_ok(context, attn_mha_scratch_size(context, mha, &c.query, NULL, NULL, &out, &c.params, &bytes));
+    assert_true(bytes >= 4 * sizeof(float) * 2 * 65 * 48); /* Q, K, V and the heads' output */
+    assert_ok(context, attn_context_reserve(context, bytes));
+    const size_t calls = m.calls;
+    const struct mha_result r = run_mha(context, mha, &c);
+    assert_int_equal(m.calls, calls);
+    attn_context_destroy(context);
+    attn_mha_destroy(mha);
+    assert_int_equal(m.live, 0);
+    assert_mha_near(&c, &r);
+}
+
+/* The first call grows the scratch once; smaller and equal ones find it there. */
+static void grows_once(void **state) {
+    (void)state;
+    struct meter m = {0};
+    seed(3);
+    const struct sdpa_case c = small_case(), smaller = sdpa_case_of(1, 1, 1, 3, 5, 8, 8);
+    attn_context *context = new_metered(&m, 1);
+    (void)run_sdpa(context, &c);
+    const size_t calls = m.calls, held = describe(context).scratch_bytes;
+    (void)run_sdpa(context, &smaller);
+    (void)run_sdpa(context, &c);
+    assert_int_equal(m.calls, calls);
+    assert_ok(context, attn_context_reserve(context, 1));
+    assert_int_equal(describe(context).scratch_bytes, held);
+    attn_context_destroy(context);
+    assert_int_equal(m.live, 0);
+}
+
+/* Memory does not grow with Tq·Tk, nor with Tk alone. */
+static void memory_is_of_a_tile(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    size_t bytes[2] = {0};
+    for (size_t i = 0; i < 2; i++) {
+        const size_t T = i ? 1 << 20 : 1 << 12;
+        const attn_tensor x = attn_tensor_bhtd(NULL, ATTN_F32, 1, 8, T, 64);
+        assert_ok(context, attn_sdpa_scratch_size(context, &x, &x, &x, &x, NULL, &bytes[i]));
+    }
+    assert_int_equal(bytes[1], bytes[0]);
+    assert_true(bytes[0] < 16 << 20);
+}
+
+/* All that libattn does with memory, step by step, until the first that fails. Steps that have succeeded are not done
+ * again: once the allocator gives memory again, the next call goes on. */
+struct life {
+    const struct sdpa_case *sdpa;
+    const struct mha_case *layer;
+    attn_context_options options;
+    attn_context *context;
+    attn_mha *mha;
+    attn_tensor sdpa_out, mha_out;
+    size_t step;
+};
+
+static attn_status live(struct life *l) {
+    attn_status status = ATTN_OK;
+    for (; l->step < 4; l->step++) {
+        if (l->step == 0)
+            status = attn_context_create(&l->options, &l->context);
+        if (l->step == 1)
+            status = attn_sdpa(l->context, &l->sdpa->q, &l->sdpa->k, &l->sdpa->v, &l->sdpa_out, &l->sdpa->params);
+        if (l->step == 2)
+            status = attn_mha_create(l->context, &l->layer->layer, &l->mha);
+        if (l->step == 3)
+            status = attn_mha_forward(l->context, l->mha, &l->layer->query, NULL, NULL, &l->mha_out, NULL);
+        if (status != ATTN_OK)
+            break;
+    }
+    return status;
+}
+
+static void assert_nothing_happened(const struct life *l) {
+    assert_true(strlen(attn_context_last_error(l->context)) > 0);
+    if (l->step == 0)
+        assert_null(l->context);
+    if (l->step <= 1)
+        assert_untouched(l->sdpa_out);
+    if (l->step <= 2)
+        assert_null(l->mha);
+    assert_untouched(l->mha_out);
+}
+
+/* Returns whether the allocator got as far as to fail. */
+static bool check_failing(size_t fail_at, const struct sdpa_case *sdpa, const struct mha_case *layer) {
+    struct meter m = {.fail_at = fail_at};
+    struct life l = {.sdpa = sdpa, .layer = layer, .options = metered(&m, 2)};
+    l.sdpa_out = new_tensor(BHTD, 2, 4, 70, 24);
+    l.mha_out = new_tensor(BHTD, 4, 1, 90, 32);
+    name_case("allocation %zu fails", fail_at);
+    const attn_status first = live(&l);
+    if (first != ATTN_OK) {
+        assert_status(l.context, first, ATTN_ERROR_MEMORY);
+        assert_nothing_happened(&l);
+        assert_ok(l.context, live(&l));
+    }
+    const answer want = reference_sdpa(sdpa->q, sdpa->k, sdpa->v, &sdpa->params);
+    assert_near(l.sdpa_out, want.out, promised(1));
+    attn_mha_destroy(l.mha);
+    attn_context_destroy(l.context);
+    assert_int_equal(m.live, 0);
+    return m.calls >= fail_at;
+}
+
+static void every_allocation_fails_once(void **state) {
+    (void)state;
+    seed(4);
+    const struct sdpa_case sdpa = small_case();
+    struct mha_case layer = mha_case_of(32, 2, 4, 90);
+    fill_layer(&layer.layer, false, ALL_BIASES);
+    size_t n = 1;
+    while (check_failing(n, &sdpa, &layer))
+        n++;
+    assert_true(n > 4); /* a context, its scratch, a layer, more scratch */
+}
+
+/* The allocator may give any alignment. */
+static void any_alignment(void **state) {
+    (void)state;
+    seed(5);
+    const struct sdpa_case c = small_case();
+    struct mha_case layer = mha_case_of(32, 2, 1, 20);
+    fill_layer(&layer.layer, true, ALL_BIASES);
+    for (size_t skew = 1; skew <= 8; skew *= 2) {
+        struct meter m = {.skew = skew};
+        attn_context *context = new_metered(&m, 2);
+        check_sdpa(context, &c);
+        check_mha(context, &layer);
+        attn_context_destroy(context);
+        assert_int_equal(m.live, 0);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(reserve_then_no_allocation), TEST(reserve_for_a_layer),         TEST(grows_once),
+        TEST(memory_is_of_a_tile),        TEST(every_allocation_fails_once), TEST(any_alignment)};
+    return cmocka_run_group_tests_name("memory", tests, NULL, NULL);
+}
