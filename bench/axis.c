@@ -14,6 +14,4 @@ axis axis_to(double value) {
     return (axis){.end = fmax(ceil(value / step), 1) * step, .step = step};
 }
 
-double axis_log(double value, double low, double high) {
-    return high > low ? log(value / low) / log(high / low) : 0.5;
-}
+double axis_log(double value, double low, double high) { return high > low ? log(value / low) / log(high / low) : 0.5; }

@@ -40,9 +40,7 @@ double case_flops(const bench_case *c) {
     return c->op == OP_LAYER ? attention + 8 * B * T * (H * D) * (H * D) : attention;
 }
 
-static const char *op_text(const bench_case *c) {
-    return c->op == OP_LAYER ? "layer" : "sdpa";
-}
+static const char *op_text(const bench_case *c) { return c->op == OP_LAYER ? "layer" : "sdpa"; }
 
 void case_name(const bench_case *c, char *to, size_t size) {
     text_print(to, size, "%s/%s/B:%zu/H:%zu/T:%zu/D:%zu/threads:%zu", op_text(c), c->causal ? "causal" : "full", c->B,

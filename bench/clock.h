@@ -11,14 +11,10 @@ static inline double clock_read(clockid_t id) {
 }
 
 /* Seconds since some fixed moment. */
-static inline double clock_now(void) {
-    return clock_read(CLOCK_MONOTONIC);
-}
+static inline double clock_now(void) { return clock_read(CLOCK_MONOTONIC); }
 
 /* Processor seconds of all threads of this process. */
-static inline double clock_cpu(void) {
-    return clock_read(CLOCK_PROCESS_CPUTIME_ID);
-}
+static inline double clock_cpu(void) { return clock_read(CLOCK_PROCESS_CPUTIME_ID); }
 
 static inline void clock_sleep(double seconds) {
     struct timespec t = {.tv_sec = (time_t)seconds, .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};

@@ -145,9 +145,7 @@ static void put_spread(const sweep *s, FILE *file, size_t index, size_t b, const
             cpu);
 }
 
-static double over(double a, double b) {
-    return b > 0 ? a / b : 0;
-}
+static double over(double a, double b) { return b > 0 ? a / b : 0; }
 
 static void put_cell(const sweep *s, FILE *file, size_t index, size_t b) {
     const cell *c = sweep_cell(s, index, b);

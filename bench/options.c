@@ -97,9 +97,7 @@ static bool parse_names(const option_spec *spec, char *value, void *field) {
     return true;
 }
 
-static bool parse_whole(const option_spec *spec, char *value, void *field) {
-    return read_whole(spec, value, field);
-}
+static bool parse_whole(const option_spec *spec, char *value, void *field) { return read_whole(spec, value, field); }
 
 static bool parse_real(const option_spec *spec, char *value, void *field) {
     return read_real(spec, value, field) || complain_range(spec, value, "a number");

@@ -19,9 +19,7 @@ static double x_of(const panel *p, size_t length) {
     return p->left + PLOT_LEFT + PAD + axis_log((double)length, low, high) * (PLOT_WIDTH - 2 * PAD);
 }
 
-static double y_of(const panel *p, double gflops) {
-    return p->top + PLOT_TOP + PLOT_HEIGHT * (1 - gflops / p->y.end);
-}
+static double y_of(const panel *p, double gflops) { return p->top + PLOT_TOP + PLOT_HEIGHT * (1 - gflops / p->y.end); }
 
 static void draw_frame(const panel *p) {
     const size_t heads = p->sweep->cases[p->first].H;

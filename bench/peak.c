@@ -85,9 +85,7 @@ PEAK_FUNCTION(run_neon, , 4, 16)
 
 #if !defined(__aarch64__)
 typedef float lanes4 __attribute__((vector_size(16)));
-static inline lanes4 splat4(float x) {
-    return (lanes4){x, x, x, x};
-}
+static inline lanes4 splat4(float x) { return (lanes4){x, x, x, x}; }
 #define VECTOR lanes4
 #define SPLAT splat4
 #define ADD(a, b) ((a) + (b))
@@ -115,13 +113,9 @@ static peak_kernel kernel(void) {
 #endif
 }
 
-double peak_run(double flops) {
-    return kernel().run(flops);
-}
+double peak_run(double flops) { return kernel().run(flops); }
 
-const char *peak_isa(void) {
-    return kernel().isa;
-}
+const char *peak_isa(void) { return kernel().isa; }
 
 /* What the threads of one measurement share. */
 typedef struct peak_team {

@@ -70,9 +70,7 @@ void peer_sdpa_run(void *handle, const float *q, const float *k, const float *v,
     (void)attn_sdpa(p->context, &p->q, &p->k, &p->v, &p->out, &p->params);
 }
 
-void peer_sdpa_free(void *handle) {
-    peer_free(handle);
-}
+void peer_sdpa_free(void *handle) { peer_free(handle); }
 
 void *peer_mha_new(int B, int L, int M, int H, int threads, const float *wq, const float *wk, const float *wv,
                    const float *wo, const float *bq, const float *bk, const float *bv, const float *bo) {
@@ -100,9 +98,7 @@ void peer_mha_run(void *handle, const float *x, float *y) {
     (void)attn_mha_forward(p->context, p->mha, &p->q, NULL, NULL, &p->out, &p->params);
 }
 
-void peer_mha_free(void *handle) {
-    peer_free(handle);
-}
+void peer_mha_free(void *handle) { peer_free(handle); }
 
 void *peer_decode_new(int B, int H, int G, int Lk, int D, int threads, const float *k, const float *v) {
     peer *p = peer_sdpa_new(B, H, G, 1, Lk, D, 0, threads);
@@ -120,10 +116,6 @@ void peer_decode_run(void *handle, const float *q, float *o) {
     (void)attn_sdpa(p->context, &p->q, &p->k, &p->v, &p->out, &p->params);
 }
 
-void peer_decode_free(void *handle) {
-    peer_free(handle);
-}
+void peer_decode_free(void *handle) { peer_free(handle); }
 
-double peer_fma_peak(double flops) {
-    return peak_run(flops);
-}
+double peer_fma_peak(double flops) { return peak_run(flops); }

@@ -118,9 +118,7 @@ static size_t key_columns(const picture *p) {
     return columns >= 1 ? (size_t)columns : 1;
 }
 
-static size_t key_rows(const picture *p) {
-    return (p->sweep->backends.running + key_columns(p) - 1) / key_columns(p);
-}
+static size_t key_rows(const picture *p) { return (p->sweep->backends.running + key_columns(p) - 1) / key_columns(p); }
 
 static void put_key(picture *p) {
     char text[300];
@@ -138,9 +136,7 @@ static void put_key(picture *p) {
     p->y += (double)key_rows(p) * LINE_HEIGHT + 10;
 }
 
-static size_t section_cases(const sweep *s) {
-    return s->options->lengths.count * s->options->heads.count;
-}
+static size_t section_cases(const sweep *s) { return s->options->lengths.count * s->options->heads.count; }
 
 static double highest(const sweep *s, size_t first) {
     double value = 0;
@@ -150,9 +146,7 @@ static double highest(const sweep *s, size_t first) {
     return value;
 }
 
-static size_t panel_rows(const picture *p) {
-    return (p->sweep->options->heads.count + p->columns - 1) / p->columns;
-}
+static size_t panel_rows(const picture *p) { return (p->sweep->options->heads.count + p->columns - 1) / p->columns; }
 
 static void put_section(picture *p, size_t first) {
     char title[200];

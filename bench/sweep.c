@@ -41,9 +41,7 @@ void sweep_close(sweep *s) {
     free(s->peak_samples);
 }
 
-cell *sweep_cell(const sweep *s, size_t index, size_t b) {
-    return &s->cells[index * s->backends.running + b];
-}
+cell *sweep_cell(const sweep *s, size_t index, size_t b) { return &s->cells[index * s->backends.running + b]; }
 
 double sweep_gflops(const sweep *s, size_t index, size_t b) {
     const cell *c = sweep_cell(s, index, b);

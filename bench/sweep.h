@@ -52,9 +52,7 @@ void sweep_close(sweep *s);
 
 cell *sweep_cell(const sweep *s, size_t index, size_t b);
 
-static inline bool cell_has_time(const cell *c) {
-    return c->state == CELL_MEASURED || c->state == CELL_WRONG;
-}
+static inline bool cell_has_time(const cell *c) { return c->state == CELL_MEASURED || c->state == CELL_WRONG; }
 
 /* GFLOP/s of useful work, from the median; 0 where the case was not timed. */
 double sweep_gflops(const sweep *s, size_t index, size_t b);

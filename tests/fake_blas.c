@@ -57,13 +57,7 @@ const char *openblas_get_config(void);
 const char *openblas_get_corename(void);
 int openblas_get_parallel(void);
 
-const char *openblas_get_config(void) {
-    return "OpenBLAS 0.3.99 NO_AFFINITY SINGLE_THREADED";
-}
-const char *openblas_get_corename(void) {
-    return "Fake";
-}
-int openblas_get_parallel(void) {
-    return 0;
-}
+const char *openblas_get_config(void) { return "OpenBLAS 0.3.99 NO_AFFINITY SINGLE_THREADED"; }
+const char *openblas_get_corename(void) { return "Fake"; }
+int openblas_get_parallel(void) { return 0; }
 #endif

@@ -8,9 +8,7 @@
 
 /* In front of it: typedef struct … call. */
 #define FAULT_FUNCTION(name, status, field, ...)                                                                       \
-    static void name(call *c) {                                                                                        \
-        __VA_ARGS__;                                                                                                   \
-    }
+    static void name(call *c) { __VA_ARGS__; }
 #define FAULT_ENTRY(name, status, field, ...) {#name, status, field, name},
 
 /* struct fault faults[] = {…} out of a table. */

@@ -11,17 +11,11 @@ static float *normal_floats(size_t n, double size) {
     return x;
 }
 
-static float *matrix(size_t out, size_t in) {
-    return normal_floats(out * in, 1 / sqrt((double)in));
-}
+static float *matrix(size_t out, size_t in) { return normal_floats(out * in, 1 / sqrt((double)in)); }
 
-static float *bias(unsigned wanted, size_t n) {
-    return wanted ? normal_floats(n, 1) : NULL;
-}
+static float *bias(unsigned wanted, size_t n) { return wanted ? normal_floats(n, 1) : NULL; }
 
-static size_t or_default(size_t size, size_t otherwise) {
-    return size ? size : otherwise;
-}
+static size_t or_default(size_t size, size_t otherwise) { return size ? size : otherwise; }
 
 void fill_layer(attn_mha_params *p, bool packed, unsigned biases) {
     const size_t M = p->model_width, H = p->heads, G = or_default(p->kv_heads, H);
@@ -58,12 +52,8 @@ attn_mha *new_layer(attn_context *context, const attn_mha_params *layer) {
     return mha;
 }
 
-static attn_tensor key_of(const struct mha_case *c) {
-    return c->key.size[3] ? c->key : c->query;
-}
-static attn_tensor value_of(const struct mha_case *c) {
-    return c->value.size[3] ? c->value : key_of(c);
-}
+static attn_tensor key_of(const struct mha_case *c) { return c->key.size[3] ? c->key : c->query; }
+static attn_tensor value_of(const struct mha_case *c) { return c->value.size[3] ? c->value : key_of(c); }
 
 static void name_mha(const struct mha_case *c) {
     const attn_mha_params *p = &c->layer;

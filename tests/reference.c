@@ -155,9 +155,7 @@ static double *concatenated(const double *x, size_t B, size_t H, size_t T, size_
     return y;
 }
 
-static size_t or_default(size_t size, size_t otherwise) {
-    return size ? size : otherwise;
-}
+static size_t or_default(size_t size, size_t otherwise) { return size ? size : otherwise; }
 
 answer reference_mha(const attn_mha_params *layer, attn_tensor query, attn_tensor key, attn_tensor value,
                      const attn_sdpa_params *params) {

@@ -43,13 +43,9 @@ typedef struct block {
 
 static block *blocks;
 
-static size_t page_size(void) {
-    return (size_t)sysconf(_SC_PAGESIZE);
-}
+static size_t page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
-static char *block_data(const block *b) {
-    return b->map + page_size() + b->inner - b->bytes;
-}
+static char *block_data(const block *b) { return b->map + page_size() + b->inner - b->bytes; }
 
 static void *new_block(size_t bytes) {
     const size_t page = page_size(), inner = (bytes + page) / page * page;
@@ -63,17 +59,11 @@ static void *new_block(size_t bytes) {
     return block_data(b);
 }
 
-float *new_floats(size_t n) {
-    return new_block(n * sizeof(float));
-}
+float *new_floats(size_t n) { return new_block(n * sizeof(float)); }
 
-double *new_doubles(size_t n) {
-    return new_block(n * sizeof(double));
-}
+double *new_doubles(size_t n) { return new_block(n * sizeof(double)); }
 
-static bool is_untouched(const void *p) {
-    return memcmp(p, &UNTOUCHED, sizeof UNTOUCHED) == 0;
-}
+static bool is_untouched(const void *p) { return memcmp(p, &UNTOUCHED, sizeof UNTOUCHED) == 0; }
 
 static bool release_block(block *b) {
     bool intact = true;
@@ -172,9 +162,7 @@ int end_test(void **state) {
 
 static uint64_t random_state;
 
-void seed(uint64_t seed) {
-    random_state = seed;
-}
+void seed(uint64_t seed) { random_state = seed; }
 
 static uint64_t random_bits(void) {
     uint64_t z = random_state += 0x9e3779b97f4a7c15u;
@@ -183,14 +171,10 @@ static uint64_t random_bits(void) {
     return z ^ (z >> 31);
 }
 
-size_t random_below(size_t n) {
-    return (size_t)(random_bits() % n);
-}
+size_t random_below(size_t n) { return (size_t)(random_bits() % n); }
 
 /* In (0, 1]. */
-static double random_uniform(void) {
-    return ((double)(random_bits() >> 11) + 1) * 0x1p-53;
-}
+static double random_uniform(void) { return ((double)(random_bits() >> 11) + 1) * 0x1p-53; }
 
 /* Box and Muller, 1958. */
 float random_normal(void) {
@@ -205,9 +189,7 @@ void fill_normal(attn_tensor t) {
 
 /* ---- tensors ---- */
 
-size_t element_count(attn_tensor t) {
-    return t.size[0] * t.size[1] * t.size[2] * t.size[3];
-}
+size_t element_count(attn_tensor t) { return t.size[0] * t.size[1] * t.size[2] * t.size[3]; }
 
 float *element_at(attn_tensor t, size_t b, size_t h, size_t i, size_t d) {
     const ptrdiff_t *s = t.stride;
@@ -260,9 +242,7 @@ attn_tensor new_copy(attn_tensor t) {
 
 /* ---- assertions ---- */
 
-tolerance promised(double factor) {
-    return (tolerance){.absolute = 1e-5 * factor, .relative = 5e-6};
-}
+tolerance promised(double factor) { return (tolerance){.absolute = 1e-5 * factor, .relative = 5e-6}; }
 
 static bool is_near(double got, double want, tolerance bound) {
     if (isnan(want))
@@ -347,9 +327,7 @@ void check_status(const char *what, const attn_context *context, attn_status got
                 (int)want, attn_status_text(want), attn_context_last_error(context));
 }
 
-static bool in_word(char c) {
-    return isalnum((unsigned char)c) || c == '_';
-}
+static bool in_word(char c) { return isalnum((unsigned char)c) || c == '_'; }
 
 void check_mentions(const char *message, const char *word, const char *file, int line) {
     const size_t length = strlen(word);

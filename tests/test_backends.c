@@ -38,9 +38,7 @@ static const struct backend BACKENDS[] = {
 
 static const struct backend *backend;
 
-static bool is_linked(void) {
-    return strcmp(backend->blas, "linked") == 0;
-}
+static bool is_linked(void) { return strcmp(backend->blas, "linked") == 0; }
 
 static attn_context *new_backend_context(size_t threads) {
     attn_context_options options;

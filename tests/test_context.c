@@ -14,9 +14,7 @@
 #include "pools.h"
 #include "sdpa_case.h"
 
-static struct sdpa_case small_case(void) {
-    return sdpa_case_of(2, 4, 2, 70, 130, 16, 24);
-}
+static struct sdpa_case small_case(void) { return sdpa_case_of(2, 4, 2, 70, 130, 16, 24); }
 
 /* ---- what it tells ---- */
 

@@ -36,9 +36,7 @@ static attn_status run_softmax(const call *c) {
 static attn_status run_copy(const call *c) {
     return attn_tensor_copy(c->context, c->source_argument, c->destination_argument);
 }
-static attn_status run_split(const call *c) {
-    return attn_split_heads(c->context, c->B, c->T, c->H, c->D, c->x, c->y);
-}
+static attn_status run_split(const call *c) { return attn_split_heads(c->context, c->B, c->T, c->H, c->D, c->x, c->y); }
 static attn_status run_concat(const call *c) {
     return attn_concat_heads(c->context, c->B, c->T, c->H, c->D, c->x, c->y);
 }
@@ -123,9 +121,7 @@ static void *no_memory(void *data, size_t size) {
     return NULL;
 }
 
-static void no_release_either(void *data, void *pointer) {
-    (void)data, (void)pointer;
-}
+static void no_release_either(void *data, void *pointer) { (void)data, (void)pointer; }
 
 DEFINE_FAULTS(softmax_faults, SOFTMAX_FAULTS);
 DEFINE_FAULTS(copy_faults, COPY_FAULTS);

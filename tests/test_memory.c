@@ -6,9 +6,7 @@
 #include "layer.h"
 #include "sdpa_case.h"
 
-static struct sdpa_case small_case(void) {
-    return sdpa_case_of(2, 4, 2, 70, 130, 16, 24);
-}
+static struct sdpa_case small_case(void) { return sdpa_case_of(2, 4, 2, 70, 130, 16, 24); }
 
 /* An allocator that counts, and that can fail once. The memory begins `skew` bytes after where malloc's does. */
 struct meter {

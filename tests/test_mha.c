@@ -26,9 +26,7 @@ static attn_mha_params random_sizes(bool packed) {
     return p;
 }
 
-static enum layout output_layout(void) {
-    return (enum layout)random_below(OUTPUT_LAYOUTS);
-}
+static enum layout output_layout(void) { return (enum layout)random_below(OUTPUT_LAYOUTS); }
 
 static struct mha_case random_case(void) {
     const bool packed = random_below(2) > 0;

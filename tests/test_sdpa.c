@@ -12,9 +12,7 @@ static const size_t WIDTHS[] = {1, 3, 8, 16, 40, 64, 72, 80, 96, 128, 160, 256};
 
 /* ---- shapes ---- */
 
-static enum layout random_layout(void) {
-    return (enum layout)random_below(LAYOUTS);
-}
+static enum layout random_layout(void) { return (enum layout)random_below(LAYOUTS); }
 
 static struct sdpa_case random_case(const int64_t offsets[3]) {
     const size_t Tq = random_pick(LENGTHS), Tk = random_pick(LENGTHS), D = random_pick(WIDTHS);
@@ -281,21 +279,11 @@ static void check_scores(const float scores[SCORES]) {
     }
 }
 
-static float huge(size_t j) {
-    return 0x1p100F * (float)(j * 7 % 300);
-}
-static float huge_negative(size_t j) {
-    return -0x1p100F * (float)(1 + j * 7 % 300);
-}
-static float huge_ties(size_t j) {
-    return 0x1p90F * (float)(j % 5);
-}
-static float one_dominates(size_t j) {
-    return j == 123 ? 0x1p20F : 0;
-}
-static float one_is_far_below(size_t j) {
-    return j == 123 ? -0x1p20F : 0;
-}
+static float huge(size_t j) { return 0x1p100F * (float)(j * 7 % 300); }
+static float huge_negative(size_t j) { return -0x1p100F * (float)(1 + j * 7 % 300); }
+static float huge_ties(size_t j) { return 0x1p90F * (float)(j % 5); }
+static float one_dominates(size_t j) { return j == 123 ? 0x1p20F : 0; }
+static float one_is_far_below(size_t j) { return j == 123 ? -0x1p20F : 0; }
 static float all_equal(size_t j) {
     (void)j;
     return 8;
@@ -308,42 +296,18 @@ static float minus_infinity(size_t j) {
     (void)j;
     return -INFINITY;
 }
-static float rises(size_t j) {
-    return (float)j / 4;
-}
-static float rises_steeply(size_t j) {
-    return (float)(16 * j);
-}
-static float falls(size_t j) {
-    return -(float)j / 4;
-}
-static float alternates(size_t j) {
-    return j % 2 ? 60 : -60;
-}
-static float denormal(size_t j) {
-    return FLT_MIN / 64 * (float)(j % 64);
-}
-static float minus_infinity_first(size_t j) {
-    return j < 200 ? -INFINITY : (float)(j % 3);
-}
-static float minus_infinity_last(size_t j) {
-    return j > 100 ? -INFINITY : (float)(j % 3);
-}
-static float minus_infinity_here_and_there(size_t j) {
-    return j % 3 ? -INFINITY : (float)(j % 4);
-}
-static float plus_infinity_once(size_t j) {
-    return j == 120 ? INFINITY : (float)(j % 3);
-}
-static float plus_and_minus_infinity(size_t j) {
-    return j % 2 ? INFINITY : -INFINITY;
-}
-static float nan_once(size_t j) {
-    return j == 120 ? NAN : (float)(j % 3);
-}
-static float nan_among_minus_infinity(size_t j) {
-    return j == 120 ? NAN : -INFINITY;
-}
+static float rises(size_t j) { return (float)j / 4; }
+static float rises_steeply(size_t j) { return (float)(16 * j); }
+static float falls(size_t j) { return -(float)j / 4; }
+static float alternates(size_t j) { return j % 2 ? 60 : -60; }
+static float denormal(size_t j) { return FLT_MIN / 64 * (float)(j % 64); }
+static float minus_infinity_first(size_t j) { return j < 200 ? -INFINITY : (float)(j % 3); }
+static float minus_infinity_last(size_t j) { return j > 100 ? -INFINITY : (float)(j % 3); }
+static float minus_infinity_here_and_there(size_t j) { return j % 3 ? -INFINITY : (float)(j % 4); }
+static float plus_infinity_once(size_t j) { return j == 120 ? INFINITY : (float)(j % 3); }
+static float plus_and_minus_infinity(size_t j) { return j % 2 ? INFINITY : -INFINITY; }
+static float nan_once(size_t j) { return j == 120 ? NAN : (float)(j % 3); }
+static float nan_among_minus_infinity(size_t j) { return j == 120 ? NAN : -INFINITY; }
 
 static void score_patterns(void **state) {
     (void)state;

@@ -32,9 +32,7 @@ static void views_of_one_tensor(void **state) {
         assert_ptr_equal(element_at(bhtd, b, h, i, d), data + ((b * H + h) * T + i) * D + d);
         assert_ptr_equal(element_at(bthd, b, h, i, d), data + ((b * T + i) * H + h) * D + d);
     }
-    FOR_EACH_ELEMENT(btm) {
-        assert_ptr_equal(element_at(btm, b, h, i, d), data + (b * T + i) * D + d);
-    }
+    FOR_EACH_ELEMENT(btm) { assert_ptr_equal(element_at(btm, b, h, i, d), data + (b * T + i) * D + d); }
 }
 
 static void views_of_packed_qkv(void **state) {

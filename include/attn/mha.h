@@ -75,7 +75,8 @@ ATTN_API attn_status attn_mha_forward(attn_context *context, const attn_mha *mha
                                       const attn_sdpa_params *params);
 
 /* Sets *bytes to the scratch that attn_mha_forward with the same arguments needs: the projected heads, O(B·T·M), and
- * attn_sdpa's. Reads no data: the data pointers may be NULL. Errors as attn_mha_forward. */
+ * attn_sdpa's. Reads no data: the data pointers may be NULL, and so may causal_offset. Errors as attn_mha_forward, but
+ * for those that only the data show. */
 ATTN_API attn_status attn_mha_scratch_size(attn_context *context, const attn_mha *mha, const attn_tensor *query,
                                            const attn_tensor *key, const attn_tensor *value, const attn_tensor *out,
                                            const attn_sdpa_params *params, size_t *bytes);

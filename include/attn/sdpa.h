@@ -57,7 +57,8 @@ ATTN_API attn_status attn_sdpa(attn_context *context, const attn_tensor *q, cons
                                const attn_tensor *out, const attn_sdpa_params *params);
 
 /* Sets *bytes to the scratch that attn_sdpa with the same arguments needs (see attn_context_reserve). Reads no data:
- * the data pointers may be NULL. Errors as attn_sdpa. */
+ * the data pointers may be NULL, and so may causal_offset. Errors as attn_sdpa, but for those that only the data show.
+ */
 ATTN_API attn_status attn_sdpa_scratch_size(attn_context *context, const attn_tensor *q, const attn_tensor *k,
                                             const attn_tensor *v, const attn_tensor *out,
                                             const attn_sdpa_params *params, size_t *bytes);

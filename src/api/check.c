@@ -45,9 +45,7 @@ attn_status attni_check_int(attn_context *context, const char *name, size_t size
                       size);
 }
 
-static size_t magnitude(ptrdiff_t stride) {
-    return stride < 0 ? (size_t)0 - (size_t)stride : (size_t)stride;
-}
+static size_t magnitude(ptrdiff_t stride) { return stride < 0 ? (size_t)0 - (size_t)stride : (size_t)stride; }
 
 static bool is_empty(const attn_tensor *t) {
     return t->size[0] == 0 || t->size[1] == 0 || t->size[2] == 0 || t->size[3] == 0;

@@ -186,8 +186,8 @@ attn_status attn_mha_forward(attn_context *context, const attn_mha *mha, const a
     attni_mha_call call;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(check(context, mha, (tensors){query, key, value, out}, params, true, &call));
-    ATTNI_TRY(attni_scratch_reserve(context, attni_mha_scratch(context, &call) + ATTNI_LINE));
-    attni_mha_run(context, &call, attni_align(context->scratch));
+    ATTNI_TRY(attni_scratch_reserve(context, attni_mha_scratch(context, &call)));
+    attni_mha_run(context, &call, context->scratch);
     return ATTN_OK;
 }
 
@@ -198,6 +198,6 @@ attn_status attn_mha_scratch_size(attn_context *context, const attn_mha *mha, co
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "bytes", bytes));
     ATTNI_TRY(check(context, mha, (tensors){query, key, value, out}, params, false, &call));
-    *bytes = attni_mha_scratch(context, &call) + ATTNI_LINE;
+    *bytes = attni_mha_scratch(context, &call);
     return ATTN_OK;
 }

@@ -66,18 +66,13 @@ static attn_status check(attn_context *context, const attn_tensor *q, const attn
     return check_aliases(context, &extra, out, (const attn_tensor *const[]){q, k, v});
 }
 
-/* Room to begin the scratch on a cache line, wherever the allocator puts it. */
-static size_t with_alignment(size_t bytes) {
-    return bytes ? bytes + ATTNI_LINE : 0;
-}
-
 attn_status attn_sdpa(attn_context *context, const attn_tensor *q, const attn_tensor *k, const attn_tensor *v,
                       const attn_tensor *out, const attn_sdpa_params *params) {
     attni_sdpa call;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(check(context, q, k, v, out, params, true, &call));
-    ATTNI_TRY(attni_scratch_reserve(context, with_alignment(attni_sdpa_scratch(context, &call))));
-    attni_sdpa_run(context, &call, attni_align(context->scratch));
+    ATTNI_TRY(attni_scratch_reserve(context, attni_sdpa_scratch(context, &call)));
+    attni_sdpa_run(context, &call, context->scratch);
     return ATTN_OK;
 }
 
@@ -88,6 +83,6 @@ attn_status attn_sdpa_scratch_size(attn_context *context, const attn_tensor *q, 
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "bytes", bytes));
     ATTNI_TRY(check(context, q, k, v, out, params, false, &call));
-    *bytes = with_alignment(attni_sdpa_scratch(context, &call));
+    *bytes = attni_sdpa_scratch(context, &call);
     return ATTN_OK;
 }

@@ -12,9 +12,7 @@ typedef struct library {
     void *data;
 } library;
 
-static attni_symbol get(const library *lib, const char *name) {
-    return lib->find(lib->data, name);
-}
+static attni_symbol get(const library *lib, const char *name) { return lib->find(lib->data, name); }
 
 /* A library with 64-bit integers sees a negative count and sums nothing; one with 32-bit integers sees 1. Both read the
  * argument from a register. */

@@ -6,12 +6,8 @@
 /* OpenBLAS's small-matrix kernels take a product up to this M·N·K; one step over it costs 15 %. */
 enum { SMALL_PRODUCT = 1000000 };
 
-static size_t smaller(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-static size_t larger(size_t a, size_t b) {
-    return a > b ? a : b;
-}
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 /* Rows of a product with the other two sizes' product given: a multiple of 4, at least 4, at most `most`. */
 static size_t small_rows(size_t other, size_t most) {

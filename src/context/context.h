@@ -38,13 +38,10 @@ __attribute__((format(printf, 3, 4))) attn_status attni_fail(attn_context *conte
                                                              const char *format, ...);
 const char *attni_thread_error(void);
 
-/* Memory of the allocator. attni_allocate returns NULL when there is none. */
-void *attni_allocate(const attn_allocator *allocator, size_t bytes);
-void attni_release(const attn_allocator *allocator, void *pointer);
-
-/* The first address at or after p that begins a cache line. */
-float *attni_align(void *p);
+/* Memory of the allocator that begins a cache line. attni_allocate returns NULL when there is none. */
 enum { ATTNI_LINE = 64 };
+void *attni_allocate(const attn_allocator *allocator, size_t bytes);
+void attni_release(const attn_allocator *allocator, void *piece);
 
 /* Makes the scratch at least `bytes` large. */
 attn_status attni_scratch_reserve(attn_context *context, size_t bytes);

@@ -15,6 +15,4 @@ attn_status attni_fail(attn_context *context, attn_status status, const char *fo
     return status;
 }
 
-const char *attni_thread_error(void) {
-    return thread_error;
-}
+const char *attni_thread_error(void) { return thread_error; }

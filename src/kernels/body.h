@@ -20,9 +20,7 @@ static inline V exp2_from(V r, V x) {
     return v_scale(v_fma(p, r, v_set(1.0F)), x);
 }
 
-static inline V v_exp2(V x) {
-    return exp2_from(v_fraction(x), x);
-}
+static inline V v_exp2(V x) { return exp2_from(v_fraction(x), x); }
 
 /* e^x for x ≤ 0: 2^(x·log2 e), the product kept to about 48 bits. Below −110 the result is 0, which spares −∞ from ∞ −
  * ∞. */
@@ -53,9 +51,7 @@ static inline V row_max(size_t n, const float *x) {
 
 enum base { BASE_2, BASE_E };
 
-static inline V power(enum base base, V x) {
-    return base == BASE_2 ? v_exp2(x) : v_exp(x);
-}
+static inline V power(enum base base, V x) { return base == BASE_2 ? v_exp2(x) : v_exp(x); }
 
 /* y = base^(x − max); returns the sum, spread over a vector. */
 static inline __attribute__((always_inline)) V row_exp(enum base base, size_t n, const float *x, float max, float *y) {
@@ -88,14 +84,10 @@ static inline void row_scale(size_t n, const float *x, float factor, float *y) {
         v_store_n(y + j, n - j, v_mul(v_load_n(x + j, n - j, f), f));
 }
 
-static void zero(size_t n, float *y) {
-    memset(y, 0, n * sizeof *y);
-}
+static void zero(size_t n, float *y) { memset(y, 0, n * sizeof *y); }
 
 /* What to subtract from scores whose maximum is `max`: where all are −∞, 0 gives 2^−∞ = 0 and not NaN. */
-static inline float origin(float max) {
-    return max == -INFINITY ? 0.0F : max;
-}
+static inline float origin(float max) { return max == -INFINITY ? 0.0F : max; }
 
 static void rescale(attni_row *state, float max, float *o, size_t width) {
     const float factor = v_first(v_exp2(v_set(state->max - max)));
@@ -173,6 +165,8 @@ static void softmax_final(size_t rows, size_t columns, const float *s, size_t ld
 }
 
 static void normalize(size_t rows, size_t width, const float *o, const attni_row *state, float *y, ptrdiff_t ldy) {
+    if (width == 0) /* y may be NULL */
+        return;
     for (size_t r = 0; r < rows; r++, o += width, y += ldy)
         if (state[r].sum != 0)
             row_scale(width, o, (float)(1 / state[r].sum), y);
@@ -207,13 +201,9 @@ static float softmax_row(size_t n, const float *x, float *y) {
     return (float)((double)max + log(sum));
 }
 
-static void exp_many(size_t n, const float *x, float *y) {
-    row_exp(BASE_E, n, x, 0.0F, y);
-}
+static void exp_many(size_t n, const float *x, float *y) { row_exp(BASE_E, n, x, 0.0F, y); }
 
-static inline V load_up_to(const float *p, size_t n, V fill) {
-    return n >= VL ? v_load(p) : v_load_n(p, n, fill);
-}
+static inline V load_up_to(const float *p, size_t n, V fill) { return n >= VL ? v_load(p) : v_load_n(p, n, fill); }
 
 static void transpose(size_t rows, size_t depth, const float *x, ptrdiff_t ldx, size_t columns, float *block,
                       size_t ldb) {
@@ -230,6 +220,8 @@ static void transpose(size_t rows, size_t depth, const float *x, ptrdiff_t ldx, 
 }
 
 static void copy(size_t rows, size_t columns, const float *x, ptrdiff_t ldx, float *y, ptrdiff_t ldy) {
+    if (columns == 0) /* x and y may be NULL */
+        return;
     for (size_t r = 0; r < rows; r++, x += ldx, y += ldy)
         memcpy(y, x, columns * sizeof *y);
 }

@@ -17,15 +17,11 @@ static uint32_t cpu_isa(void) {
 
 static const attni_kernels *const tables[] = {&attni_kernels_avx512, &attni_kernels_avx2, &attni_kernels_generic};
 #elif defined(__aarch64__)
-static uint32_t cpu_isa(void) {
-    return ATTN_ISA_GENERIC | ATTN_ISA_NEON;
-}
+static uint32_t cpu_isa(void) { return ATTN_ISA_GENERIC | ATTN_ISA_NEON; }
 
 static const attni_kernels *const tables[] = {&attni_kernels_neon, &attni_kernels_generic};
 #else
-static uint32_t cpu_isa(void) {
-    return ATTN_ISA_GENERIC;
-}
+static uint32_t cpu_isa(void) { return ATTN_ISA_GENERIC; }
 
 static const attni_kernels *const tables[] = {&attni_kernels_generic};
 #endif

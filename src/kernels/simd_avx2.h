@@ -14,38 +14,20 @@ static inline __m256i first(size_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
-static inline V v_set(float x) {
-    return _mm256_set1_ps(x);
-}
-static inline V v_load(const float *p) {
-    return _mm256_loadu_ps(p);
-}
-static inline void v_store(float *p, V x) {
-    _mm256_storeu_ps(p, x);
-}
+static inline V v_set(float x) { return _mm256_set1_ps(x); }
+static inline V v_load(const float *p) { return _mm256_loadu_ps(p); }
+static inline void v_store(float *p, V x) { _mm256_storeu_ps(p, x); }
 static inline V v_load_n(const float *p, size_t n, V fill) {
     const __m256i m = first(n);
     return _mm256_blendv_ps(fill, _mm256_maskload_ps(p, m), _mm256_castsi256_ps(m));
 }
-static inline void v_store_n(float *p, size_t n, V x) {
-    _mm256_maskstore_ps(p, first(n), x);
-}
+static inline void v_store_n(float *p, size_t n, V x) { _mm256_maskstore_ps(p, first(n), x); }
 
-static inline V v_add(V a, V b) {
-    return _mm256_add_ps(a, b);
-}
-static inline V v_sub(V a, V b) {
-    return _mm256_sub_ps(a, b);
-}
-static inline V v_mul(V a, V b) {
-    return _mm256_mul_ps(a, b);
-}
-static inline V v_fma(V a, V b, V c) {
-    return _mm256_fmadd_ps(a, b, c);
-}
-static inline V v_max(V a, V b) {
-    return _mm256_max_ps(a, b);
-}
+static inline V v_add(V a, V b) { return _mm256_add_ps(a, b); }
+static inline V v_sub(V a, V b) { return _mm256_sub_ps(a, b); }
+static inline V v_mul(V a, V b) { return _mm256_mul_ps(a, b); }
+static inline V v_fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+static inline V v_max(V a, V b) { return _mm256_max_ps(a, b); }
 
 #define REDUCE_4(a, op, op_128)                                                                                        \
     const V ab = op(_mm256_unpacklo_ps((a)[0], (a)[1]), _mm256_unpackhi_ps((a)[0], (a)[1]));                           \
@@ -60,24 +42,16 @@ static inline void v_largest_4(const V a[4], float out[4]) {
     REDUCE_4(a, _mm256_max_ps, _mm_max_ps);
     _mm_storeu_ps(out, all);
 }
-static inline float v_first(V a) {
-    return _mm256_cvtss_f32(a);
-}
+static inline float v_first(V a) { return _mm256_cvtss_f32(a); }
 static inline int v_any_not_finite(V a) { /* a − a is NaN exactly there */
     const V zero = _mm256_sub_ps(a, a);
     return _mm256_movemask_ps(_mm256_cmp_ps(zero, zero, _CMP_UNORD_Q)) != 0;
 }
 
 /* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */
-static inline V clamp(V x) {
-    return _mm256_max_ps(_mm256_set1_ps(-160.0F), x);
-}
-static inline V nearest(V x) {
-    return _mm256_round_ps(clamp(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
-static inline V v_fraction(V x) {
-    return _mm256_sub_ps(clamp(x), nearest(x));
-}
+static inline V clamp(V x) { return _mm256_max_ps(_mm256_set1_ps(-160.0F), x); }
+static inline V nearest(V x) { return _mm256_round_ps(clamp(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+static inline V v_fraction(V x) { return _mm256_sub_ps(clamp(x), nearest(x)); }
 /* 2^(n + 64) is normal for every n that matters, so only the last product rounds. */
 static inline V v_scale(V p, V x) {
     const __m256i n = _mm256_cvtps_epi32(nearest(x));

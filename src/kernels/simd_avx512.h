@@ -10,43 +10,21 @@
 
 typedef __m512 V;
 
-static inline __mmask16 first(size_t n) {
-    return (__mmask16)((1U << n) - 1U);
-}
+static inline __mmask16 first(size_t n) { return (__mmask16)((1U << n) - 1U); }
 
-static inline V v_set(float x) {
-    return _mm512_set1_ps(x);
-}
-static inline V v_load(const float *p) {
-    return _mm512_loadu_ps(p);
-}
-static inline void v_store(float *p, V x) {
-    _mm512_storeu_ps(p, x);
-}
+static inline V v_set(float x) { return _mm512_set1_ps(x); }
+static inline V v_load(const float *p) { return _mm512_loadu_ps(p); }
+static inline void v_store(float *p, V x) { _mm512_storeu_ps(p, x); }
 /* The first n < VL elements; the rest of a load is `fill`. */
-static inline V v_load_n(const float *p, size_t n, V fill) {
-    return _mm512_mask_loadu_ps(fill, first(n), p);
-}
-static inline void v_store_n(float *p, size_t n, V x) {
-    _mm512_mask_storeu_ps(p, first(n), x);
-}
+static inline V v_load_n(const float *p, size_t n, V fill) { return _mm512_mask_loadu_ps(fill, first(n), p); }
+static inline void v_store_n(float *p, size_t n, V x) { _mm512_mask_storeu_ps(p, first(n), x); }
 
-static inline V v_add(V a, V b) {
-    return _mm512_add_ps(a, b);
-}
-static inline V v_sub(V a, V b) {
-    return _mm512_sub_ps(a, b);
-}
-static inline V v_mul(V a, V b) {
-    return _mm512_mul_ps(a, b);
-}
-static inline V v_fma(V a, V b, V c) {
-    return _mm512_fmadd_ps(a, b, c);
-}
+static inline V v_add(V a, V b) { return _mm512_add_ps(a, b); }
+static inline V v_sub(V a, V b) { return _mm512_sub_ps(a, b); }
+static inline V v_mul(V a, V b) { return _mm512_mul_ps(a, b); }
+static inline V v_fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 /* The larger one; b, or NaN, where either is NaN. */
-static inline V v_max(V a, V b) {
-    return _mm512_max_ps(a, b);
-}
+static inline V v_max(V a, V b) { return _mm512_max_ps(a, b); }
 /* In each 128-bit lane, element i of the result reduces four elements of a[i]; then the lanes are reduced. */
 #define REDUCE_4(a, op, op_128)                                                                                        \
     const V ab = op(_mm512_unpacklo_ps((a)[0], (a)[1]), _mm512_unpackhi_ps((a)[0], (a)[1]));                           \
@@ -63,21 +41,13 @@ static inline void v_largest_4(const V a[4], float out[4]) {
     REDUCE_4(a, _mm512_max_ps, _mm_max_ps);
     _mm_storeu_ps(out, all);
 }
-static inline float v_first(V a) {
-    return _mm512_cvtss_f32(a);
-}
-static inline int v_any_not_finite(V a) {
-    return _mm512_fpclass_ps_mask(a, 0x99) != 0; /* QNaN, ±Inf, SNaN */
-}
+static inline float v_first(V a) { return _mm512_cvtss_f32(a); }
+static inline int v_any_not_finite(V a) { return _mm512_fpclass_ps_mask(a, 0x99) != 0; /* QNaN, ±Inf, SNaN */ }
 
 /* x − round(x), 0 for −∞. */
-static inline V v_fraction(V x) {
-    return _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
+static inline V v_fraction(V x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 /* p · 2^round(x) for p in [½, 2], rounded once, also where the result is subnormal. */
-static inline V v_scale(V p, V x) {
-    return _mm512_scalef_ps(p, _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT));
-}
+static inline V v_scale(V p, V x) { return _mm512_scalef_ps(p, _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT)); }
 
 /* Transposes a 16×16 block in registers: 4×4 blocks inside the 128-bit lanes, then the lanes. */
 static inline void v_transpose(V r[VL]) {

@@ -11,64 +11,34 @@
 
 typedef float V;
 
-static inline V v_set(float x) {
-    return x;
-}
-static inline V v_load(const float *p) {
-    return *p;
-}
-static inline void v_store(float *p, V x) {
-    *p = x;
-}
-static inline V v_load_n(const float *p, size_t n, V fill) {
-    return n ? *p : fill;
-}
+static inline V v_set(float x) { return x; }
+static inline V v_load(const float *p) { return *p; }
+static inline void v_store(float *p, V x) { *p = x; }
+static inline V v_load_n(const float *p, size_t n, V fill) { return n ? *p : fill; }
 static inline void v_store_n(float *p, size_t n, V x) {
     if (n)
         *p = x;
 }
 
-static inline V v_add(V a, V b) {
-    return a + b;
-}
-static inline V v_sub(V a, V b) {
-    return a - b;
-}
-static inline V v_mul(V a, V b) {
-    return a * b;
-}
+static inline V v_add(V a, V b) { return a + b; }
+static inline V v_sub(V a, V b) { return a - b; }
+static inline V v_mul(V a, V b) { return a * b; }
 /* The product of two floats is exact in double: this rounds almost as fmaf does, and is fast without hardware FMA. */
-static inline V v_fma(V a, V b, V c) {
-    return (float)((double)a * (double)b + (double)c);
-}
-static inline V v_max(V a, V b) {
-    return a > b ? a : b;
-}
+static inline V v_fma(V a, V b, V c) { return (float)((double)a * (double)b + (double)c); }
+static inline V v_max(V a, V b) { return a > b ? a : b; }
 static inline void v_sum_4(const V a[4], float out[4]) {
     for (int i = 0; i < 4; i++)
         out[i] = a[i];
 }
-static inline void v_largest_4(const V a[4], float out[4]) {
-    v_sum_4(a, out);
-}
-static inline float v_first(V a) {
-    return a;
-}
-static inline int v_any_not_finite(V a) {
-    return !isfinite(a);
-}
+static inline void v_largest_4(const V a[4], float out[4]) { v_sum_4(a, out); }
+static inline float v_first(V a) { return a; }
+static inline int v_any_not_finite(V a) { return !isfinite(a); }
 
 /* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */
-static inline V clamp(V x) {
-    return x < -160.0F ? -160.0F : x;
-}
+static inline V clamp(V x) { return x < -160.0F ? -160.0F : x; }
 /* Adding 1.5·2^23 rounds to an integer, which the subtraction leaves alone. */
-static inline V nearest(V x) {
-    return (clamp(x) + 0x1.8p23F) - 0x1.8p23F;
-}
-static inline V v_fraction(V x) {
-    return clamp(x) - nearest(x);
-}
+static inline V nearest(V x) { return (clamp(x) + 0x1.8p23F) - 0x1.8p23F; }
+static inline V v_fraction(V x) { return clamp(x) - nearest(x); }
 /* 2^(n + 64) is normal for every n that matters, so only the last product rounds. */
 static inline V v_scale(V p, V x) {
     const V n = nearest(x);
@@ -79,6 +49,4 @@ static inline V v_scale(V p, V x) {
     return p * power.value * 0x1p-64F;
 }
 
-static inline void v_transpose(V r[VL]) {
-    (void)r;
-}
+static inline void v_transpose(V r[VL]) { (void)r; }

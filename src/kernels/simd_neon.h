@@ -11,60 +11,36 @@
 
 typedef float32x4_t V;
 
-static inline V v_set(float x) {
-    return vdupq_n_f32(x);
-}
-static inline V v_load(const float *p) {
-    return vld1q_f32(p);
-}
-static inline void v_store(float *p, V x) {
-    vst1q_f32(p, x);
-}
+static inline V v_set(float x) { return vdupq_n_f32(x); }
+static inline V v_load(const float *p) { return vld1q_f32(p); }
+static inline void v_store(float *p, V x) { vst1q_f32(p, x); }
 static inline V v_load_n(const float *p, size_t n, V fill) {
     memcpy(&fill, p, n * sizeof *p);
     return fill;
 }
-static inline void v_store_n(float *p, size_t n, V x) {
-    memcpy(p, &x, n * sizeof *p);
-}
+static inline void v_store_n(float *p, size_t n, V x) { memcpy(p, &x, n * sizeof *p); }
 
-static inline V v_add(V a, V b) {
-    return vaddq_f32(a, b);
-}
-static inline V v_sub(V a, V b) {
-    return vsubq_f32(a, b);
-}
-static inline V v_mul(V a, V b) {
-    return vmulq_f32(a, b);
-}
-static inline V v_fma(V a, V b, V c) {
-    return vfmaq_f32(c, a, b);
-}
+static inline V v_add(V a, V b) { return vaddq_f32(a, b); }
+static inline V v_sub(V a, V b) { return vsubq_f32(a, b); }
+static inline V v_mul(V a, V b) { return vmulq_f32(a, b); }
+static inline V v_fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
 /* NaN where either is NaN, which suits body.h as well. */
-static inline V v_max(V a, V b) {
-    return vmaxq_f32(a, b);
-}
+static inline V v_max(V a, V b) { return vmaxq_f32(a, b); }
 static inline void v_sum_4(const V a[4], float out[4]) {
     vst1q_f32(out, vpaddq_f32(vpaddq_f32(a[0], a[1]), vpaddq_f32(a[2], a[3])));
 }
 static inline void v_largest_4(const V a[4], float out[4]) {
     vst1q_f32(out, vpmaxq_f32(vpmaxq_f32(a[0], a[1]), vpmaxq_f32(a[2], a[3])));
 }
-static inline float v_first(V a) {
-    return vgetq_lane_f32(a, 0);
-}
+static inline float v_first(V a) { return vgetq_lane_f32(a, 0); }
 static inline int v_any_not_finite(V a) { /* a − a is NaN exactly there */
     const V zero = vsubq_f32(a, a);
     return vminvq_u32(vceqq_f32(zero, zero)) == 0;
 }
 
 /* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */
-static inline V clamp(V x) {
-    return vmaxq_f32(vdupq_n_f32(-160.0F), x);
-}
-static inline V v_fraction(V x) {
-    return vsubq_f32(clamp(x), vrndnq_f32(clamp(x)));
-}
+static inline V clamp(V x) { return vmaxq_f32(vdupq_n_f32(-160.0F), x); }
+static inline V v_fraction(V x) { return vsubq_f32(clamp(x), vrndnq_f32(clamp(x))); }
 /* 2^(n + 64) is normal for every n that matters, so only the last product rounds. */
 static inline V v_scale(V p, V x) {
     const int32x4_t n = vcvtnq_s32_f32(clamp(x));

@@ -75,9 +75,7 @@ static attni_view heads_of(float *data, size_t T, size_t heads, size_t width) {
     return (attni_view){data, (ptrdiff_t)T * row, (ptrdiff_t)width, row};
 }
 
-static attni_matrix dense(float *data, size_t rows, size_t width) {
-    return (attni_matrix){data, rows, width};
-}
+static attni_matrix dense(float *data, size_t rows, size_t width) { return (attni_matrix){data, rows, width}; }
 
 static attni_sdpa attention_of(const attni_mha_call *call, const layout *at, float *scratch) {
     const attn_mha *m = call->mha;

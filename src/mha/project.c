@@ -4,12 +4,8 @@
 
 #include "mha/mha.h"
 
-static size_t min(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-static size_t ceil_div(size_t a, size_t b) {
-    return (a + b - 1) / b;
-}
+static size_t min(size_t a, size_t b) { return a < b ? a : b; }
+static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
 /* Rows of x that stay in the L2 while a panel goes by. */
 enum { BAND = 192 };

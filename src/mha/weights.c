@@ -4,17 +4,11 @@
 
 #include "mha/mha.h"
 
-static size_t round_up(size_t n, size_t step) {
-    return (n + step - 1) / step * step;
-}
+static size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
 
 /* Floats of the panels (their width rounded up to whole vectors) and of the bias, each in whole cache lines. */
-static size_t panel_floats(const attni_weight *w) {
-    return round_up(w->out, 16) * w->in;
-}
-static size_t bias_floats(const attni_weight *w) {
-    return w->bias ? round_up(w->out, 16) : 0;
-}
+static size_t panel_floats(const attni_weight *w) { return round_up(w->out, 16) * w->in; }
+static size_t bias_floats(const attni_weight *w) { return w->bias ? round_up(w->out, 16) : 0; }
 
 static void pack_panel(const attni_kernels *kernels, const attni_weight *w, size_t first, size_t width, float *panel) {
     const float *from = w->data + first * w->stride_out;
@@ -40,7 +34,7 @@ static attni_linear pack(const attn_context *context, const attni_weight *w, flo
 }
 
 attn_mha *attni_mha_new(const attn_context *context, size_t H, size_t G, const attni_weight weights[4]) {
-    size_t floats = ATTNI_LINE / sizeof(float);
+    size_t floats = 0;
     for (size_t i = 0; i < 4; i++)
         floats += panel_floats(&weights[i]) + bias_floats(&weights[i]);
     attn_mha *mha = attni_allocate(&context->allocator, sizeof *mha);
@@ -53,7 +47,7 @@ attn_mha *attni_mha_new(const attn_context *context, size_t H, size_t G, const a
     mha->D = weights[ATTNI_W_Q].out / H;
     mha->E = weights[ATTNI_W_OUT].in / H;
     attni_linear *const linears[4] = {&mha->q, &mha->k, &mha->v, &mha->out};
-    float *next = attni_align(memory);
+    float *next = memory;
     for (size_t i = 0; i < 4; i++) {
         *linears[i] = pack(context, &weights[i], next);
         next += panel_floats(&weights[i]) + bias_floats(&weights[i]);

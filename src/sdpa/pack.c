@@ -6,9 +6,7 @@
 #include "sdpa/engine.h"
 
 /* A matrix that a BLAS can read in place. */
-static bool is_plain(ptrdiff_t stride, size_t width) {
-    return stride >= (ptrdiff_t)width && stride <= INT_MAX;
-}
+static bool is_plain(ptrdiff_t stride, size_t width) { return stride >= (ptrdiff_t)width && stride <= INT_MAX; }
 
 /* Rows of several heads are one matrix only where the heads follow each other as the tokens do. */
 static bool query_in_place(const attni_sdpa *call, const attni_query_tile *t) {
@@ -30,9 +28,7 @@ void attni_pack_query(const attni_engine *e, attni_query_tile *t, float *room) {
     t->q = room;
 }
 
-static size_t round_up(size_t n, size_t step) {
-    return (n + step - 1) / step * step;
-}
+static size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
 
 static void pack_k(const attni_engine *e, size_t b, size_t g, attni_key_group *group) {
     const size_t W = e->cut.tile.width, D = e->call->D;

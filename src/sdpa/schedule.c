@@ -4,15 +4,9 @@
 
 #include "sdpa/engine.h"
 
-static size_t min(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-static size_t max(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-static size_t ceil_div(size_t a, size_t b) {
-    return (a + b - 1) / b;
-}
+static size_t min(size_t a, size_t b) { return a < b ? a : b; }
+static size_t max(size_t a, size_t b) { return a > b ? a : b; }
+static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
 /* Enough super-blocks that the threads end at about the same time, few enough that tiles share what they read. */
 static size_t count_supers(const attn_context *context, const attni_sdpa *call, const attni_cut *cut) {
@@ -42,9 +36,7 @@ static float *take(float *base, size_t *used, size_t floats) {
     return piece;
 }
 
-static size_t floats_of(size_t bytes) {
-    return ceil_div(bytes, sizeof(float));
-}
+static size_t floats_of(size_t bytes) { return ceil_div(bytes, sizeof(float)); }
 
 size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, float *base, attni_desk *desk) {
     const attni_tile *t = &cut->tile;
@@ -93,9 +85,7 @@ static void open_tile(const attni_engine *e, const attni_desk *desk, size_t i, a
     attni_pack_query(e, t, desk->q + i * rows * e->call->D);
 }
 
-static size_t count_units(const attni_engine *e) {
-    return e->call->B * e->call->G * e->cut.supers;
-}
+static size_t count_units(const attni_engine *e) { return e->call->B * e->call->G * e->cut.supers; }
 
 /* Units count down from the last super-block, which causal masks make the heaviest. */
 static attni_unit unit_at(const attni_engine *e, size_t n) {

@@ -11,9 +11,7 @@ typedef struct sight {
     const attni_range *range; /* NULL: every row sees all columns */
 } sight;
 
-static size_t min(size_t a, size_t b) {
-    return a < b ? a : b;
-}
+static size_t min(size_t a, size_t b) { return a < b ? a : b; }
 
 /* The part of [0, columns) that is visible, seen from the first key of the group. */
 static attni_range within(attni_range visible, size_t begin, size_t columns) {
