@@ -5,12 +5,11 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# A folder of its own: the tests need more to be installed, and build/release may have them on.
-build="$root/build/bench"
+build="$root/build/release"
 (
     cd "$root"
     sh cmake/install-deps.sh build bench
-    cmake --preset release -B "$build" -DATTN_BUILD_TESTS=OFF
+    cmake --preset release -DATTN_BUILD_TESTS=OFF # which need more to be installed; tests/run.sh turns them on
     cmake --build "$build" --target attn-bench --parallel
 ) >&2
 

@@ -3,6 +3,8 @@
  * the same build on the same machine always makes the same tiles and gives the same bits. */
 #include "blas/blas.h"
 
+#include <string.h>
+
 /* OpenBLAS's small-matrix kernels take a product up to this M·N·K; one step over it costs 15 %. */
 enum { SMALL_PRODUCT = 1000000 };
 
@@ -21,12 +23,15 @@ static size_t tiles_together(size_t rows, size_t D, size_t E) {
 }
 
 attni_tile attni_tile_for_attention(const attni_blas *blas, size_t D, size_t E) {
-    attni_tile t = {.width = 256, .rows = 128, .keys = 256, .columns = 256};
+    attni_tile t = {.width = 64, .keys = 256, .columns = 64};
     if (blas->no_pack) {
-        t.width = 64;
         t.keys = larger(D, E) <= 96 ? 256 : 128;
-        t.columns = 64;
         t.rows = smaller(small_rows(t.width * D, 96), small_rows(t.columns * t.keys, 96));
+    } else if (strcmp(blas->name, "openblas") == 0) {
+        t.rows = 64; /* more gain nothing, and cost where a mask cuts through a tile */
+        t.columns = 256;
+    } else {
+        t = (attni_tile){.width = 128, .rows = 128, .keys = 256, .columns = 256};
     }
     t.tiles = tiles_together(t.rows, D, E);
     return t;
@@ -34,6 +39,6 @@ attni_tile attni_tile_for_attention(const attni_blas *blas, size_t D, size_t E) 
 
 attni_panel attni_panel_for_projection(const attni_blas *blas) {
     if (blas->no_pack)
-        return (attni_panel){.width = 64, .rows = 48, .depth = 256};
-    return (attni_panel){.width = 256, .rows = 128, .depth = 512};
+        return (attni_panel){.width = 64, .rows = 32, .depth = 384};
+    return (attni_panel){.width = 128, .rows = 192, .depth = 384};
 }

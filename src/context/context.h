@@ -3,12 +3,24 @@
 #ifndef ATTNI_CONTEXT_H
 #define ATTNI_CONTEXT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
 #include "attn/context.h"
 #include "kernels/kernels.h"
+
+/* Work that is being handed out. The counters stay at one place and are only ever touched as atomics, so that they
+ * order memory between the caller and the workers in a way that ThreadSanitizer sees: Debian's pool is not built with
+ * it. */
+typedef void (*attni_work)(void *arg, size_t unit, size_t worker);
+typedef struct attni_job {
+    attni_work work;
+    void *arg;
+    size_t units;
+    atomic_size_t next, finished;
+} attni_job;
 
 struct attni_blas;
 struct pthreadpool; /* from <pthreadpool.h> */
@@ -22,6 +34,7 @@ struct attn_context {
     void *parallel_for_data;
     struct pthreadpool *pool; /* NULL until the first call that needs it */
     pid_t pool_owner;         /* the process whose threads are in `pool` */
+    attni_job job;
     void *scratch;
     size_t scratch_bytes;
     char error[256];
@@ -49,7 +62,6 @@ attn_status attni_scratch_reserve(attn_context *context, size_t bytes);
 /* Runs work(arg, unit, worker) once for every unit in [0, units), the lower ones first, on up to `threads` workers;
  * worker < threads tells them apart. Returns when all is done. `flops` is what all the units cost together, in
  * floating-point operations of a matrix product or their like: too little work is not worth waking a thread for. */
-typedef void (*attni_work)(void *arg, size_t unit, size_t worker);
 void attni_parallel(attn_context *context, size_t units, double flops, attni_work work, void *arg);
 
 /* Ends the pool's threads, if there are any. */

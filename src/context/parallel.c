@@ -1,24 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Work on several threads: Debian's pthreadpool wakes them, and each takes the next unit until none is left. */
 #include <pthreadpool.h>
-#include <stdatomic.h>
 #include <unistd.h>
 
 #include "context/context.h"
 
-/* The counters also order memory between the caller and the workers, for pools that tools cannot look into. */
-typedef struct job {
-    attni_work work;
-    void *arg;
-    size_t units;
-    atomic_size_t next, finished;
-} job;
-
 static void worker(void *arg, size_t worker) {
-    job *j = arg;
-    for (size_t unit; (unit = atomic_fetch_add(&j->next, 1)) < j->units;)
-        j->work(j->arg, unit, worker);
-    atomic_fetch_add(&j->finished, 1);
+    attni_job *job = arg;
+    for (size_t unit; (unit = atomic_fetch_add(&job->next, 1)) < job->units;)
+        job->work(job->arg, unit, worker);
+    atomic_fetch_add(&job->finished, 1);
 }
 
 /* A forked child has none of its parent's threads: it leaves their pool alone and makes its own. */
@@ -31,13 +22,14 @@ static bool has_pool(attn_context *context) {
     return context->pool != NULL;
 }
 
-static void run(attn_context *context, size_t workers, job *j) {
+static void run(attn_context *context, size_t workers) {
+    attni_job *job = &context->job;
     if (workers > 1 && context->parallel_for)
-        context->parallel_for(context->parallel_for_data, workers, worker, j);
+        context->parallel_for(context->parallel_for_data, workers, worker, job);
     else if (workers > 1 && has_pool(context))
-        pthreadpool_parallelize_1d(context->pool, worker, j, workers, 0);
+        pthreadpool_parallelize_1d(context->pool, worker, job, workers, 0);
     else
-        worker(j, 0);
+        worker(job, 0);
 }
 
 /* About as long as it takes to wake a thread that slept a moment only. */
@@ -49,11 +41,14 @@ static size_t count_workers(const attn_context *context, size_t units, double fl
 }
 
 void attni_parallel(attn_context *context, size_t units, double flops, attni_work work, void *arg) {
-    job j = {.work = work, .arg = arg, .units = units};
-    atomic_init(&j.next, 0);
-    atomic_init(&j.finished, 0);
-    run(context, count_workers(context, units, flops), &j);
-    atomic_load(&j.finished);
+    attni_job *job = &context->job;
+    job->work = work;
+    job->arg = arg;
+    job->units = units;
+    atomic_store(&job->finished, 0);
+    atomic_store(&job->next, 0);
+    run(context, count_workers(context, units, flops));
+    atomic_load(&job->finished);
 }
 
 void attni_parallel_stop(attn_context *context) {

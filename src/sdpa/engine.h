@@ -19,23 +19,27 @@ attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call);
 /* Query tokens [token, token + tokens) of heads [head, head + heads) as a dense matrix of rows = heads · tokens. */
 typedef struct attni_query_tile {
     size_t batch, head, heads, token, tokens, rows;
-    const float *q; /* [rows, D], row stride ldq */
-    size_t ldq;
+    const float *q;     /* [rows, D] */
     float *o;           /* [rows, E], Σ p·v so far; garbage until `started` */
     attni_row *state;   /* [rows] */
     attni_range *range; /* [rows], where the current group is visible only in part */
     bool started;
 } attni_query_tile;
 
+/* Values [count, E] in panels of cut.tile.columns columns: panel n begins at data + n · step and has row stride ld. */
+typedef struct attni_values {
+    const float *data;
+    size_t step, ld;
+} attni_values;
+
 /* Keys [begin, begin + count) of one key/value head, packed, and their values. */
 typedef struct attni_key_group {
     size_t begin, count;
-    float *k;       /* [count/W][D][W], the last block filled up with zeros to a multiple of 16 columns */
-    const float *v; /* [count, E], row stride ldv */
-    size_t ldv;
-    float *v_copy;  /* [count, E], room for a dense copy */
-    float *v_clean; /* [count, E], v with zeros for rows that are not finite */
-    enum { ATTNI_UNKNOWN, ATTNI_FINITE, ATTNI_NOT_FINITE } values;
+    float *k;                     /* [count/W][D][W], the last block filled up with zeros to a multiple of 16 columns */
+    attni_values v;               /* where the caller has them, or in v_copy */
+    attni_values v_clean;         /* with zeros where a row of a panel is not finite; made only where needed */
+    float *v_copy, *v_clean_room; /* [count, E] each */
+    enum { ATTNI_UNKNOWN, ATTNI_FINITE, ATTNI_NOT_FINITE } finite;
 } attni_key_group;
 
 /* One super-block: tiles [first, first + count) of key/value head g of sequence b. */
@@ -74,13 +78,18 @@ attni_range attni_visible(const attni_sdpa *call, size_t b, size_t i);
 
 /* pack.c, the door in. */
 void attni_pack_query(const attni_engine *e, attni_query_tile *tile, float *room);
-void attni_pack_keys(const attni_engine *e, size_t b, size_t g, size_t begin, size_t count, attni_key_group *group);
+void attni_pack_keys(const attni_engine *e, const attni_unit *unit, size_t begin, size_t count, attni_key_group *group);
 /* Whether all values of the group are finite; if not, v_clean is made. */
 bool attni_values_finite(const attni_engine *e, attni_key_group *group);
 
 /* Begins to bring part i of n of the keys and values from `begin` on, or of a tile's queries, into the cache. */
 void attni_prefetch_keys(const attni_engine *e, const attni_unit *unit, size_t begin, size_t i, size_t n);
 void attni_prefetch_query(const attni_engine *e, const attni_query_tile *tile);
+
+/* The panel that begins at column c. */
+static inline const float *attni_panel_of(const attni_engine *e, const attni_values *values, size_t c) {
+    return values->data + c / e->cut.tile.columns * values->step;
+}
 
 /* tile.c, the tile loop: the desk's tiles walk the keys of their unit. `next` is the unit that this worker will
  * probably do next, or NULL. */

@@ -45,7 +45,7 @@ size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, float *base,
     desk->tiles = (attni_query_tile *)(void *)take(base, &used, floats_of(t->tiles * sizeof *desk->tiles));
     desk->group.k = take(base, &used, t->keys * D);
     desk->group.v_copy = take(base, &used, t->keys * E);
-    desk->group.v_clean = take(base, &used, t->keys * E);
+    desk->group.v_clean_room = take(base, &used, t->keys * E);
     desk->q = take(base, &used, rows * D);
     desk->o = take(base, &used, rows * E);
     desk->scores = take(base, &used, t->rows * t->keys);

@@ -39,32 +39,39 @@ static void score(const attni_engine *e, const attni_query_tile *t, const attni_
     const float alpha = (float)((double)e->call->scale * LOG2_E);
     for (size_t j = 0; j < columns; j += W) {
         const size_t n = min(W, (columns - j + 15) / 16 * 16);
-        attni_sgemm(e->blas, t->rows, n, D, alpha, t->q, t->ldq, group->k + j * D, W, 0.0F, s + j, lds);
+        attni_sgemm(e->blas, t->rows, n, D, alpha, t->q, D ? D : 1, group->k + j * D, W, 0.0F, s + j, lds);
     }
 }
 
-static void weigh(const attni_engine *e, const attni_query_tile *t, size_t keys, const float *p, const float *v,
-                  size_t ldv) {
+static void weigh(const attni_engine *e, const attni_query_tile *t, size_t keys, const float *p,
+                  const attni_values *v) {
     const size_t E = e->call->E, step = e->cut.tile.columns;
     for (size_t c = 0; c < E; c += step)
-        attni_sgemm(e->blas, t->rows, min(step, E - c), keys, 1.0F, p, e->cut.tile.keys, v + c, ldv,
+        attni_sgemm(e->blas, t->rows, min(step, E - c), keys, 1.0F, p, e->cut.tile.keys, attni_panel_of(e, v, c), v->ld,
                     t->started ? 1.0F : 0.0F, t->o + c, E);
 }
 
+/* Row j of a panel, which is not finite, goes only into the rows of o that see key j. */
+static void weigh_visible(const attni_engine *e, const attni_query_tile *t, const float *p, const attni_range *range,
+                          size_t j, size_t columns, const float *v, float *o) {
+    const size_t E = e->call->E, lds = e->cut.tile.keys;
+    for (size_t r = 0; r < t->rows; r++)
+        if (range[r].begin <= j && j < range[r].end)
+            attni_sgemm(e->blas, 1, columns, 1, 1.0F, p + r * lds + j, 1, v, columns, 1.0F, o + r * E, E);
+}
+
 /* p · v where v is not finite somewhere and rows differ in what they see: 0 · NaN must not leak from a masked value.
- * The finite rows of v go through the product, each other one only into the rows of o that see it. */
+ * What is finite goes through the product, the rest only where it is seen. */
 static void weigh_carefully(const attni_engine *e, const attni_query_tile *t, size_t keys, const float *p,
                             const attni_range *range, const attni_key_group *group) {
-    const size_t E = e->call->E, lds = e->cut.tile.keys;
-    weigh(e, t, keys, p, group->v_clean, E);
-    for (size_t j = 0; j < keys; j++) {
-        const float *v = group->v + j * group->ldv;
-        if (e->kernels->all_finite(1, E, v, 0))
-            continue;
-        for (size_t r = 0; r < t->rows; r++)
-            if (range[r].begin <= j && j < range[r].end)
-                attni_sgemm(e->blas, 1, E, 1, 1.0F, p + r * lds + j, 1, v, E, 1.0F, t->o + r * E, E);
-    }
+    const size_t E = e->call->E, step = e->cut.tile.columns;
+    weigh(e, t, keys, p, &group->v_clean);
+    for (size_t c = 0; c < E; c += step)
+        for (size_t j = 0; j < keys; j++) {
+            const float *v = attni_panel_of(e, &group->v, c) + j * group->v.ld;
+            if (!e->kernels->all_finite(1, min(step, E - c), v, 0))
+                weigh_visible(e, t, p, range, j, min(step, E - c), v, t->o + c);
+        }
 }
 
 /* One tile meets one group. */
@@ -77,7 +84,7 @@ static void step(const attni_engine *e, attni_query_tile *t, attni_key_group *gr
     if (seen.range && !attni_values_finite(e, group))
         weigh_carefully(e, t, seen.columns, s, seen.range, group);
     else
-        weigh(e, t, seen.columns, s, group->v, group->ldv);
+        weigh(e, t, seen.columns, s, &group->v);
     t->started = true;
 }
 
@@ -108,7 +115,7 @@ static void prefetch(const attni_engine *e, const attni_unit *unit, const attni_
 /* The scores again, now that each row's maximum and sum are known. */
 static void walk_probabilities(const attni_engine *e, const attni_unit *unit, attni_desk *desk) {
     for (size_t k = 0; k < e->call->Tk; k += e->cut.tile.keys) {
-        attni_pack_keys(e, unit->b, unit->g, k, min(e->cut.tile.keys, e->call->Tk - k), &desk->group);
+        attni_pack_keys(e, unit, k, min(e->cut.tile.keys, e->call->Tk - k), &desk->group);
         for (size_t i = 0; i < unit->count; i++) {
             const sight seen = look(e->call, &desk->tiles[i], &desk->group);
             score(e, &desk->tiles[i], &desk->group, seen.columns, desk->scores);
@@ -120,7 +127,7 @@ static void walk_probabilities(const attni_engine *e, const attni_unit *unit, at
 void attni_walk(const attni_engine *e, const attni_unit *unit, const attni_unit *next, attni_desk *desk) {
     const size_t end = end_of_keys(e->call, desk->tiles, unit->count), keys = e->cut.tile.keys;
     for (size_t k = 0; k < end; k += keys) {
-        attni_pack_keys(e, unit->b, unit->g, k, min(keys, end - k), &desk->group);
+        attni_pack_keys(e, unit, k, min(keys, end - k), &desk->group);
         for (size_t i = 0; i < unit->count; i++) {
             prefetch(e, unit, next, k + keys, end, i);
             step(e, &desk->tiles[i], &desk->group, desk->scores);
