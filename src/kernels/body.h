@@ -164,6 +164,33 @@ static void softmax_final(size_t rows, size_t columns, const float *s, size_t ld
     }
 }
 
+/* x = x · a + y · b. */
+static inline void row_mix(size_t n, float *x, float a, const float *y, float b) {
+    const V va = v_set(a), vb = v_set(b);
+    size_t j = 0;
+    for (; j + VL <= n; j += VL)
+        v_store(x + j, v_fma(v_load(x + j), va, v_mul(v_load(y + j), vb)));
+    if (j < n)
+        v_store_n(x + j, n - j, v_fma(v_load_n(x + j, n - j, va), va, v_mul(v_load_n(y + j, n - j, vb), vb)));
+}
+
+static void merge(size_t rows, size_t width, float *o, attni_row *state, const float *o2, const attni_row *state2) {
+    for (size_t r = 0; r < rows; r++, o += width, o2 += width) {
+        if (state2[r].max == -INFINITY && state2[r].sum == 0)
+            continue;
+        if (state[r].max == -INFINITY && state[r].sum == 0) {
+            memcpy(o, o2, width * sizeof *o);
+            state[r] = state2[r];
+            continue;
+        }
+        const float max = state[r].max > state2[r].max ? state[r].max : state2[r].max;
+        const float a = v_first(v_exp2(v_set(state[r].max - max))), b = v_first(v_exp2(v_set(state2[r].max - max)));
+        row_mix(width, o, a, o2, b);
+        state[r].sum = state[r].sum * (double)a + state2[r].sum * (double)b;
+        state[r].max = max;
+    }
+}
+
 static void normalize(size_t rows, size_t width, const float *o, const attni_row *state, float *y, ptrdiff_t ldy) {
     if (width == 0) /* y may be NULL */
         return;
@@ -247,6 +274,7 @@ const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .prefetch = prefetch,
                                   .softmax_step = softmax_step,
                                   .softmax_final = softmax_final,
+                                  .merge = merge,
                                   .normalize = normalize,
                                   .softmax_row = softmax_row,
                                   .exp = exp_many,

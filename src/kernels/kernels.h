@@ -48,6 +48,10 @@ typedef struct attni_kernels {
     void (*softmax_final)(size_t rows, size_t columns, const float *s, size_t lds, const attni_range *range,
                           const attni_row *state, float *y, ptrdiff_t ldy);
 
+    /* Adds to o [rows, width] and its state the part of the same rows over other keys, o2 and state2. o2 is not read
+     * where state2 has seen no key. */
+    void (*merge)(size_t rows, size_t width, float *o, attni_row *state, const float *o2, const attni_row *state2);
+
     /* y[r,:] = o[r,:] / state[r].sum for [rows, width], 0 where the sum is 0. */
     void (*normalize)(size_t rows, size_t width, const float *o, const attni_row *state, float *y, ptrdiff_t ldy);
 

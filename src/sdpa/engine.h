@@ -13,6 +13,7 @@ typedef struct attni_cut {
     size_t heads, tokens;         /* of a tile, at most */
     size_t head_cuts, token_cuts; /* tiles of one key/value head */
     size_t supers;                /* super-blocks of one key/value head */
+    size_t splits, split_keys;    /* pieces of the keys that are merged at the end, and the keys of one */
 } attni_cut;
 attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call);
 
@@ -42,9 +43,9 @@ typedef struct attni_key_group {
     enum { ATTNI_UNKNOWN, ATTNI_FINITE, ATTNI_NOT_FINITE } finite;
 } attni_key_group;
 
-/* One super-block: tiles [first, first + count) of key/value head g of sequence b. */
+/* One unit of work: tiles [first, first + count) of key/value head g of sequence b, and keys [begin, end). */
 typedef struct attni_unit {
-    size_t b, g, first, count;
+    size_t b, g, first, count, split, begin, end;
 } attni_unit;
 
 /* Scratch of one worker. */
@@ -63,15 +64,19 @@ typedef struct attni_engine {
     const attni_kernels *kernels;
     attni_cut cut;
     size_t workers;
-    float *scratch;
+    float *scratch; /* a desk for each worker */
     size_t desk_floats;
+    float *parts; /* o and state of each split */
 } attni_engine;
 
 /* schedule.c: tile n of the unit's key/value head, without its buffers. */
 attni_query_tile attni_tile_at(const attni_engine *e, const attni_unit *unit, size_t n);
 
-/* Lays a desk out at `base` and returns its size in floats, a multiple of a cache line. */
+/* cut.c. Lays a desk out at `base` and returns its size in floats, a multiple of a cache line. */
 size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, float *base, attni_desk *desk);
+/* What all splits keep until they are merged, in floats, and where a split of a key/value head keeps it. */
+size_t attni_parts_floats(const attni_cut *cut, const attni_sdpa *call);
+void attni_part_at(const attni_engine *e, size_t head, size_t split, float **o, attni_row **state);
 
 /* score.c: the keys that query token i of sequence b may see. */
 attni_range attni_visible(const attni_sdpa *call, size_t b, size_t i);
@@ -94,6 +99,8 @@ static inline const float *attni_panel_of(const attni_engine *e, const attni_val
 /* tile.c, the tile loop: the desk's tiles walk the keys of their unit. `next` is the unit that this worker will
  * probably do next, or NULL. */
 void attni_walk(const attni_engine *e, const attni_unit *unit, const attni_unit *next, attni_desk *desk);
+/* Walks the scores again, now that each row's maximum and sum are known. */
+void attni_walk_probabilities(const attni_engine *e, const attni_unit *unit, attni_desk *desk);
 
 /* output.c, the door out. */
 void attni_write_output(const attni_engine *e, const attni_query_tile *tile);

@@ -104,7 +104,7 @@ static void prefetch(const attni_engine *e, const attni_unit *unit, const attni_
     if (begin < end) {
         attni_prefetch_keys(e, unit, begin, i, unit->count);
     } else if (next) {
-        attni_prefetch_keys(e, next, 0, i, unit->count);
+        attni_prefetch_keys(e, next, next->begin, i, unit->count);
         if (i < next->count) {
             const attni_query_tile t = attni_tile_at(e, next, next->first + i);
             attni_prefetch_query(e, &t);
@@ -112,8 +112,7 @@ static void prefetch(const attni_engine *e, const attni_unit *unit, const attni_
     }
 }
 
-/* The scores again, now that each row's maximum and sum are known. */
-static void walk_probabilities(const attni_engine *e, const attni_unit *unit, attni_desk *desk) {
+void attni_walk_probabilities(const attni_engine *e, const attni_unit *unit, attni_desk *desk) {
     for (size_t k = 0; k < e->call->Tk; k += e->cut.tile.keys) {
         attni_pack_keys(e, unit, k, min(e->cut.tile.keys, e->call->Tk - k), &desk->group);
         for (size_t i = 0; i < unit->count; i++) {
@@ -125,16 +124,12 @@ static void walk_probabilities(const attni_engine *e, const attni_unit *unit, at
 }
 
 void attni_walk(const attni_engine *e, const attni_unit *unit, const attni_unit *next, attni_desk *desk) {
-    const size_t end = end_of_keys(e->call, desk->tiles, unit->count), keys = e->cut.tile.keys;
-    for (size_t k = 0; k < end; k += keys) {
+    const size_t end = min(unit->end, end_of_keys(e->call, desk->tiles, unit->count)), keys = e->cut.tile.keys;
+    for (size_t k = unit->begin; k < end; k += keys) {
         attni_pack_keys(e, unit, k, min(keys, end - k), &desk->group);
         for (size_t i = 0; i < unit->count; i++) {
             prefetch(e, unit, next, k + keys, end, i);
             step(e, &desk->tiles[i], &desk->group, desk->scores);
         }
     }
-    for (size_t i = 0; i < unit->count; i++)
-        attni_write_output(e, &desk->tiles[i]);
-    if (e->call->probabilities.data)
-        walk_probabilities(e, unit, desk);
 }

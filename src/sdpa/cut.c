@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* How a call is cut, and how much scratch that takes. */
+#include "sdpa/engine.h"
+
+static size_t min(size_t a, size_t b) { return a < b ? a : b; }
+static size_t max(size_t a, size_t b) { return a > b ? a : b; }
+static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+
+/* Enough super-blocks that the threads end at about the same time, few enough that tiles share what they read. */
+static size_t count_supers(const attn_context *context, const attni_sdpa *call, const attni_cut *cut) {
+    const size_t tiles = cut->head_cuts * cut->token_cuts;
+    const size_t wanted = context->threads == 1 ? 1 : 4 * context->threads;
+    return min(tiles, max(ceil_div(tiles, cut->tile.tiles), ceil_div(wanted, call->B * call->G)));
+}
+
+/* A decoding step has few rows and many keys: its keys are split, so that many threads can share one head. As much as
+ * the shape asks for, whatever the threads: the number of pieces is seen in the last bits. */
+static size_t count_splits(const attni_sdpa *call, const attni_cut *cut) {
+    enum { UNITS = 64, KEYS = 1024 };
+    if (cut->head_cuts * cut->token_cuts > 1 || call->probabilities.data)
+        return 1;
+    return max(1, min(UNITS / max(1, call->B * call->G), call->Tk / KEYS));
+}
+
+attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
+    attni_cut cut = {.tile = attni_tile_for_attention(context->blas, call->D, call->E)};
+    const size_t heads = call->H / call->G, rows = min(cut.tile.rows, call->Tq * heads);
+    cut.tokens = min(rows, call->Tq);
+    cut.heads = cut.tokens == call->Tq ? max(1, rows / cut.tokens) : 1;
+    cut.tile.rows = cut.heads * cut.tokens;
+    cut.tile.keys = min(cut.tile.keys, ceil_div(call->Tk, cut.tile.width) * cut.tile.width);
+    cut.head_cuts = ceil_div(heads, cut.heads);
+    cut.token_cuts = ceil_div(call->Tq, cut.tokens);
+    cut.supers = count_supers(context, call, &cut);
+    cut.tile.tiles = ceil_div(cut.head_cuts * cut.token_cuts, cut.supers);
+    cut.splits = count_splits(call, &cut);
+    cut.split_keys = ceil_div(ceil_div(call->Tk, cut.splits), cut.tile.width) * cut.tile.width;
+    return cut;
+}
+
+/* Hands out the pieces of a desk one after the other. */
+static float *take(float *base, size_t *used, size_t floats) {
+    float *piece = base ? base + *used : NULL;
+    *used += ceil_div(floats, ATTNI_LINE / sizeof(float)) * (ATTNI_LINE / sizeof(float));
+    return piece;
+}
+
+static size_t floats_of(size_t bytes) { return ceil_div(bytes, sizeof(float)); }
+
+size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, float *base, attni_desk *desk) {
+    const attni_tile *t = &cut->tile;
+    const size_t rows = t->tiles * t->rows, D = call->D, E = call->E;
+    size_t used = 0;
+    desk->tiles = (attni_query_tile *)(void *)take(base, &used, floats_of(t->tiles * sizeof *desk->tiles));
+    desk->group.k = take(base, &used, t->keys * D);
+    desk->group.v_copy = take(base, &used, t->keys * E);
+    desk->group.v_clean_room = take(base, &used, t->keys * E);
+    desk->q = take(base, &used, rows * D);
+    desk->o = take(base, &used, rows * E);
+    desk->scores = take(base, &used, t->rows * t->keys);
+    desk->state = (attni_row *)(void *)take(base, &used, floats_of(rows * sizeof *desk->state));
+    desk->range = (attni_range *)(void *)take(base, &used, floats_of(t->rows * sizeof *desk->range));
+    return used;
+}
+
+/* What the splits of all heads hold until they are merged: for each, o [rows, E] and then state [rows]. */
+static size_t part_floats(const attni_cut *cut, const attni_sdpa *call, float *base, float **o, attni_row **state) {
+    size_t used = 0;
+    *o = take(base, &used, cut->tile.rows * call->E);
+    *state = (attni_row *)(void *)take(base, &used, floats_of(cut->tile.rows * sizeof **state));
+    return used;
+}
+
+size_t attni_parts_floats(const attni_cut *cut, const attni_sdpa *call) {
+    float *o;
+    attni_row *state;
+    return cut->splits == 1 ? 0 : call->B * call->G * cut->splits * part_floats(cut, call, NULL, &o, &state);
+}
+
+void attni_part_at(const attni_engine *e, size_t head, size_t split, float **o, attni_row **state) {
+    const size_t floats = part_floats(&e->cut, e->call, NULL, o, state);
+    part_floats(&e->cut, e->call, e->parts + (head * e->cut.splits + split) * floats, o, state);
+}
+
+size_t attni_sdpa_scratch(const attn_context *context, const attni_sdpa *call) {
+    attni_desk desk;
+    if (call->B == 0 || call->H == 0 || call->Tq == 0)
+        return 0;
+    const attni_cut cut = attni_cut_call(context, call);
+    const size_t desks = attni_desk_lay(&cut, call, NULL, &desk) * context->threads;
+    return (desks + attni_parts_floats(&cut, call)) * sizeof(float);
+}
