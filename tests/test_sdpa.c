@@ -90,6 +90,27 @@ static void long_sequences(void **state) {
     }
 }
 
+/* Few rows and many keys: the keys are split and merged, some splits seeing nothing. */
+static void decoding_steps(void **state) {
+    (void)state;
+    static const size_t keys[] = {1023, 1024, 2049, 4100};
+    static const int64_t offsets[] = {-1, 0, 900, 1100, 4200};
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(2, contexts);
+    seed(40);
+    for (size_t i = 0; i < COUNT(keys) * COUNT(offsets) * n; i++) {
+        struct sdpa_case c = sdpa_case_of(1, 4, 2, 1 + i % 3, keys[i % COUNT(keys)], 24, 70);
+        c.probabilities = false;
+        set_causal(&c, i % 4 ? ATTN_CAUSAL_OFFSET : ATTN_CAUSAL_NONE, &offsets[i / COUNT(keys) % COUNT(offsets)]);
+        for (size_t j = visible_keys(&c.params, 0, c.q.size[2] - 1, c.q.size[2], c.k.size[2]); j < c.k.size[2]; j++) {
+            *element_at(c.k, 0, 0, j, 3) = NAN;
+            *element_at(c.v, 0, 1, j, 69) = INFINITY;
+        }
+        check_sdpa(contexts[i % n], &c);
+        end_case();
+    }
+}
+
 static void scales(void **state) {
     (void)state;
     const float values[] = {-1, -0.1F, 1e-6F, -1e-30F, FLT_MIN / 4, 1, 2.5F};
@@ -429,7 +450,7 @@ static void check_poison(attn_context *context, attn_causal causal, float poison
     const size_t tokens[] = {0, 1, 15, 64, 127, 150, 255, 256, 259};
     for (size_t i = 0; i < 2 * COUNT(tokens); i++) {
         const int64_t offset = (int64_t)(i * 5) - 40;
-        struct sdpa_case c = sdpa_case_of(1, 2, 1, 130, 260, 8, 24);
+        struct sdpa_case c = sdpa_case_of(1, 2, 1, 130, 260, 8, i % 4 < 2 ? 24 : 150);
         set_causal(&c, causal, &offset);
         check_poisoned_token(context, c, i % 2, tokens[i / 2], poison);
         end_case();
@@ -493,6 +514,7 @@ int main(void) {
                                        TEST(all_lengths),
                                        TEST(all_widths),
                                        TEST(long_sequences),
+                                       TEST(decoding_steps),
                                        TEST(scales),
                                        TEST(grouped_heads),
                                        TEST(every_layout_of_every_tensor),

@@ -50,11 +50,12 @@ static size_t floats_of(size_t bytes) { return ceil_div(bytes, sizeof(float)); }
 size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, float *base, attni_desk *desk) {
     const attni_tile *t = &cut->tile;
     const size_t rows = t->tiles * t->rows, D = call->D, E = call->E;
+    const size_t values = t->keys * (E <= t->columns ? E : ceil_div(E, t->columns) * t->columns);
     size_t used = 0;
     desk->tiles = (attni_query_tile *)(void *)take(base, &used, floats_of(t->tiles * sizeof *desk->tiles));
     desk->group.k = take(base, &used, t->keys * D);
-    desk->group.v_copy = take(base, &used, t->keys * E);
-    desk->group.v_clean_room = take(base, &used, t->keys * E);
+    desk->group.v_copy = take(base, &used, values);
+    desk->group.v_clean_room = take(base, &used, values);
     desk->q = take(base, &used, rows * D);
     desk->o = take(base, &used, rows * E);
     desk->scores = take(base, &used, t->rows * t->keys);

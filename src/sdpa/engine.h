@@ -39,7 +39,7 @@ typedef struct attni_key_group {
     float *k;                     /* [count/W][D][W], the last block filled up with zeros to a multiple of 16 columns */
     attni_values v;               /* where the caller has them, or in v_copy */
     attni_values v_clean;         /* with zeros where a row of a panel is not finite; made only where needed */
-    float *v_copy, *v_clean_room; /* [count, E] each */
+    float *v_copy, *v_clean_room; /* [count, E] each, the last panel as wide as the others */
     enum { ATTNI_UNKNOWN, ATTNI_FINITE, ATTNI_NOT_FINITE } finite;
 } attni_key_group;
 
