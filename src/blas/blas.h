@@ -59,7 +59,7 @@ typedef struct attni_tile {
     size_t columns; /* columns of V in one product */
     size_t tiles;   /* query tiles that walk the keys together, at most */
 } attni_tile;
-attni_tile attni_tile_for_attention(const attni_blas *blas, size_t D, size_t E);
+attni_tile attni_tile_for_attention(const attni_blas *blas, size_t D, size_t E, bool causal);
 
 typedef struct attni_panel {
     size_t width; /* columns of a weight panel */

@@ -23,7 +23,8 @@ static size_t count_splits(const attni_sdpa *call, const attni_cut *cut) {
 }
 
 attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
-    attni_cut cut = {.tile = attni_tile_for_attention(context->blas, call->D, call->E)};
+    attni_cut cut = {.tile =
+                         attni_tile_for_attention(context->blas, call->D, call->E, call->causal != ATTN_CAUSAL_NONE)};
     const size_t heads = call->H / call->G, rows = min(cut.tile.rows, call->Tq * heads);
     cut.tokens = min(rows, call->Tq);
     cut.heads = cut.tokens == call->Tq ? max(1, rows / cut.tokens) : 1;

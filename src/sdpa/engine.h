@@ -64,6 +64,7 @@ typedef struct attni_engine {
     const attni_kernels *kernels;
     attni_cut cut;
     size_t workers;
+    bool far;       /* inputs come from further than the L2 cache, and are fetched ahead */
     float *scratch; /* a desk for each worker */
     size_t desk_floats;
     float *parts; /* o and state of each split */
@@ -87,8 +88,8 @@ void attni_pack_keys(const attni_engine *e, const attni_unit *unit, size_t begin
 /* Whether all values of the group are finite; if not, v_clean is made. */
 bool attni_values_finite(const attni_engine *e, attni_key_group *group);
 
-/* Begins to bring part i of n of the keys and values from `begin` on, or of a tile's queries, into the cache. */
-void attni_prefetch_keys(const attni_engine *e, const attni_unit *unit, size_t begin, size_t i, size_t n);
+/* Begins to bring part i of n of the first keys and values of a unit, or a tile's queries, into the cache. */
+void attni_prefetch_keys(const attni_engine *e, const attni_unit *unit, size_t i, size_t n);
 void attni_prefetch_query(const attni_engine *e, const attni_query_tile *tile);
 
 /* The panel that begins at column c. */

@@ -99,10 +99,10 @@ bool attni_values_finite(const attni_engine *e, attni_key_group *group) {
     return group->finite == ATTNI_FINITE;
 }
 
-void attni_prefetch_keys(const attni_engine *e, const attni_unit *unit, size_t begin, size_t i, size_t n) {
+void attni_prefetch_keys(const attni_engine *e, const attni_unit *unit, size_t i, size_t n) {
     const attni_sdpa *call = e->call;
-    const size_t keys = min(e->cut.tile.keys, begin < call->Tk ? call->Tk - begin : 0);
-    const size_t from = begin + keys * i / n, count = begin + keys * (i + 1) / n - from;
+    const size_t keys = min(e->cut.tile.keys, unit->end - unit->begin);
+    const size_t from = unit->begin + keys * i / n, count = unit->begin + keys * (i + 1) / n - from;
     e->kernels->prefetch(count, call->D, attni_at(&call->k, unit->b, unit->g, from), call->k.stride_t);
     e->kernels->prefetch(count, call->E, attni_at(&call->v, unit->b, unit->g, from), call->v.stride_t);
 }

@@ -65,7 +65,7 @@ static void super_block(void *arg, size_t n, size_t worker) {
         desk.tiles[i] = attni_tile_at(e, &unit, unit.first + i);
         open_tile(e, &unit, &desk, i, &desk.tiles[i]);
     }
-    if (n + e->workers < count_units(e)) {
+    if (e->far && n + e->workers < count_units(e)) {
         const attni_unit next = unit_at(e, n + e->workers);
         attni_walk(e, &unit, &next, &desk);
     } else {
@@ -91,6 +91,13 @@ static void merge_head(void *arg, size_t head, size_t worker) {
     attni_write_output(e, &t);
 }
 
+/* Whether the inputs are too large to be in the L2 cache already. */
+static bool is_far(const attni_sdpa *call) {
+    const double q = (double)call->H * (double)call->Tq * (double)call->D;
+    const double kv = (double)call->G * (double)call->Tk * (double)(call->D + call->E);
+    return (double)call->B * (q + kv) * sizeof(float) > 512 * 1024;
+}
+
 void attni_sdpa_run(attn_context *context, const attni_sdpa *call, float *scratch) {
     attni_desk desk;
     if (call->B == 0 || call->H == 0 || call->Tq == 0)
@@ -100,6 +107,7 @@ void attni_sdpa_run(attn_context *context, const attni_sdpa *call, float *scratc
                       .kernels = context->kernels,
                       .workers = context->threads,
                       .cut = attni_cut_call(context, call),
+                      .far = is_far(call),
                       .scratch = scratch};
     e.desk_floats = attni_desk_lay(&e.cut, call, NULL, &desk);
     e.parts = scratch + e.desk_floats * context->threads;

@@ -98,17 +98,12 @@ static size_t end_of_keys(const attni_sdpa *call, const attni_query_tile *tiles,
     return end;
 }
 
-/* While tile i computes, a part of what comes after this group is on its way: the next group, or the next unit. */
-static void prefetch(const attni_engine *e, const attni_unit *unit, const attni_unit *next, size_t begin, size_t end,
-                     size_t i) {
-    if (begin < end) {
-        attni_prefetch_keys(e, unit, begin, i, unit->count);
-    } else if (next) {
-        attni_prefetch_keys(e, next, next->begin, i, unit->count);
-        if (i < next->count) {
-            const attni_query_tile t = attni_tile_at(e, next, next->first + i);
-            attni_prefetch_query(e, &t);
-        }
+/* While tile i computes on the last group, a part of what the next unit begins with is on its way. */
+static void prefetch(const attni_engine *e, const attni_unit *next, size_t i, size_t count) {
+    attni_prefetch_keys(e, next, i, count);
+    if (i < next->count) {
+        const attni_query_tile t = attni_tile_at(e, next, next->first + i);
+        attni_prefetch_query(e, &t);
     }
 }
 
@@ -128,7 +123,8 @@ void attni_walk(const attni_engine *e, const attni_unit *unit, const attni_unit 
     for (size_t k = unit->begin; k < end; k += keys) {
         attni_pack_keys(e, unit, k, min(keys, end - k), &desk->group);
         for (size_t i = 0; i < unit->count; i++) {
-            prefetch(e, unit, next, k + keys, end, i);
+            if (next && k + keys >= end)
+                prefetch(e, next, i, unit->count);
             step(e, &desk->tiles[i], &desk->group, desk->scores);
         }
     }
