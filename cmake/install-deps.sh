@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Installs what is missing on a Debian or Ubuntu machine: install-deps.sh [build|test|lint|bench]...   (default: build)
-# Asks the network only when something is missing. As root, or with sudo.
+# Installs what is missing on a Debian or Ubuntu machine: install-deps.sh [build|test|lint|bench|aarch64]...
+# The default is build. Asks the network only when something is missing. As root, or with sudo.
 set -eu
 
 packages() {
@@ -11,13 +11,15 @@ packages() {
     test) echo "$(packages build) $(packages backends) g++ clang libcmocka-dev valgrind" ;;
     lint) echo "$(packages test) clang-format clang-tidy cppcheck" ;;
     bench) echo "$(packages build) $(packages backends)" ;;
+    # And what aarch64-root.sh unpacks.
+    aarch64) echo "cmake make pkg-config gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static" ;;
     # What ATTN_BLAS can choose, and the serial OpenBLAS, which it must refuse.
     backends)
         echo "libopenblas0-pthread libopenblas0-openmp libopenblas0-serial"
         echo "libblis4-pthread libblis4-openmp libblas3"
         ;;
     *)
-        echo "install-deps.sh: no list '$1'; there are: build, test, lint, bench" >&2
+        echo "install-deps.sh: no list '$1'; there are: build, test, lint, bench, aarch64" >&2
         return 1
         ;;
     esac

@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Installs what is missing, builds, and runs the tests:  bash tests/run.sh [release|asan|tsan|valgrind|lint|all]
+# Installs what is missing, builds, and runs the tests:  bash tests/run.sh [release|asan|tsan|valgrind|lint|aarch64|all]
 #   release   every test (default)
 #   asan      every test but the consumers, under AddressSanitizer and UndefinedBehaviorSanitizer
 #   tsan      the same under ThreadSanitizer
 #   valgrind  the tests with the label "valgrind"
+#   aarch64   tests that need no other BLAS, cross-compiled for 64-bit Arm and run under qemu-user
 #   lint      format, cppcheck, clang-tidy, and a clang build without warnings
 #   all       all of these, until one fails
 set -euo pipefail
@@ -64,6 +65,11 @@ valgrind() {
     run_tests valgrind
 }
 
+aarch64() {
+    configure_and_build aarch64
+    run_tests aarch64
+}
+
 lint() {
     local failed=0 sources compiled
     configure_and_build clang
@@ -83,7 +89,7 @@ lint() {
 
 all() {
     local lane
-    for lane in release lint asan tsan valgrind; do
+    for lane in release lint asan tsan valgrind aarch64; do
         printf '\n== %s\n' "$lane"
         bash tests/run.sh "$lane"
     done
@@ -93,10 +99,14 @@ mkdir -p build
 lane=${1:-release}
 case $lane in
 lint) sh cmake/install-deps.sh lint ;;
+aarch64)
+    sh cmake/install-deps.sh aarch64
+    sh cmake/aarch64-root.sh build/aarch64-root
+    ;;
 release | asan | tsan | valgrind) sh cmake/install-deps.sh test ;;
 all) ;;
 *)
-    echo "tests/run.sh: no lane '$lane'; there are: release, asan, tsan, valgrind, lint, all" >&2
+    echo "tests/run.sh: no lane '$lane'; there are: release, asan, tsan, valgrind, lint, aarch64, all" >&2
     exit 2
     ;;
 esac

@@ -111,30 +111,89 @@ static void any_chunking(void **state) {
     }
 }
 
-/* A sequence alone and among others. */
+static attn_tensor sequence_of(attn_tensor t, size_t b) {
+    t.data = element_at(t, b, 0, 0, 0);
+    t.size[0] = 1;
+    return t;
+}
+
+/* Heads of q, heads of k and v, width. */
+static const size_t HEADS[][3] = {{1, 1, 64},  {4, 4, 64},  {4, 1, 64},  {6, 2, 64},
+                                  {1, 1, 128}, {4, 4, 128}, {8, 2, 128}, {3, 3, 40}};
+
+/* Each sequence of a batch alone. */
+static void check_batch(attn_context *context, const struct sdpa_case *c, const int64_t *offsets) {
+    const struct sdpa_result all = run_sdpa(context, c);
+    for (size_t b = 0; b < c->q.size[0]; b++) {
+        struct sdpa_case one = *c;
+        one.q = sequence_of(c->q, b);
+        one.k = sequence_of(c->k, b);
+        one.v = sequence_of(c->v, b);
+        set_causal(&one, c->params.causal, &offsets[b]);
+        const struct sdpa_result got = run_sdpa(context, &one);
+        assert_bits(got.out, sequence_of(all.out, b));
+        assert_bits(got.lse, sequence_of(all.lse, b));
+        assert_bits(got.probabilities, sequence_of(all.probabilities, b));
+    }
+}
+
 static void any_batch(void **state) {
     (void)state;
-    enum { B = 3, T = 90 };
+    enum { B = 3 };
+    static const size_t tokens[][2] = {{1, 200}, {90, 90}, {320, 200}};
+    static const int64_t offsets[B] = {0, 40, -7};
     attn_context *context = new_context_of(2, 0);
     skip_unless_rows_are_independent(context);
     seed(4);
-    const struct sdpa_case c = sdpa_case_of(B, 4, 2, T, T, 40, 40);
-    const struct sdpa_result all = run_sdpa(context, &c);
-    for (size_t b = 0; b < B; b++) {
-        struct sdpa_case one = c;
-        attn_tensor out = all.out;
-        one.q.size[0] = one.k.size[0] = one.v.size[0] = out.size[0] = 1;
-        one.q.data = element_at(c.q, b, 0, 0, 0);
-        one.k.data = element_at(c.k, b, 0, 0, 0);
-        one.v.data = element_at(c.v, b, 0, 0, 0);
-        out.data = element_at(all.out, b, 0, 0, 0);
-        const struct sdpa_result got = run_sdpa(context, &one);
-        assert_bits(got.out, out);
+    for (size_t i = 0; i < COUNT(HEADS); i++)
+        for (size_t t = 0; t < COUNT(tokens); t++) {
+            const size_t *h = HEADS[i];
+            struct sdpa_case c = sdpa_case_of(B, h[0], h[1], tokens[t][0], tokens[t][1], h[2], h[2]);
+            set_causal(&c, (attn_causal)((i + t) % CAUSALS), offsets);
+            check_batch(context, &c, offsets);
+            end_case();
+        }
+}
+
+/* Prefill in chunks of `size` tokens, each of which finds the keys before it in place. */
+static void check_chunks(attn_context *context, const struct sdpa_case *c, const struct sdpa_result *whole,
+                         size_t size) {
+    const size_t T = c->q.size[2];
+    for (size_t begin = 0; begin < T; begin += size) {
+        const size_t n = begin + size < T ? size : T - begin;
+        const int64_t offsets[2] = {(int64_t)begin, (int64_t)begin};
+        struct sdpa_case chunk = *c;
+        chunk.q = tokens_of(c->q, begin, n);
+        chunk.k = tokens_of(c->k, 0, begin + n);
+        chunk.v = tokens_of(c->v, 0, begin + n);
+        set_causal(&chunk, ATTN_CAUSAL_OFFSET, offsets);
+        const struct sdpa_result part = run_sdpa(context, &chunk);
+        assert_bits(part.out, tokens_of(whole->out, begin, n));
+        assert_bits(part.lse, tokens_of(whole->lse, begin, n));
+    }
+}
+
+static void chunks_of_whole_blocks(void **state) {
+    (void)state;
+    enum { B = 2, T = 320 };
+    static const size_t chunk_sizes[] = {64, 128, 192};
+    attn_context *context = new_context_of(2, 0);
+    skip_unless_rows_are_independent(context);
+    seed(5);
+    for (size_t i = 0; i < COUNT(HEADS); i++) {
+        const size_t *h = HEADS[i];
+        struct sdpa_case c = sdpa_case_of(B, h[0], h[1], T, T, h[2], h[2]);
+        set_causal(&c, ATTN_CAUSAL_TOP_LEFT, NULL);
+        c.probabilities = false;
+        const struct sdpa_result whole = run_sdpa(context, &c);
+        for (size_t s = 0; s < COUNT(chunk_sizes); s++)
+            check_chunks(context, &c, &whole, chunk_sizes[s]);
+        end_case();
     }
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(any_number_of_threads), TEST(any_pool), TEST(calls_again),
-                                       TEST(any_chunking), TEST(any_batch)};
+    const struct CMUnitTest tests[] = {TEST(any_number_of_threads), TEST(any_pool),  TEST(calls_again),
+                                       TEST(any_chunking),          TEST(any_batch), TEST(chunks_of_whole_blocks)};
     return cmocka_run_group_tests_name("determinism", tests, NULL, NULL);
 }

@@ -40,6 +40,6 @@ attni_tile attni_tile_for_attention(const attni_blas *blas, size_t D, size_t E, 
 
 attni_panel attni_panel_for_projection(const attni_blas *blas) {
     if (blas->no_pack)
-        return (attni_panel){.width = 64, .rows = 32, .depth = 384};
+        return (attni_panel){.width = 64, .rows = 20, .depth = 768};
     return (attni_panel){.width = 128, .rows = 192, .depth = 384};
 }
