@@ -191,10 +191,11 @@ static void merge(size_t rows, size_t width, float *o, attni_row *state, const f
     }
 }
 
-static void normalize(size_t rows, size_t width, const float *o, const attni_row *state, float *y, ptrdiff_t ldy) {
+static void normalize(size_t rows, size_t width, const float *o, size_t ldo, const attni_row *state, float *y,
+                      ptrdiff_t ldy) {
     if (width == 0) /* y may be NULL */
         return;
-    for (size_t r = 0; r < rows; r++, o += width, y += ldy)
+    for (size_t r = 0; r < rows; r++, o += ldo, y += ldy)
         if (state[r].sum != 0)
             row_scale(width, o, (float)(1 / state[r].sum), y);
         else

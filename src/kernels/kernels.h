@@ -53,7 +53,8 @@ typedef struct attni_kernels {
     void (*merge)(size_t rows, size_t width, float *o, attni_row *state, const float *o2, const attni_row *state2);
 
     /* y[r,:] = o[r,:] / state[r].sum for [rows, width], 0 where the sum is 0. */
-    void (*normalize)(size_t rows, size_t width, const float *o, const attni_row *state, float *y, ptrdiff_t ldy);
+    void (*normalize)(size_t rows, size_t width, const float *o, size_t ldo, const attni_row *state, float *y,
+                      ptrdiff_t ldy);
 
     /* Softmax of one row of n scores in base e, x = y allowed. Returns its log-sum-exp. */
     float (*softmax_row)(size_t n, const float *x, float *y);

@@ -13,13 +13,18 @@ static size_t count_supers(const attn_context *context, const attni_sdpa *call, 
     return min(tiles, max(ceil_div(tiles, cut->tile.tiles), ceil_div(wanted, call->B * call->G)));
 }
 
-/* A decoding step has few rows and many keys: its keys are split, so that many threads can share one head. As much as
- * the shape asks for, whatever the threads: the number of pieces is seen in the last bits. */
-static size_t count_splits(const attni_sdpa *call, const attni_cut *cut) {
-    enum { UNITS = 64, KEYS = 1024 };
-    if (cut->head_cuts * cut->token_cuts > 1 || call->probabilities.data)
-        return 1;
-    return max(1, min(UNITS / max(1, call->B * call->G), call->Tk / KEYS));
+/* A decoding step has few rows and many keys: threads that would be idle share the keys of a head. */
+static bool segments_apart(const attn_context *context, const attni_sdpa *call, const attni_cut *cut) {
+    const bool one_tile = cut->head_cuts * cut->token_cuts == 1;
+    return one_tile && cut->segments > 1 && call->B * call->G < 2 * context->threads && context->threads > 1 &&
+           !call->probabilities.data;
+}
+
+/* OpenBLAS's small kernels treat up to 8 columns left over from 16 in one way for up to 31 keys and in another for
+ * more. */
+static size_t least_keys(size_t o_width) {
+    const size_t left = o_width % 16;
+    return 1 <= left && left <= 8 ? 32 : 1;
 }
 
 attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
@@ -34,8 +39,10 @@ attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
     cut.token_cuts = ceil_div(call->Tq, cut.tokens);
     cut.supers = count_supers(context, call, &cut);
     cut.tile.tiles = ceil_div(cut.head_cuts * cut.token_cuts, cut.supers);
-    cut.splits = count_splits(call, &cut);
-    cut.split_keys = ceil_div(ceil_div(call->Tk, cut.splits), cut.tile.width) * cut.tile.width;
+    cut.o_width = ceil_div(call->E, 4) * 4;
+    cut.least_keys = least_keys(cut.o_width);
+    cut.segments = max(1, ceil_div(call->Tk, ATTNI_SEGMENT));
+    cut.apart = segments_apart(context, call, &cut);
     return cut;
 }
 
@@ -50,25 +57,29 @@ static size_t floats_of(size_t bytes) { return ceil_div(bytes, sizeof(float)); }
 
 size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, float *base, attni_desk *desk) {
     const attni_tile *t = &cut->tile;
-    const size_t rows = t->tiles * t->rows, D = call->D, E = call->E;
-    const size_t values = t->keys * (E <= t->columns ? E : ceil_div(E, t->columns) * t->columns);
+    const size_t rows = t->tiles * t->rows, o = rows * cut->o_width, states = floats_of(rows * sizeof *desk->state);
+    const size_t values =
+        max(t->keys, cut->least_keys) * ceil_div(cut->o_width, t->columns) * min(t->columns, cut->o_width);
+    const bool totals = cut->segments > 1 && !cut->apart;
     size_t used = 0;
     desk->tiles = (attni_query_tile *)(void *)take(base, &used, floats_of(t->tiles * sizeof *desk->tiles));
-    desk->group.k = take(base, &used, t->keys * D);
+    desk->group.k = take(base, &used, t->keys * call->D);
     desk->group.v_copy = take(base, &used, values);
     desk->group.v_clean_room = take(base, &used, values);
-    desk->q = take(base, &used, rows * D);
-    desk->o = take(base, &used, rows * E);
+    desk->q = take(base, &used, rows * call->D);
+    desk->o = take(base, &used, o);
+    desk->total_o = totals ? take(base, &used, o) : desk->o;
     desk->scores = take(base, &used, t->rows * t->keys);
-    desk->state = (attni_row *)(void *)take(base, &used, floats_of(rows * sizeof *desk->state));
+    desk->state = (attni_row *)(void *)take(base, &used, states);
+    desk->total_state = totals ? (attni_row *)(void *)take(base, &used, states) : desk->state;
     desk->range = (attni_range *)(void *)take(base, &used, floats_of(t->rows * sizeof *desk->range));
     return used;
 }
 
-/* What the splits of all heads hold until they are merged: for each, o [rows, E] and then state [rows]. */
-static size_t part_floats(const attni_cut *cut, const attni_sdpa *call, float *base, float **o, attni_row **state) {
+/* A part: o [rows, o_width] and state [rows]. */
+static size_t part_floats(const attni_cut *cut, float *base, float **o, attni_row **state) {
     size_t used = 0;
-    *o = take(base, &used, cut->tile.rows * call->E);
+    *o = take(base, &used, cut->tile.rows * cut->o_width);
     *state = (attni_row *)(void *)take(base, &used, floats_of(cut->tile.rows * sizeof **state));
     return used;
 }
@@ -76,12 +87,12 @@ static size_t part_floats(const attni_cut *cut, const attni_sdpa *call, float *b
 size_t attni_parts_floats(const attni_cut *cut, const attni_sdpa *call) {
     float *o;
     attni_row *state;
-    return cut->splits == 1 ? 0 : call->B * call->G * cut->splits * part_floats(cut, call, NULL, &o, &state);
+    return cut->apart ? call->B * call->G * cut->segments * part_floats(cut, NULL, &o, &state) : 0;
 }
 
-void attni_part_at(const attni_engine *e, size_t head, size_t split, float **o, attni_row **state) {
-    const size_t floats = part_floats(&e->cut, e->call, NULL, o, state);
-    part_floats(&e->cut, e->call, e->parts + (head * e->cut.splits + split) * floats, o, state);
+void attni_part_at(const attni_engine *e, size_t head, size_t segment, float **o, attni_row **state) {
+    const size_t floats = part_floats(&e->cut, NULL, o, state);
+    part_floats(&e->cut, e->parts + (head * e->cut.segments + segment) * floats, o, state);
 }
 
 size_t attni_sdpa_scratch(const attn_context *context, const attni_sdpa *call) {

@@ -3,7 +3,13 @@
 #ifndef ATTNI_ENGINE_H
 #define ATTNI_ENGINE_H
 
+#include <math.h>
+
 #include "sdpa/sdpa.h"
+
+/* The keys come in segments of this many. Each has its own online softmax, and they are merged in their order: which
+ * threads walk them, and in what units of work, changes no bit. A multiple of cut.tile.keys. */
+enum { ATTNI_SEGMENT = 2048 };
 
 /* How a call is cut: the query heads and tokens of one key/value head into tiles, consecutive tiles into super-blocks.
  * A tile has several heads only where each has fewer tokens than a tile has rows. Which rows share a tile depends on
@@ -13,16 +19,21 @@ typedef struct attni_cut {
     size_t heads, tokens;         /* of a tile, at most */
     size_t head_cuts, token_cuts; /* tiles of one key/value head */
     size_t supers;                /* super-blocks of one key/value head */
-    size_t splits, split_keys;    /* pieces of the keys that are merged at the end, and the keys of one */
+    size_t o_width;               /* columns of o: E rounded up to a multiple of 4, and */
+    size_t least_keys;            /* keys of the smallest weighted sum, so that the BLAS always sums in one way */
+    size_t segments;              /* segments of the keys */
+    bool apart;                   /* each segment is a unit of its own, instead of all of them one */
 } attni_cut;
 attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call);
 
 /* Query tokens [token, token + tokens) of heads [head, head + heads) as a dense matrix of rows = heads · tokens. */
 typedef struct attni_query_tile {
     size_t batch, head, heads, token, tokens, rows;
-    const float *q;     /* [rows, D] */
-    float *o;           /* [rows, E], Σ p·v so far; garbage until `started` */
-    attni_row *state;   /* [rows] */
+    const float *q;   /* [rows, D] */
+    float *o;         /* [rows, o_width], Σ p·v of the current segment so far; garbage until `started` */
+    attni_row *state; /* [rows] */
+    float *total_o;   /* the same of all segments so far; `o` where there is one */
+    attni_row *total_state;
     attni_range *range; /* [rows], where the current group is visible only in part */
     bool started;
 } attni_query_tile;
@@ -33,28 +44,34 @@ typedef struct attni_values {
     size_t step, ld;
 } attni_values;
 
+/* The state of rows that have seen no key. */
+static inline void attni_forget(attni_row *state, size_t rows) {
+    for (size_t r = 0; r < rows; r++)
+        state[r] = (attni_row){.sum = 0, .max = -INFINITY};
+}
+
 /* Keys [begin, begin + count) of one key/value head, packed, and their values. */
 typedef struct attni_key_group {
     size_t begin, count;
-    float *k;                     /* [count/W][D][W], the last block filled up with zeros to a multiple of 16 columns */
+    float *k; /* [count/W][D][W], the last block filled up with zeros to a multiple of 16 columns, and least_keys */
     attni_values v;               /* where the caller has them, or in v_copy */
     attni_values v_clean;         /* with zeros where a row of a panel is not finite; made only where needed */
-    float *v_copy, *v_clean_room; /* [count, E] each, the last panel as wide as the others */
+    float *v_copy, *v_clean_room; /* [count, E] each, every panel as wide as the first */
     enum { ATTNI_UNKNOWN, ATTNI_FINITE, ATTNI_NOT_FINITE } finite;
 } attni_key_group;
 
 /* One unit of work: tiles [first, first + count) of key/value head g of sequence b, and keys [begin, end). */
 typedef struct attni_unit {
-    size_t b, g, first, count, split, begin, end;
+    size_t b, g, first, count, segment, begin, end;
 } attni_unit;
 
 /* Scratch of one worker. */
 typedef struct attni_desk {
     attni_query_tile *tiles; /* [cut.tile.tiles] */
     attni_key_group group;
-    float *q, *o;  /* [tiles][rows, D] and [tiles][rows, E] */
-    float *scores; /* [rows, keys] */
-    attni_row *state;
+    float *q, *o, *total_o;         /* [tiles][rows, D], and [tiles][rows, o_width] twice */
+    float *scores;                  /* [rows, keys] */
+    attni_row *state, *total_state; /* [tiles][rows] */
     attni_range *range;
 } attni_desk;
 
@@ -67,7 +84,7 @@ typedef struct attni_engine {
     bool far;       /* inputs come from further than the L2 cache, and are fetched ahead */
     float *scratch; /* a desk for each worker */
     size_t desk_floats;
-    float *parts; /* o and state of each split */
+    float *parts; /* o and state of each segment that is a unit */
 } attni_engine;
 
 /* schedule.c: tile n of the unit's key/value head, without its buffers. */
@@ -75,9 +92,9 @@ attni_query_tile attni_tile_at(const attni_engine *e, const attni_unit *unit, si
 
 /* cut.c. Lays a desk out at `base` and returns its size in floats, a multiple of a cache line. */
 size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, float *base, attni_desk *desk);
-/* What all splits keep until they are merged, in floats, and where a split of a key/value head keeps it. */
+/* What segments that are units of their own keep until they are merged, in floats, and where one keeps it. */
 size_t attni_parts_floats(const attni_cut *cut, const attni_sdpa *call);
-void attni_part_at(const attni_engine *e, size_t head, size_t split, float **o, attni_row **state);
+void attni_part_at(const attni_engine *e, size_t head, size_t segment, float **o, attni_row **state);
 
 /* score.c: the keys that query token i of sequence b may see. */
 attni_range attni_visible(const attni_sdpa *call, size_t b, size_t i);

@@ -6,6 +6,7 @@
 #include "sdpa/engine.h"
 
 static size_t min(size_t a, size_t b) { return a < b ? a : b; }
+static size_t max(size_t a, size_t b) { return a > b ? a : b; }
 
 /* Rows of several heads are one matrix only where the heads follow each other as the tokens do. */
 static bool is_dense(const attni_sdpa *call, const attni_query_tile *t) {
@@ -32,31 +33,47 @@ static void pack_k(const attni_engine *e, const attni_unit *unit, attni_key_grou
     for (size_t j = 0; j < group->count; j += W) {
         const size_t n = min(W, group->count - j);
         e->kernels->transpose(n, D, attni_at(&e->call->k, unit->b, unit->g, group->begin + j), e->call->k.stride_t,
-                              round_up(n, 16), group->k + j * D, W);
+                              round_up(max(n, e->cut.least_keys), 16), group->k + j * D, W);
     }
 }
 
 /* V is read where the caller has it only where it is read about once: by one tile, and by few rows if there are gaps
  * between the rows of V. Else a copy in panels is faster, by up to a fifth. */
-static bool values_in_place(const attni_engine *e, const attni_unit *unit) {
+static bool values_in_place(const attni_engine *e, const attni_unit *unit, const attni_key_group *group) {
     enum { FEW_ROWS = 16 };
     const ptrdiff_t stride = e->call->v.stride_t, E = (ptrdiff_t)e->call->E;
-    const bool plain = stride >= E && stride >= 1 && stride <= INT_MAX;
-    return unit->count == 1 && plain && (stride == E || e->cut.tile.rows <= FEW_ROWS);
+    const bool plain = e->call->E == e->cut.o_width && stride >= E && stride <= INT_MAX;
+    const bool enough = group->count >= e->cut.least_keys;
+    return unit->count == 1 && plain && enough && (stride == E || e->cut.tile.rows <= FEW_ROWS);
+}
+
+static size_t panel_width(const attni_engine *e) { return min(e->cut.tile.columns, e->cut.o_width); }
+
+/* Columns of the panel that begins at column c which the caller has; the rest of it, up to o_width, is zeros. */
+static size_t real_columns(const attni_engine *e, size_t c) { return min(panel_width(e), e->call->E - c); }
+
+/* Zeros around a panel [rows, columns] with row stride ld, up to all_rows and all_columns. */
+static void zero_margin(float *panel, size_t rows, size_t columns, size_t all_rows, size_t all_columns, size_t ld) {
+    for (size_t r = 0; r < rows && columns < all_columns; r++)
+        memset(panel + r * ld + columns, 0, (all_columns - columns) * sizeof *panel);
+    for (size_t r = rows; r < all_rows; r++)
+        memset(panel + r * ld, 0, all_columns * sizeof *panel);
 }
 
 static void place_v(const attni_engine *e, const attni_unit *unit, attni_key_group *group) {
-    const size_t E = e->call->E, columns = min(e->cut.tile.columns, E);
+    const size_t width = panel_width(e), rows = max(group->count, e->cut.least_keys);
     const ptrdiff_t stride = e->call->v.stride_t;
     const float *v = attni_at(&e->call->v, unit->b, unit->g, group->begin);
     group->finite = ATTNI_UNKNOWN;
-    group->v = (attni_values){v, columns, (size_t)stride};
-    if (values_in_place(e, unit))
+    group->v = (attni_values){v, width, (size_t)stride};
+    if (values_in_place(e, unit, group))
         return;
-    group->v = (attni_values){group->v_copy, columns * group->count, columns};
-    for (size_t c = 0; c < E; c += columns)
-        e->kernels->copy(group->count, min(columns, E - c), v + c, stride, group->v_copy + c * group->count,
-                         (ptrdiff_t)columns);
+    group->v = (attni_values){group->v_copy, width * rows, width};
+    for (size_t c = 0; c < e->call->E; c += width) {
+        float *panel = group->v_copy + c * rows;
+        e->kernels->copy(group->count, real_columns(e, c), v + c, stride, panel, (ptrdiff_t)width);
+        zero_margin(panel, group->count, real_columns(e, c), rows, min(width, e->cut.o_width - c), width);
+    }
 }
 
 void attni_pack_keys(const attni_engine *e, const attni_unit *unit, size_t begin, size_t count,
@@ -78,20 +95,20 @@ static void clean_panel(const attni_engine *e, size_t rows, size_t columns, cons
 }
 
 static void clean_values(const attni_engine *e, attni_key_group *group) {
-    const size_t E = e->call->E, columns = min(e->cut.tile.columns, E);
-    group->v_clean = (attni_values){group->v_clean_room, columns * group->count, columns};
-    for (size_t c = 0; c < E; c += columns)
-        clean_panel(e, group->count, min(columns, E - c), attni_panel_of(e, &group->v, c), group->v.ld,
-                    group->v_clean_room + c * group->count, columns);
+    const size_t width = panel_width(e), rows = max(group->count, e->cut.least_keys);
+    group->v_clean = (attni_values){group->v_clean_room, width * rows, width};
+    for (size_t c = 0; c < e->cut.o_width; c += width)
+        clean_panel(e, rows, min(width, e->cut.o_width - c), attni_panel_of(e, &group->v, c), group->v.ld,
+                    group->v_clean_room + c * rows, width);
 }
 
 bool attni_values_finite(const attni_engine *e, attni_key_group *group) {
-    const size_t E = e->call->E, columns = min(e->cut.tile.columns, E);
+    const size_t width = panel_width(e);
     if (group->finite != ATTNI_UNKNOWN)
         return group->finite == ATTNI_FINITE;
     group->finite = ATTNI_FINITE;
-    for (size_t c = 0; c < E; c += columns)
-        if (!e->kernels->all_finite(group->count, min(columns, E - c), attni_panel_of(e, &group->v, c),
+    for (size_t c = 0; c < e->cut.o_width; c += width)
+        if (!e->kernels->all_finite(group->count, min(width, e->cut.o_width - c), attni_panel_of(e, &group->v, c),
                                     (ptrdiff_t)group->v.ld))
             group->finite = ATTNI_NOT_FINITE;
     if (group->finite == ATTNI_NOT_FINITE)

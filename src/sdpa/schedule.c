@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The units of work of a call, handed out to the workers. */
-#include <math.h>
-
 #include "sdpa/engine.h"
 
 static size_t min(size_t a, size_t b) { return a < b ? a : b; }
@@ -19,33 +17,39 @@ attni_query_tile attni_tile_at(const attni_engine *e, const attni_unit *unit, si
     return t;
 }
 
-/* Without splits the results grow on the desk; with them, where they stay until they are merged. */
+/* Results grow on the desk, or where they stay until they are merged. */
 static void open_tile(const attni_engine *e, const attni_unit *unit, const attni_desk *desk, size_t i,
                       attni_query_tile *t) {
     const size_t rows = e->cut.tile.rows;
-    t->o = desk->o + i * rows * e->call->E;
+    t->o = desk->o + i * rows * e->cut.o_width;
     t->state = desk->state + i * rows;
+    t->total_o = desk->total_o + i * rows * e->cut.o_width;
+    t->total_state = desk->total_state + i * rows;
     t->range = desk->range;
-    if (e->cut.splits > 1)
-        attni_part_at(e, unit->b * e->call->G + unit->g, unit->split, &t->o, &t->state);
-    for (size_t r = 0; r < t->rows; r++)
-        t->state[r] = (attni_row){0, -INFINITY};
+    if (e->cut.apart) {
+        attni_part_at(e, unit->b * e->call->G + unit->g, unit->segment, &t->o, &t->state);
+        t->total_o = t->o;
+        t->total_state = t->state;
+    }
+    attni_forget(t->state, t->rows);
+    attni_forget(t->total_state, t->rows);
     attni_pack_query(e, t, desk->q + i * rows * e->call->D);
 }
 
 static size_t count_heads(const attni_engine *e) { return e->call->B * e->call->G; }
-static size_t count_units(const attni_engine *e) { return count_heads(e) * e->cut.supers * e->cut.splits; }
+static size_t count_parts(const attni_engine *e) { return e->cut.apart ? e->cut.segments : 1; }
+static size_t count_units(const attni_engine *e) { return count_heads(e) * e->cut.supers * count_parts(e); }
 
 /* Units count down from the last super-block, which causal masks make the heaviest. */
 static attni_unit unit_at(const attni_engine *e, size_t n) {
-    const size_t heads = count_heads(e), tiles = e->cut.head_cuts * e->cut.token_cuts;
-    const size_t super = e->cut.supers - 1 - n / (heads * e->cut.splits);
-    const size_t head = n / e->cut.splits % heads;
-    attni_unit unit = {.b = head / e->call->G, .g = head % e->call->G, .split = n % e->cut.splits};
+    const size_t heads = count_heads(e), tiles = e->cut.head_cuts * e->cut.token_cuts, parts = count_parts(e);
+    const size_t super = e->cut.supers - 1 - n / (heads * parts), head = n / parts % heads;
+    attni_unit unit = {.b = head / e->call->G, .g = head % e->call->G, .segment = n % parts, .end = e->call->Tk};
     unit.first = tiles * super / e->cut.supers;
     unit.count = tiles * (super + 1) / e->cut.supers - unit.first;
-    unit.begin = min(e->call->Tk, unit.split * e->cut.split_keys);
-    unit.end = min(e->call->Tk, unit.begin + e->cut.split_keys);
+    unit.begin = unit.segment * ATTNI_SEGMENT;
+    if (e->cut.apart)
+        unit.end = min(unit.end, unit.begin + ATTNI_SEGMENT);
     return unit;
 }
 
@@ -71,22 +75,20 @@ static void super_block(void *arg, size_t n, size_t worker) {
     } else {
         attni_walk(e, &unit, NULL, &desk);
     }
-    if (e->cut.splits == 1)
+    if (!e->cut.apart)
         finish(e, &unit, &desk);
 }
 
-/* One head's parts become one, in the order of the keys. */
+/* One head's segments become one, in the order of the keys. */
 static void merge_head(void *arg, size_t head, size_t worker) {
     const attni_engine *e = arg;
     const attni_unit unit = {.b = head / e->call->G, .g = head % e->call->G};
     attni_query_tile t = attni_tile_at(e, &unit, 0);
     (void)worker;
-    attni_part_at(e, head, 0, &t.o, &t.state);
-    for (size_t split = 1; split < e->cut.splits; split++) {
-        float *o;
-        attni_row *state;
-        attni_part_at(e, head, split, &o, &state);
-        e->kernels->merge(t.rows, e->call->E, t.o, t.state, o, state);
+    attni_part_at(e, head, 0, &t.total_o, &t.total_state);
+    for (size_t segment = 1; segment < e->cut.segments; segment++) {
+        attni_part_at(e, head, segment, &t.o, &t.state);
+        e->kernels->merge(t.rows, e->cut.o_width, t.total_o, t.total_state, t.o, t.state);
     }
     attni_write_output(e, &t);
 }
@@ -114,6 +116,6 @@ void attni_sdpa_run(attn_context *context, const attni_sdpa *call, float *scratc
     const double rows = (double)call->B * (double)call->H * (double)call->Tq;
     attni_blas_parallel(context, count_units(&e), 2 * rows * (double)call->Tk * (double)(call->D + call->E),
                         super_block, &e);
-    if (e.cut.splits > 1)
-        attni_parallel(context, count_heads(&e), 8 * rows * (double)(e.cut.splits * call->E), merge_head, &e);
+    if (e.cut.apart)
+        attni_parallel(context, count_heads(&e), 8 * rows * (double)(e.cut.segments * call->E), merge_head, &e);
 }

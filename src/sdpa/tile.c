@@ -12,6 +12,7 @@ typedef struct sight {
 } sight;
 
 static size_t min(size_t a, size_t b) { return a < b ? a : b; }
+static size_t max(size_t a, size_t b) { return a > b ? a : b; }
 
 /* The part of [0, columns) that is visible, seen from the first key of the group. */
 static attni_range within(attni_range visible, size_t begin, size_t columns) {
@@ -21,9 +22,11 @@ static attni_range within(attni_range visible, size_t begin, size_t columns) {
 }
 
 /* Bounds move one way from token to token, so that the first and the last tell whether the rows differ. */
-static sight look(const attni_sdpa *call, const attni_query_tile *t, const attni_key_group *group) {
+static sight look(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group) {
+    const attni_sdpa *call = e->call;
     const attni_range last = attni_visible(call, t->batch, t->token + t->tokens - 1);
-    const size_t columns = within(last, group->begin, group->count).end;
+    const size_t end = within(last, group->begin, group->count).end;
+    const size_t columns = end ? max(end, e->cut.least_keys) : 0;
     const attni_range first = within(attni_visible(call, t->batch, t->token), group->begin, columns);
     if (columns == 0 || (first.begin == 0 && first.end == columns))
         return (sight){columns, NULL};
@@ -45,42 +48,42 @@ static void score(const attni_engine *e, const attni_query_tile *t, const attni_
 
 static void weigh(const attni_engine *e, const attni_query_tile *t, size_t keys, const float *p,
                   const attni_values *v) {
-    const size_t E = e->call->E, step = e->cut.tile.columns;
-    for (size_t c = 0; c < E; c += step)
-        attni_sgemm(e->blas, t->rows, min(step, E - c), keys, 1.0F, p, e->cut.tile.keys, attni_panel_of(e, v, c), v->ld,
-                    t->started ? 1.0F : 0.0F, t->o + c, E);
+    const size_t width = e->cut.o_width, step = e->cut.tile.columns;
+    for (size_t c = 0; c < width; c += step)
+        attni_sgemm(e->blas, t->rows, min(step, width - c), keys, 1.0F, p, e->cut.tile.keys, attni_panel_of(e, v, c),
+                    v->ld, t->started ? 1.0F : 0.0F, t->o + c, width);
 }
 
 /* Row j of a panel, which is not finite, goes only into the rows of o that see key j. */
 static void weigh_visible(const attni_engine *e, const attni_query_tile *t, const float *p, const attni_range *range,
                           size_t j, size_t columns, const float *v, float *o) {
-    const size_t E = e->call->E, lds = e->cut.tile.keys;
+    const size_t ldo = e->cut.o_width, lds = e->cut.tile.keys;
     for (size_t r = 0; r < t->rows; r++)
         if (range[r].begin <= j && j < range[r].end)
-            attni_sgemm(e->blas, 1, columns, 1, 1.0F, p + r * lds + j, 1, v, columns, 1.0F, o + r * E, E);
+            attni_sgemm(e->blas, 1, columns, 1, 1.0F, p + r * lds + j, 1, v, columns, 1.0F, o + r * ldo, ldo);
 }
 
 /* p · v where v is not finite somewhere and rows differ in what they see: 0 · NaN must not leak from a masked value.
  * What is finite goes through the product, the rest only where it is seen. */
 static void weigh_carefully(const attni_engine *e, const attni_query_tile *t, size_t keys, const float *p,
                             const attni_range *range, const attni_key_group *group) {
-    const size_t E = e->call->E, step = e->cut.tile.columns;
+    const size_t width = e->cut.o_width, step = e->cut.tile.columns;
     weigh(e, t, keys, p, &group->v_clean);
-    for (size_t c = 0; c < E; c += step)
+    for (size_t c = 0; c < width; c += step)
         for (size_t j = 0; j < keys; j++) {
             const float *v = attni_panel_of(e, &group->v, c) + j * group->v.ld;
-            if (!e->kernels->all_finite(1, min(step, E - c), v, 0))
-                weigh_visible(e, t, p, range, j, min(step, E - c), v, t->o + c);
+            if (!e->kernels->all_finite(1, min(step, width - c), v, 0))
+                weigh_visible(e, t, p, range, j, min(step, width - c), v, t->o + c);
         }
 }
 
 /* One tile meets one group. */
 static void step(const attni_engine *e, attni_query_tile *t, attni_key_group *group, float *s) {
-    const sight seen = look(e->call, t, group);
+    const sight seen = look(e, t, group);
     if (seen.columns == 0)
         return;
     score(e, t, group, seen.columns, s);
-    e->kernels->softmax_step(t->rows, seen.columns, s, e->cut.tile.keys, seen.range, t->state, t->o, e->call->E);
+    e->kernels->softmax_step(t->rows, seen.columns, s, e->cut.tile.keys, seen.range, t->state, t->o, e->cut.o_width);
     if (seen.range && !attni_values_finite(e, group))
         weigh_carefully(e, t, seen.columns, s, seen.range, group);
     else
@@ -111,21 +114,31 @@ void attni_walk_probabilities(const attni_engine *e, const attni_unit *unit, att
     for (size_t k = 0; k < e->call->Tk; k += e->cut.tile.keys) {
         attni_pack_keys(e, unit, k, min(e->cut.tile.keys, e->call->Tk - k), &desk->group);
         for (size_t i = 0; i < unit->count; i++) {
-            const sight seen = look(e->call, &desk->tiles[i], &desk->group);
+            const sight seen = look(e, &desk->tiles[i], &desk->group);
             score(e, &desk->tiles[i], &desk->group, seen.columns, desk->scores);
             attni_write_probabilities(e, &desk->tiles[i], &desk->group, desk->scores, seen.columns, seen.range);
         }
     }
 }
 
+/* The end of a segment: it goes into the total, and the next one begins from nothing. */
+static void close_segment(const attni_engine *e, attni_query_tile *t) {
+    e->kernels->merge(t->rows, e->cut.o_width, t->total_o, t->total_state, t->o, t->state);
+    attni_forget(t->state, t->rows);
+    t->started = false;
+}
+
 void attni_walk(const attni_engine *e, const attni_unit *unit, const attni_unit *next, attni_desk *desk) {
     const size_t end = min(unit->end, end_of_keys(e->call, desk->tiles, unit->count)), keys = e->cut.tile.keys;
     for (size_t k = unit->begin; k < end; k += keys) {
+        const bool last = k + keys >= end;
         attni_pack_keys(e, unit, k, min(keys, end - k), &desk->group);
         for (size_t i = 0; i < unit->count; i++) {
-            if (next && k + keys >= end)
+            if (next && last)
                 prefetch(e, next, i, unit->count);
             step(e, &desk->tiles[i], &desk->group, desk->scores);
+            if (desk->total_o != desk->o && (last || (k + keys) % ATTNI_SEGMENT == 0))
+                close_segment(e, &desk->tiles[i]);
         }
     }
 }
