@@ -7,16 +7,18 @@
 
 static const size_t THREADS[] = {1, 2, 3, 7};
 
-enum { SHAPES = 6 };
+enum { SHAPES = 8 };
 
 /* Few and many heads, long and short, decoding, uneven tiles. */
 static struct sdpa_case shape(size_t n) {
     static const size_t sizes[SHAPES][7] = {{1, 1, 1, 300, 300, 16, 16}, {1, 2, 1, 257, 130, 64, 40},
                                             {2, 6, 3, 65, 90, 8, 24},    {3, 4, 4, 1, 300, 32, 32},
-                                            {1, 1, 1, 7, 7, 3, 5},       {1, 1, 1, 500, 500, 8, 8}};
+                                            {1, 1, 1, 7, 7, 3, 5},       {1, 1, 1, 500, 500, 8, 8},
+                                            {1, 4, 2, 1, 7000, 8, 20},   {1, 2, 1, 20, 4100, 16, 8}};
     static const int64_t offsets[3] = {-30, 20, 3};
     const size_t *s = sizes[n];
     struct sdpa_case c = sdpa_case_of(s[0], s[1], s[2], s[3], s[4], s[5], s[6]);
+    c.probabilities = s[4] < 4000; /* without them the keys are shared between threads */
     set_causal(&c, (attn_causal)(n % CAUSALS), offsets);
     return c;
 }
@@ -192,8 +194,30 @@ static void chunks_of_whole_blocks(void **state) {
     }
 }
 
+/* Over more keys than one segment, down to single tokens. */
+static void chunks_of_long_sequences(void **state) {
+    (void)state;
+    enum { T = 4200 };
+    static const size_t chunk_sizes[] = {1000, 2050, 4199};
+    attn_context *context = new_context_of(2, 0);
+    skip_unless_rows_are_independent(context);
+    seed(6);
+    struct sdpa_case c = sdpa_case_of(1, 2, 1, T, T, 8, 8);
+    set_causal(&c, ATTN_CAUSAL_TOP_LEFT, NULL);
+    c.probabilities = false;
+    const struct sdpa_result whole = run_sdpa(context, &c);
+    for (size_t s = 0; s < COUNT(chunk_sizes); s++)
+        check_chunks(context, &c, &whole, chunk_sizes[s]);
+    end_case();
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(any_number_of_threads), TEST(any_pool),  TEST(calls_again),
-                                       TEST(any_chunking),          TEST(any_batch), TEST(chunks_of_whole_blocks)};
+    const struct CMUnitTest tests[] = {TEST(any_number_of_threads),
+                                       TEST(any_pool),
+                                       TEST(calls_again),
+                                       TEST(any_chunking),
+                                       TEST(any_batch),
+                                       TEST(chunks_of_whole_blocks),
+                                       TEST(chunks_of_long_sequences)};
     return cmocka_run_group_tests_name("determinism", tests, NULL, NULL);
 }
