@@ -231,9 +231,9 @@ static float softmax_row(size_t n, const float *x, float *y) {
 
 static void exp_many(size_t n, const float *x, float *y) { row_exp(BASE_E, n, x, 0.0F, y); }
 
-/* Begins to bring x[offset], which need not exist, into the L2 cache. */
-static inline void fetch(const float *x, ptrdiff_t offset) {
-    __builtin_prefetch((const void *)((uintptr_t)x + (uintptr_t)offset * sizeof *x), 0, 2);
+/* Begins to bring x[offset], which need not exist, into the L2 cache; offsets wrap around as strides do. */
+static inline void fetch(const float *x, size_t offset) {
+    __builtin_prefetch((const void *)((uintptr_t)x + offset * sizeof *x), 0, 2);
 }
 
 static inline V load_up_to(const float *p, size_t n, V fill) { return n >= VL ? v_load(p) : v_load_n(p, n, fill); }
@@ -250,7 +250,7 @@ static void transpose(size_t rows, size_t depth, const float *x, ptrdiff_t ldx, 
                 t[i] =
                     j + i < rows ? load_up_to(x + (ptrdiff_t)(j + i) * ldx + d, depth - d, v_set(0.0F)) : v_set(0.0F);
             for (size_t i = 0; i < VL; i++)
-                fetch(x, (ptrdiff_t)(j + i + AHEAD) * ldx + (ptrdiff_t)d);
+                fetch(x, (j + i + AHEAD) * (size_t)ldx + d);
             v_transpose(t);
             for (size_t i = 0; i < VL && d + i < depth; i++)
                 v_store(block + (d + i) * ldb + j, t[i]);
@@ -267,7 +267,7 @@ static void copy(size_t rows, size_t columns, const float *x, ptrdiff_t ldx, flo
 static void prefetch(size_t rows, size_t columns, const float *x, ptrdiff_t ldx) {
     for (size_t r = 0; r < rows; r++, x += ldx)
         for (size_t j = 0; j < columns; j += 64 / sizeof *x)
-            fetch(x, (ptrdiff_t)j);
+            fetch(x, j);
 }
 
 static bool all_finite(size_t rows, size_t columns, const float *x, ptrdiff_t ldx) {
