@@ -10,6 +10,7 @@
 typedef struct peer {
     attn_context *context;
     attn_mha *mha;
+    attn_cache *cache;
     attn_tensor q, k, v, out; /* a layer uses q for x */
     attn_sdpa_params params;
 } peer;
@@ -18,6 +19,7 @@ static void peer_free(peer *p) {
     if (p == NULL)
         return;
     attn_mha_destroy(p->mha);
+    attn_cache_destroy(p->cache);
     attn_context_destroy(p->context);
     free(p);
 }
@@ -101,19 +103,32 @@ void peer_mha_run(void *handle, const float *x, float *y) {
 void peer_mha_free(void *handle) { peer_free(handle); }
 
 void *peer_decode_new(int B, int H, int G, int Lk, int D, int threads, const float *k, const float *v) {
-    peer *p = peer_sdpa_new(B, H, G, 1, Lk, D, 0, threads);
+    const attn_tensor keys = attn_tensor_bhtd(k, ATTN_F32, (size_t)B, (size_t)G, (size_t)Lk, (size_t)D);
+    const attn_tensor values = attn_tensor_bhtd(v, ATTN_F32, (size_t)B, (size_t)G, (size_t)Lk, (size_t)D);
+    size_t bytes = 0;
+    attn_cache_params params;
+    peer *p = peer_new(threads);
     if (p == NULL)
         return NULL;
-    p->k.data = (void *)k;
-    p->v.data = (void *)v;
-    return p;
+    ATTN_INIT(&params);
+    params.batch = (size_t)B;
+    params.kv_heads = (size_t)G;
+    params.head_width = (size_t)D;
+    params.capacity = (size_t)Lk;
+    p->q = p->out = attn_tensor_bhtd(NULL, ATTN_F32, (size_t)B, (size_t)H, 1, (size_t)D);
+    attn_status status = attn_cache_create(p->context, &params, &p->cache);
+    if (status == ATTN_OK)
+        status = attn_cache_append(p->context, p->cache, &keys, &values);
+    if (status == ATTN_OK)
+        status = attn_cache_scratch_size(p->context, p->cache, &p->q, &p->out, NULL, &bytes);
+    return reserve(p, status, bytes);
 }
 
 void peer_decode_run(void *handle, const float *q, float *o) {
     peer *p = handle;
     p->q.data = (void *)q;
     p->out.data = o;
-    (void)attn_sdpa(p->context, &p->q, &p->k, &p->v, &p->out, &p->params);
+    (void)attn_cache_attend(p->context, p->cache, &p->q, &p->out, NULL);
 }
 
 void peer_decode_free(void *handle) { peer_free(handle); }

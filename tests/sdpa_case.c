@@ -20,14 +20,14 @@ void set_causal(struct sdpa_case *c, attn_causal causal, const int64_t *offsets)
     c->params.causal_offset = causal == ATTN_CAUSAL_OFFSET ? offsets : NULL;
 }
 
-static void name_sdpa(const struct sdpa_case *c) {
+void name_sdpa(const struct sdpa_case *c) {
     const size_t *q = c->q.size, *v = c->v.size;
     name_case("sdpa B=%zu H=%zu G=%zu Tq=%zu Tk=%zu D=%zu E=%zu causal=%d offset=%lld scale=%g", q[0], q[1], v[1], q[2],
               v[2], q[3], v[3], (int)c->params.causal,
               c->params.causal_offset ? (long long)c->params.causal_offset[0] : 0LL, (double)c->params.scale);
 }
 
-static struct sdpa_result new_result(const struct sdpa_case *c) {
+struct sdpa_result new_sdpa_result(const struct sdpa_case *c) {
     const size_t B = c->q.size[0], H = c->q.size[1], Tq = c->q.size[2], Tk = c->k.size[2];
     struct sdpa_result r = {.out = c->out};
     if (!r.out.data)
@@ -40,7 +40,7 @@ static struct sdpa_result new_result(const struct sdpa_case *c) {
 }
 
 struct sdpa_result run_sdpa(attn_context *context, const struct sdpa_case *c) {
-    const struct sdpa_result r = new_result(c);
+    const struct sdpa_result r = new_sdpa_result(c);
     attn_sdpa_params params = c->params;
     params.lse = r.lse.data;
     params.probabilities = c->probabilities ? &r.probabilities : NULL;

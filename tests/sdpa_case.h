@@ -30,6 +30,10 @@ struct sdpa_case sdpa_case_of(size_t B, size_t H, size_t G, size_t Tq, size_t Tk
 /* `offsets` [B] are not copied; they are passed on under ATTN_CAUSAL_OFFSET only. */
 void set_causal(struct sdpa_case *c, attn_causal causal, const int64_t *offsets);
 
+/* Names it in messages, and makes its outputs. */
+void name_sdpa(const struct sdpa_case *c);
+struct sdpa_result new_sdpa_result(const struct sdpa_case *c);
+
 /* Runs it, into new outputs; nothing but those may be written to. */
 struct sdpa_result run_sdpa(attn_context *context, const struct sdpa_case *c);
 

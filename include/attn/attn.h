@@ -7,11 +7,13 @@
  *     softmax.h   the stable row softmax
  *     sdpa.h      attention
  *     mha.h       the layer: projections and attention
+ *     cache.h     the key/value cache of a decoder
  * C99 and C++ compatible. All symbols begin with attn_ or ATTN_. No function prints, exits, or keeps a pointer to the
  * caller's tensors after it returns. */
 #ifndef ATTN_ATTN_H
 #define ATTN_ATTN_H
 
+#include "cache.h"
 #include "context.h"
 #include "mha.h"
 #include "sdpa.h"

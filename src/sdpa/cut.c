@@ -27,9 +27,16 @@ static size_t least_keys(size_t o_width) {
     return 1 <= left && left <= 8 ? 32 : 1;
 }
 
+/* An odd number of columns is summed in a way that depends on the rows. */
+size_t attni_output_width(size_t E) { return ceil_div(E, 4) * 4; }
+
 attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
     attni_cut cut = {.tile =
                          attni_tile_for_attention(context->blas, call->D, call->E, call->causal != ATTN_CAUSAL_NONE)};
+    if (call->blocks) {
+        cut.tile.width = call->blocks->width;
+        cut.tile.columns = call->blocks->panel;
+    }
     const size_t heads = call->H / call->G, rows = min(cut.tile.rows, call->Tq * heads);
     cut.tokens = min(rows, call->Tq);
     cut.heads = cut.tokens == call->Tq ? max(1, rows / cut.tokens) : 1;
@@ -39,7 +46,7 @@ attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
     cut.token_cuts = ceil_div(call->Tq, cut.tokens);
     cut.supers = count_supers(context, call, &cut);
     cut.tile.tiles = ceil_div(cut.head_cuts * cut.token_cuts, cut.supers);
-    cut.o_width = ceil_div(call->E, 4) * 4;
+    cut.o_width = attni_output_width(call->E);
     cut.least_keys = least_keys(cut.o_width);
     cut.segments = max(1, ceil_div(call->Tk, ATTNI_SEGMENT));
     cut.apart = segments_apart(context, call, &cut);
@@ -63,7 +70,7 @@ size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, float *base,
     const bool totals = cut->segments > 1 && !cut->apart;
     size_t used = 0;
     desk->tiles = (attni_query_tile *)(void *)take(base, &used, floats_of(t->tiles * sizeof *desk->tiles));
-    desk->group.k = take(base, &used, t->keys * call->D);
+    desk->group.k_room = take(base, &used, t->keys * call->D);
     desk->group.v_copy = take(base, &used, values);
     desk->group.v_clean_room = take(base, &used, values);
     desk->q = take(base, &used, rows * call->D);

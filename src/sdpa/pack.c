@@ -33,8 +33,9 @@ static void pack_k(const attni_engine *e, const attni_unit *unit, attni_key_grou
     for (size_t j = 0; j < group->count; j += W) {
         const size_t n = min(W, group->count - j);
         e->kernels->transpose(n, D, attni_at(&e->call->k, unit->b, unit->g, group->begin + j), e->call->k.stride_t,
-                              round_up(max(n, e->cut.least_keys), 16), group->k + j * D, W);
+                              round_up(max(n, e->cut.least_keys), 16), group->k_room + j * D, W);
     }
+    group->k = group->k_room;
 }
 
 /* V is read where the caller has it only where it is read about once: by one tile, and by few rows if there are gaps
@@ -64,7 +65,6 @@ static void place_v(const attni_engine *e, const attni_unit *unit, attni_key_gro
     const size_t width = panel_width(e), rows = max(group->count, e->cut.least_keys);
     const ptrdiff_t stride = e->call->v.stride_t;
     const float *v = attni_at(&e->call->v, unit->b, unit->g, group->begin);
-    group->finite = ATTNI_UNKNOWN;
     group->v = (attni_values){v, width, (size_t)stride};
     if (values_in_place(e, unit, group))
         return;
@@ -76,12 +76,26 @@ static void place_v(const attni_engine *e, const attni_unit *unit, attni_key_gro
     }
 }
 
+/* A cache has both as they must be. */
+static void use_blocks(const attni_engine *e, const attni_unit *unit, attni_key_group *group) {
+    const attni_blocks *blocks = e->call->blocks;
+    const size_t head = unit->b * e->call->G + unit->g, panel = blocks->panel;
+    group->k = blocks->k + head * blocks->k_head + group->begin * e->call->D;
+    group->v =
+        (attni_values){blocks->v + head * blocks->v_head + group->begin * panel, blocks->capacity * panel, panel};
+}
+
 void attni_pack_keys(const attni_engine *e, const attni_unit *unit, size_t begin, size_t count,
                      attni_key_group *group) {
     group->begin = begin;
     group->count = count;
-    pack_k(e, unit, group);
-    place_v(e, unit, group);
+    group->finite = ATTNI_UNKNOWN;
+    if (e->call->blocks) {
+        use_blocks(e, unit, group);
+    } else {
+        pack_k(e, unit, group);
+        place_v(e, unit, group);
+    }
 }
 
 /* Copies a panel with zeros for the rows that are not finite. */
@@ -108,8 +122,8 @@ bool attni_values_finite(const attni_engine *e, attni_key_group *group) {
         return group->finite == ATTNI_FINITE;
     group->finite = ATTNI_FINITE;
     for (size_t c = 0; c < e->cut.o_width; c += width)
-        if (!e->kernels->all_finite(group->count, min(width, e->cut.o_width - c), attni_panel_of(e, &group->v, c),
-                                    (ptrdiff_t)group->v.ld))
+        if (!e->kernels->all_finite(max(group->count, e->cut.least_keys), min(width, e->cut.o_width - c),
+                                    attni_panel_of(e, &group->v, c), (ptrdiff_t)group->v.ld))
             group->finite = ATTNI_NOT_FINITE;
     if (group->finite == ATTNI_NOT_FINITE)
         clean_values(e, group);

@@ -93,11 +93,11 @@ static void merge_head(void *arg, size_t head, size_t worker) {
     attni_write_output(e, &t);
 }
 
-/* Whether the inputs are too large to be in the L2 cache already. */
+/* Whether the inputs are too large to be in the L2 cache already, and not read as one stream anyway. */
 static bool is_far(const attni_sdpa *call) {
     const double q = (double)call->H * (double)call->Tq * (double)call->D;
     const double kv = (double)call->G * (double)call->Tk * (double)(call->D + call->E);
-    return (double)call->B * (q + kv) * sizeof(float) > 512 * 1024;
+    return !call->blocks && (double)call->B * (q + kv) * sizeof(float) > 512 * 1024;
 }
 
 void attni_sdpa_run(attn_context *context, const attni_sdpa *call, float *scratch) {

@@ -21,16 +21,28 @@ static inline float *attni_at(const attni_view *view, size_t b, size_t h, size_t
     return view->data + (ptrdiff_t)b * view->stride_b + (ptrdiff_t)h * view->stride_h + (ptrdiff_t)t * view->stride_t;
 }
 
+/* Keys and values of all key/value heads, b · G + g, in the engine's own form: K in blocks [capacity/width][D][width],
+ * V in panels [ceil(E/panel)][capacity][panel], columns beyond E being zeros. */
+typedef struct attni_blocks {
+    float *k, *v;
+    size_t k_head, v_head; /* floats of one head */
+    size_t width, panel, capacity;
+} attni_blocks;
+
 /* One call of attention: validated, defaults resolved. */
 typedef struct attni_sdpa {
     size_t B, H, G, Tq, Tk, D, E;
     attni_view q, k, v, out;
-    attni_view probabilities; /* data = NULL: not wanted */
-    float *lse;               /* [B,H,Tq], or NULL */
+    const attni_blocks *blocks; /* K and V, instead of k and v; or NULL */
+    attni_view probabilities;   /* data = NULL: not wanted */
+    float *lse;                 /* [B,H,Tq], or NULL */
     float scale;
     attn_causal causal;
     const int64_t *causal_offset;
 } attni_sdpa;
+
+/* Columns of the output that the engine computes: E rounded up. */
+size_t attni_output_width(size_t E);
 
 /* Bytes of scratch that attni_sdpa_run needs. */
 size_t attni_sdpa_scratch(const attn_context *context, const attni_sdpa *call);

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The key/value cache against the reference, however its tokens came in, and every way to use it wrongly. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fault.h"
+#include "sdpa_case.h"
+
+static attn_cache *new_cache(attn_context *context, const struct sdpa_case *c, size_t capacity) {
+    attn_cache_params params;
+    attn_cache *cache = NULL;
+    ATTN_INIT(&params);
+    params.batch = c->k.size[0];
+    params.kv_heads = c->k.size[1];
+    params.head_width = c->k.size[3];
+    params.value_width = c->v.size[3];
+    params.capacity = capacity;
+    assert_ok(context, attn_cache_create(context, &params, &cache));
+    return cache;
+}
+
+static attn_tensor tokens(attn_tensor t, size_t begin, size_t count) {
+    t.data = count ? element_at(t, 0, 0, begin, 0) : NULL;
+    t.size[2] = count;
+    return t;
+}
+
+static void append(attn_context *context, attn_cache *cache, const struct sdpa_case *c, size_t count) {
+    const size_t begin = attn_cache_length(cache);
+    const attn_tensor k = tokens(c->k, begin, count), v = tokens(c->v, begin, count);
+    assert_ok(context, attn_cache_append(context, cache, &k, &v));
+    assert_int_equal(attn_cache_length(cache), begin + count);
+}
+
+/* Appends all tokens of the case, up to `most` at a time. */
+static void append_all(attn_context *context, attn_cache *cache, const struct sdpa_case *c, size_t most) {
+    for (size_t left; (left = c->k.size[2] - attn_cache_length(cache)) > 0;)
+        append(context, cache, c, left < most ? left : 1 + random_below(most));
+}
+
+static struct sdpa_result attend(attn_context *context, const attn_cache *cache, const struct sdpa_case *c) {
+    const struct sdpa_result r = new_sdpa_result(c);
+    attn_sdpa_params params = c->params;
+    params.lse = r.lse.data;
+    params.probabilities = c->probabilities ? &r.probabilities : NULL;
+    name_sdpa(c);
+    assert_ok(context, attn_cache_attend(context, cache, &c->q, &r.out, &params));
+    assert_gaps_untouched(r.out);
+    assert_gaps_untouched(r.lse);
+    assert_gaps_untouched(r.probabilities);
+    return r;
+}
+
+static struct sdpa_case random_case(const int64_t *offsets) {
+    static const size_t lengths[] = {0, 1, 2, 15, 16, 17, 31, 33, 63, 64, 65, 127, 200, 300};
+    static const size_t widths[] = {1, 3, 8, 24, 40, 64, 70, 96, 128};
+    const size_t G = 1 + random_below(3), H = G * (1 + random_below(3)), B = 1 + random_below(3);
+    const size_t Tq = random_below(3) ? 1 + random_below(3) : random_pick(lengths), Tk = random_pick(lengths);
+    struct sdpa_case c = sdpa_case_of(B, H, G, Tq, Tk, random_pick(widths), random_pick(widths));
+    c.k = new_normal((enum layout)random_below(LAYOUTS), B, G, Tk, c.k.size[3]);
+    c.v = new_normal((enum layout)random_below(LAYOUTS), B, G, Tk, c.v.size[3]);
+    set_causal(&c, (attn_causal)random_below(CAUSALS), offsets);
+    c.probabilities = random_below(2) > 0;
+    return c;
+}
+
+/* In every instruction set; the same bits whether token by token, in pieces or at once. */
+static void any_shape_and_any_pieces(void **state) {
+    (void)state;
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(2, contexts);
+    seed(1);
+    for (size_t i = 0; i < 120; i++) {
+        const int64_t offsets[3] = {random_pick(OFFSETS), random_pick(OFFSETS), random_pick(OFFSETS)};
+        const struct sdpa_case c = random_case(offsets);
+        attn_context *context = contexts[i % n];
+        attn_cache *once = new_cache(context, &c, c.k.size[2] + 1), *pieces = new_cache(context, &c, 1000);
+        append(context, once, &c, c.k.size[2]);
+        append_all(context, pieces, &c, i % 3 ? 40 : 1);
+        const struct sdpa_result got = attend(context, once, &c), same = attend(context, pieces, &c);
+        assert_sdpa_near(&c, &got);
+        assert_same_result(&same, &got);
+        attn_cache_destroy(once);
+        attn_cache_destroy(pieces);
+        end_case();
+    }
+}
+
+/* What was truncated away, NaN too, is as if it had never been there. */
+static void truncated_tokens_leave_nothing(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    static const size_t lengths[] = {0, 5, 20, 64, 100};
+    seed(2);
+    for (size_t i = 0; i < COUNT(lengths) * 2; i++) {
+        struct sdpa_case c = sdpa_case_of(1, 4, 2, 2, lengths[i / 2], 16, i % 2 ? 24 : 40);
+        struct sdpa_case spoilt = sdpa_case_of(1, 4, 2, 2, 150, 16, c.v.size[3]);
+        attn_cache *clean = new_cache(context, &c, 200), *dirty = new_cache(context, &c, 200);
+        for (size_t n = 0; n < element_count(spoilt.k); n++)
+            *element(spoilt.k, n) = NAN;
+        for (size_t n = 0; n < element_count(spoilt.v); n++)
+            *element(spoilt.v, n) = INFINITY;
+        append(context, dirty, &spoilt, 150);
+        assert_ok(context, attn_cache_truncate(context, dirty, 0));
+        append_all(context, dirty, &c, 100);
+        append_all(context, clean, &c, 100);
+        const struct sdpa_result want = attend(context, clean, &c), got = attend(context, dirty, &c);
+        assert_same_result(&got, &want);
+        assert_sdpa_near(&c, &got);
+        attn_cache_destroy(clean);
+        attn_cache_destroy(dirty);
+        end_case();
+    }
+}
+
+/* A masked key or value that is not finite changes no bit. */
+static void masked_tokens_change_no_bit(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    seed(3);
+    for (size_t last = 0; last < 140; last += 23) {
+        const int64_t offset = (int64_t)last;
+        struct sdpa_case c = sdpa_case_of(1, 2, 1, 1, 140, 8, 100);
+        set_causal(&c, ATTN_CAUSAL_OFFSET, &offset);
+        attn_cache *clean = new_cache(context, &c, 140), *dirty = new_cache(context, &c, 140);
+        append(context, clean, &c, 140);
+        for (size_t j = last + 1; j < 140; j++) {
+            *element_at(c.k, 0, 0, j, 1) = NAN;
+            *element_at(c.v, 0, 0, j, 99) = INFINITY;
+        }
+        append(context, dirty, &c, 140);
+        const struct sdpa_result want = attend(context, clean, &c), got = attend(context, dirty, &c);
+        assert_same_result(&got, &want);
+        attn_cache_destroy(clean);
+        attn_cache_destroy(dirty);
+        end_case();
+    }
+}
+
+/* Decoding steps of few heads over many keys, which threads share. */
+static void any_number_of_threads(void **state) {
+    (void)state;
+    static const size_t threads[] = {1, 2, 3, 7};
+    seed(4);
+    struct sdpa_case c = sdpa_case_of(1, 4, 1, 1, 6500, 32, 32);
+    c.probabilities = false;
+    struct sdpa_result first = {.out = {0}};
+    attn_context *maker = new_context_of(2, 0);
+    attn_cache *cache = new_cache(maker, &c, 7000);
+    append_all(maker, cache, &c, 3000);
+    for (size_t i = 0; i < COUNT(threads); i++) {
+        const struct sdpa_result r = attend(new_context_of(threads[i], 0), cache, &c);
+        if (i == 0) {
+            assert_sdpa_near(&c, &r);
+            first = r;
+        }
+        assert_same_result(&r, &first);
+    }
+    attn_cache_destroy(cache);
+    end_case();
+}
+
+/* ---- memory ---- */
+
+struct meter {
+    size_t calls, live, fail_at;
+};
+
+static void *meter_allocate(void *data, size_t size) {
+    struct meter *m = data;
+    if (++m->calls == m->fail_at)
+        return NULL;
+    m->live++;
+    return malloc(size);
+}
+
+static void meter_release(void *data, void *pointer) {
+    ((struct meter *)data)->live--;
+    free(pointer);
+}
+
+static void memory_is_the_allocators(void **state) {
+    (void)state;
+    struct meter m = {0};
+    attn_context_options options;
+    attn_context *context = NULL;
+    size_t bytes = 0;
+    seed(5);
+    const struct sdpa_case c = sdpa_case_of(1, 4, 2, 1, 100, 16, 16);
+    ATTN_INIT(&options);
+    options.allocator = (attn_allocator){meter_allocate, meter_release, &m};
+    assert_ok(NULL, attn_context_create(&options, &context));
+    attn_cache *cache = new_cache(context, &c, 5000);
+    const struct sdpa_result r = new_sdpa_result(&c);
+    attn_sdpa_params params;
+    ATTN_INIT(&params);
+    assert_ok(context, attn_cache_scratch_size(context, cache, &c.q, &r.out, &params, &bytes));
+    assert_ok(context, attn_context_reserve(context, bytes));
+    const size_t calls = m.calls;
+    append_all(context, cache, &c, 50);
+    assert_ok(context, attn_cache_attend(context, cache, &c.q, &r.out, &params));
+    assert_int_equal(m.calls, calls);
+    attn_cache_destroy(cache);
+    for (size_t fail = 1; fail <= 2; fail++) {
+        attn_cache_params small = {.struct_size = sizeof small, 1, 1, 1, 1, 1};
+        const size_t live = m.live;
+        m.fail_at = m.calls + fail;
+        assert_status(context, attn_cache_create(context, &small, &cache), ATTN_ERROR_MEMORY);
+        assert_null(cache);
+        assert_int_equal(m.live, live);
+    }
+    attn_context_destroy(context);
+    assert_int_equal(m.live, 0);
+}
+
+/* ---- faults ---- */
+
+enum { B = 2, H = 4, G = 2, Tq = 3, D = 8, E = 5, CAPACITY = 10, HELD = 6 };
+
+typedef struct call {
+    attn_context *context;
+    WITH_TAIL(attn_cache_params) create;
+    attn_cache *cache;
+    attn_tensor k, v, q, out;
+    const attn_tensor *k_argument, *out_argument;
+    attn_sdpa_params params;
+    size_t length;
+} call;
+
+#define CREATE_FAULTS(X)                                                                                               \
+    X(not_initialised, ATTN_ERROR_STRUCT, "struct_size", c->create.known.struct_size = 0)                              \
+    X(unknown_option, ATTN_ERROR_STRUCT, "struct_size", c->create.known.struct_size = sizeof c->create;                \
+      c->create.tail[3] = 1)                                                                                           \
+    X(no_batch, ATTN_ERROR_SHAPE, "batch", c->create.known.batch = 0)                                                  \
+    X(no_heads, ATTN_ERROR_SHAPE, "kv_heads", c->create.known.kv_heads = 0)                                            \
+    X(no_width, ATTN_ERROR_SHAPE, "head_width", c->create.known.head_width = 0)                                        \
+    X(no_capacity, ATTN_ERROR_SHAPE, "capacity", c->create.known.capacity = 0)                                         \
+    X(huge_batch, ATTN_ERROR_OVERFLOW, "kv_heads", c->create.known.batch = SIZE_MAX / 2)                               \
+    X(huge_width, ATTN_ERROR_OVERFLOW, "head_width", c->create.known.head_width = SIZE_MAX / 2)                        \
+    X(huge_value_width, ATTN_ERROR_OVERFLOW, "value_width", c->create.known.value_width = SIZE_MAX / 2)                \
+    X(huge_capacity, ATTN_ERROR_OVERFLOW, "capacity", c->create.known.capacity = SIZE_MAX / 2)                         \
+    X(huge_product, ATTN_ERROR_OVERFLOW, "capacity", c->create.known.batch = (size_t)1 << 40;                          \
+      c->create.known.capacity = 1 << 30)
+
+#define APPEND_FAULTS(X)                                                                                               \
+    X(append_to_null, ATTN_ERROR_NULL, "cache", c->cache = NULL)                                                       \
+    X(k_null, ATTN_ERROR_NULL, "k", c->k_argument = NULL)                                                              \
+    X(k_data, ATTN_ERROR_NULL, "k", c->k.data = NULL)                                                                  \
+    X(k_dtype, ATTN_ERROR_DTYPE, "k", c->k.dtype = (attn_dtype)77)                                                     \
+    X(k_batch, ATTN_ERROR_SHAPE, "k", c->k.size[0] = 1)                                                                \
+    X(k_heads, ATTN_ERROR_SHAPE, "k", c->k.size[1] = 1)                                                                \
+    X(k_width, ATTN_ERROR_SHAPE, "k", c->k.size[3] = D - 1)                                                            \
+    X(v_width, ATTN_ERROR_SHAPE, "v", c->v.size[3] = E - 1)                                                            \
+    X(v_tokens, ATTN_ERROR_SHAPE, "v", c->v.size[2] = 1)                                                               \
+    X(v_stride, ATTN_ERROR_STRIDE, "v", c->v.stride[3] = 2)                                                            \
+    X(too_many, ATTN_ERROR_SHAPE, "cache", c->k.size[2] = c->v.size[2] = CAPACITY - HELD + 1)
+
+#define ATTEND_FAULTS(X)                                                                                               \
+    X(attend_null, ATTN_ERROR_NULL, "cache", c->cache = NULL)                                                          \
+    X(out_null, ATTN_ERROR_NULL, "out", c->out_argument = NULL)                                                        \
+    X(q_batch, ATTN_ERROR_SHAPE, "q", c->q.size[0] = 1)                                                                \
+    X(q_width, ATTN_ERROR_SHAPE, "q", c->q.size[3] = D - 1)                                                            \
+    X(q_heads, ATTN_ERROR_SHAPE, "q", c->q.size[1] = c->out.size[1] = 3)                                               \
+    X(out_heads, ATTN_ERROR_SHAPE, "out", c->out.size[1] = 2)                                                          \
+    X(out_tokens, ATTN_ERROR_SHAPE, "out", c->out.size[2] = Tq - 1)                                                    \
+    X(out_width, ATTN_ERROR_SHAPE, "out", c->out.size[3] = E - 1)                                                      \
+    X(out_is_q, ATTN_ERROR_ALIAS, "out", c->out.data = c->q.data)                                                      \
+    X(lse_is_q, ATTN_ERROR_ALIAS, "lse", c->params.lse = c->q.data)                                                    \
+    X(scale, ATTN_ERROR_VALUE, "scale", c->params.scale = NAN)                                                         \
+    X(causal, ATTN_ERROR_VALUE, "causal", c->params.causal = (attn_causal)9)
+
+DEFINE_FAULTS(create_faults, CREATE_FAULTS);
+DEFINE_FAULTS(append_faults, APPEND_FAULTS);
+DEFINE_FAULTS(attend_faults, ATTEND_FAULTS);
+
+static call valid_call(attn_context *context) {
+    call c = {.context = context, .create = {.known = {sizeof c.create.known, B, G, D, E, CAPACITY}}};
+    assert_ok(context, attn_cache_create(context, &c.create.known, &c.cache));
+    c.k = new_normal(BHTD, B, G, HELD, D);
+    c.v = new_normal(BHTD, B, G, HELD, E);
+    assert_ok(context, attn_cache_append(context, c.cache, &c.k, &c.v));
+    c.k = new_normal(BHTD, B, G, CAPACITY, D);
+    c.v = new_normal(BHTD, B, G, CAPACITY, E);
+    c.k.size[2] = c.v.size[2] = CAPACITY - HELD;
+    c.q = new_normal(BHTD, B, H, Tq, D);
+    c.out = new_tensor(BHTD, B, H, Tq, E);
+    ATTN_INIT(&c.params);
+    return c;
+}
+
+static void faults_of_create(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    for (size_t i = 0; i < COUNT(create_faults); i++) {
+        call c = valid_call(context);
+        attn_cache *made = (attn_cache *)&c;
+        create_faults[i].spoil(&c);
+        name_case("create: %s", create_faults[i].name);
+        assert_status(context, attn_cache_create(context, &c.create.known, &made), create_faults[i].status);
+        assert_mentions(attn_context_last_error(context), create_faults[i].field);
+        assert_null(made);
+        attn_cache_destroy(c.cache);
+        end_case();
+    }
+}
+
+static void faults_of_append(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    for (size_t i = 0; i < COUNT(append_faults); i++) {
+        call c = valid_call(context);
+        attn_cache *cache = c.cache;
+        c.k_argument = &c.k;
+        append_faults[i].spoil(&c);
+        name_case("append: %s", append_faults[i].name);
+        assert_status(context, attn_cache_append(context, c.cache, c.k_argument, &c.v), append_faults[i].status);
+        assert_mentions(attn_context_last_error(context), append_faults[i].field);
+        assert_int_equal(attn_cache_length(cache), HELD);
+        attn_cache_destroy(cache);
+        end_case();
+    }
+}
+
+static void faults_of_attend(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    for (size_t i = 0; i < COUNT(attend_faults); i++) {
+        call c = valid_call(context);
+        attn_cache *cache = c.cache;
+        const attn_tensor out = c.out;
+        c.out_argument = &c.out;
+        attend_faults[i].spoil(&c);
+        name_case("attend: %s", attend_faults[i].name);
+        assert_status(context, attn_cache_attend(context, c.cache, &c.q, c.out_argument, &c.params),
+                      attend_faults[i].status);
+        assert_mentions(attn_context_last_error(context), attend_faults[i].field);
+        assert_untouched(out);
+        attn_cache_destroy(cache);
+        end_case();
+    }
+}
+
+static void other_faults(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    call c = valid_call(context);
+    size_t bytes = 7;
+    assert_status(context, attn_cache_truncate(context, c.cache, HELD + 1), ATTN_ERROR_SHAPE);
+    assert_mentions(attn_context_last_error(context), "length");
+    assert_status(context, attn_cache_truncate(context, NULL, 0), ATTN_ERROR_NULL);
+    attn_cache *const made = c.cache;
+    assert_status(context, attn_cache_create(context, NULL, &c.cache), ATTN_ERROR_NULL);
+    assert_null(c.cache);
+    assert_status(context, attn_cache_create(context, &c.create.known, NULL), ATTN_ERROR_NULL);
+    assert_status(context, attn_cache_scratch_size(context, c.cache, &c.q, &c.out, NULL, &bytes), ATTN_ERROR_NULL);
+    assert_int_equal(bytes, 7);
+    attn_cache_destroy(made);
+    attn_cache_destroy(NULL);
+    end_case();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {TEST(any_shape_and_any_pieces),
+                                       TEST(truncated_tokens_leave_nothing),
+                                       TEST(masked_tokens_change_no_bit),
+                                       TEST(any_number_of_threads),
+                                       TEST(memory_is_the_allocators),
+                                       TEST(faults_of_create),
+                                       TEST(faults_of_append),
+                                       TEST(faults_of_attend),
+                                       TEST(other_faults)};
+    return cmocka_run_group_tests_name("cache", tests, NULL, NULL);
+}
