@@ -1,33 +1,31 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Tile sizes by backend and core, from measurements that DESIGN section 3 tells of. Nothing is timed at run time, so
+/* Tile sizes by backend and core, from measurements (src/README.md). Nothing is timed at run time, so
  * the same build on the same machine always makes the same tiles and gives the same bits. */
 #include "blas/blas.h"
+#include "context/sizes.h"
 
 #include <string.h>
 
 /* OpenBLAS's small-matrix kernels take a product up to this M·N·K; one step over it costs 15 %. */
 enum { SMALL_PRODUCT = 1000000 };
 
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
 /* Rows of a product with the other two sizes' product given: a multiple of 4, at least 4, at most `most`. */
 static size_t small_rows(size_t other, size_t most) {
-    return larger(4, smaller(most, SMALL_PRODUCT / larger(1, other)) / 4 * 4);
+    return attni_max(4, attni_min(most, SMALL_PRODUCT / attni_max(1, other)) / 4 * 4);
 }
 
 /* Tiles that walk together keep their Q and O in about a third of a 1 MB L2. */
 static size_t tiles_together(size_t rows, size_t D, size_t E) {
     const size_t bytes = rows * (D + E) * sizeof(float);
-    return larger(1, smaller(8, 384 * 1024 / larger(1, bytes)));
+    return attni_max(1, attni_min(8, 384 * 1024 / attni_max(1, bytes)));
 }
 
 attni_tile attni_tile_for_attention(const attni_blas *blas, size_t D, size_t E, bool causal) {
     attni_tile t = {.width = 64, .keys = 256, .columns = 64};
     if (blas->no_pack) {
-        t.keys = larger(D, E) <= 96 ? 256 : 128;
+        t.keys = attni_max(D, E) <= 96 ? 256 : 128;
         const size_t most = causal ? 32 : 96; /* the diagonal cuts less off small tiles */
-        t.rows = smaller(small_rows(t.width * D, most), small_rows(t.columns * t.keys, most));
+        t.rows = attni_min(small_rows(t.width * D, most), small_rows(t.columns * t.keys, most));
     } else if (strcmp(blas->name, "openblas") == 0) {
         t.rows = 64; /* more gain nothing, and cost where a mask cuts through a tile */
         t.columns = 256;

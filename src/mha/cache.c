@@ -5,16 +5,14 @@
 #include <string.h>
 
 #include "blas/blas.h"
-
-static size_t min(size_t a, size_t b) { return a < b ? a : b; }
-static size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
+#include "context/sizes.h"
 
 static attni_blocks blocks_of(const attn_context *context, const attn_cache_params *p) {
     const attni_tile tile = attni_tile_for_attention(context->blas, p->head_width, p->value_width, true);
-    const size_t width = attni_output_width(p->value_width), panel = min(tile.columns, width);
-    attni_blocks blocks = {.width = tile.width, .panel = panel, .capacity = round_up(p->capacity, tile.width)};
+    const size_t width = attni_output_width(p->value_width), panel = attni_min(tile.columns, width);
+    attni_blocks blocks = {.width = tile.width, .panel = panel, .capacity = attni_round_up(p->capacity, tile.width)};
     blocks.k_head = blocks.capacity * p->head_width;
-    blocks.v_head = blocks.capacity * round_up(width, panel);
+    blocks.v_head = blocks.capacity * attni_round_up(width, panel);
     return blocks;
 }
 
@@ -56,7 +54,7 @@ typedef struct append_job {
  */
 static size_t append_columns(const append_job *j, const float *k, size_t n, float *block, size_t column) {
     enum { VECTOR = 16 };
-    const size_t D = j->cache->D, W = j->cache->blocks.width, room = min(n, W - column);
+    const size_t D = j->cache->D, W = j->cache->blocks.width, room = attni_min(n, W - column);
     if (room >= VECTOR) {
         const size_t whole = room / VECTOR * VECTOR;
         j->kernels->transpose(whole, D, k, j->k->stride_t, whole, block + column, W);
@@ -81,7 +79,7 @@ static void append_v(const append_job *j, size_t b, size_t g) {
     const size_t E = j->cache->E, panel = blocks->panel;
     float *head = blocks->v + (b * j->cache->G + g) * blocks->v_head + j->cache->length * panel;
     for (size_t c = 0; c < E; c += panel)
-        j->kernels->copy(j->T, min(panel, E - c), attni_at(j->v, b, g, 0) + c, j->v->stride_t,
+        j->kernels->copy(j->T, attni_min(panel, E - c), attni_at(j->v, b, g, 0) + c, j->v->stride_t,
                          head + c * blocks->capacity, (ptrdiff_t)panel);
 }
 

@@ -2,13 +2,12 @@
 /* Weights are packed once into panels that the backend's products read as one stream. */
 #include <string.h>
 
+#include "context/sizes.h"
 #include "mha/mha.h"
 
-static size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
-
 /* Floats of the panels (their width rounded up to whole vectors) and of the bias, each in whole cache lines. */
-static size_t panel_floats(const attni_weight *w) { return round_up(w->out, 16) * w->in; }
-static size_t bias_floats(const attni_weight *w) { return w->bias ? round_up(w->out, 16) : 0; }
+static size_t panel_floats(const attni_weight *w) { return attni_round_up(w->out, 16) * w->in; }
+static size_t bias_floats(const attni_weight *w) { return w->bias ? attni_round_up(w->out, 16) : 0; }
 
 static void pack_panel(const attni_kernels *kernels, const attni_weight *w, size_t first, size_t width, float *panel) {
     const float *from = w->data + first * w->stride_out;
@@ -22,7 +21,7 @@ static void pack_panel(const attni_kernels *kernels, const attni_weight *w, size
 static attni_linear pack(const attn_context *context, const attni_weight *w, float *memory) {
     attni_linear linear = {w->out, w->in, attni_panel_for_projection(context->blas), memory, NULL};
     for (size_t o = 0; o < w->out; o += linear.panel.width) {
-        const size_t left = round_up(w->out - o, 16);
+        const size_t left = attni_round_up(w->out - o, 16);
         const size_t width = left < linear.panel.width ? left : linear.panel.width;
         pack_panel(context->kernels, w, o, width, memory + o * w->in);
     }

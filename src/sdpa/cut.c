@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* How a call is cut, and how much scratch that takes. */
+#include "context/sizes.h"
 #include "sdpa/engine.h"
-
-static size_t min(size_t a, size_t b) { return a < b ? a : b; }
-static size_t max(size_t a, size_t b) { return a > b ? a : b; }
-static size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
 /* Enough super-blocks that the threads end at about the same time, few enough that tiles share what they read. */
 static size_t count_supers(const attn_context *context, const attni_sdpa *call, const attni_cut *cut) {
     const size_t tiles = cut->head_cuts * cut->token_cuts;
     const size_t wanted = context->threads == 1 ? 1 : 4 * context->threads;
-    return min(tiles, max(ceil_div(tiles, cut->tile.tiles), ceil_div(wanted, call->B * call->G)));
+    return attni_min(tiles,
+                     attni_max(attni_ceil_div(tiles, cut->tile.tiles), attni_ceil_div(wanted, call->B * call->G)));
 }
 
 /* A decoding step has few rows and many keys: threads that would be idle share the keys of a head. */
@@ -28,7 +26,7 @@ static size_t least_keys(size_t o_width) {
 }
 
 /* An odd number of columns is summed in a way that depends on the rows. */
-size_t attni_output_width(size_t E) { return ceil_div(E, 4) * 4; }
+size_t attni_output_width(size_t E) { return attni_ceil_div(E, 4) * 4; }
 
 attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
     attni_cut cut = {.tile =
@@ -37,18 +35,18 @@ attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
         cut.tile.width = call->blocks->width;
         cut.tile.columns = call->blocks->panel;
     }
-    const size_t heads = call->H / call->G, rows = min(cut.tile.rows, call->Tq * heads);
-    cut.tokens = min(rows, call->Tq);
-    cut.heads = cut.tokens == call->Tq ? max(1, rows / cut.tokens) : 1;
+    const size_t heads = call->H / call->G, rows = attni_min(cut.tile.rows, call->Tq * heads);
+    cut.tokens = attni_min(rows, call->Tq);
+    cut.heads = cut.tokens == call->Tq ? attni_max(1, rows / cut.tokens) : 1;
     cut.tile.rows = cut.heads * cut.tokens;
-    cut.tile.keys = min(cut.tile.keys, ceil_div(call->Tk, cut.tile.width) * cut.tile.width);
-    cut.head_cuts = ceil_div(heads, cut.heads);
-    cut.token_cuts = ceil_div(call->Tq, cut.tokens);
+    cut.tile.keys = attni_min(cut.tile.keys, attni_ceil_div(call->Tk, cut.tile.width) * cut.tile.width);
+    cut.head_cuts = attni_ceil_div(heads, cut.heads);
+    cut.token_cuts = attni_ceil_div(call->Tq, cut.tokens);
     cut.supers = count_supers(context, call, &cut);
-    cut.tile.tiles = ceil_div(cut.head_cuts * cut.token_cuts, cut.supers);
+    cut.tile.tiles = attni_ceil_div(cut.head_cuts * cut.token_cuts, cut.supers);
     cut.o_width = attni_output_width(call->E);
     cut.least_keys = least_keys(cut.o_width);
-    cut.segments = max(1, ceil_div(call->Tk, ATTNI_SEGMENT));
+    cut.segments = attni_max(1, attni_ceil_div(call->Tk, ATTNI_SEGMENT));
     cut.apart = segments_apart(context, call, &cut);
     return cut;
 }
@@ -56,17 +54,17 @@ attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
 /* Hands out the pieces of a desk one after the other. */
 static float *take(float *base, size_t *used, size_t floats) {
     float *piece = base ? base + *used : NULL;
-    *used += ceil_div(floats, ATTNI_LINE / sizeof(float)) * (ATTNI_LINE / sizeof(float));
+    *used += attni_ceil_div(floats, ATTNI_LINE / sizeof(float)) * (ATTNI_LINE / sizeof(float));
     return piece;
 }
 
-static size_t floats_of(size_t bytes) { return ceil_div(bytes, sizeof(float)); }
+static size_t floats_of(size_t bytes) { return attni_ceil_div(bytes, sizeof(float)); }
 
 size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, float *base, attni_desk *desk) {
     const attni_tile *t = &cut->tile;
     const size_t rows = t->tiles * t->rows, o = rows * cut->o_width, states = floats_of(rows * sizeof *desk->state);
-    const size_t values =
-        max(t->keys, cut->least_keys) * ceil_div(cut->o_width, t->columns) * min(t->columns, cut->o_width);
+    const size_t values = attni_max(t->keys, cut->least_keys) * attni_ceil_div(cut->o_width, t->columns) *
+                          attni_min(t->columns, cut->o_width);
     const bool totals = cut->segments > 1 && !cut->apart;
     size_t used = 0;
     desk->tiles = (attni_query_tile *)(void *)take(base, &used, floats_of(t->tiles * sizeof *desk->tiles));

@@ -3,10 +3,8 @@
 #include <limits.h>
 #include <string.h>
 
+#include "context/sizes.h"
 #include "sdpa/engine.h"
-
-static size_t min(size_t a, size_t b) { return a < b ? a : b; }
-static size_t max(size_t a, size_t b) { return a > b ? a : b; }
 
 /* Rows of several heads are one matrix only where the heads follow each other as the tokens do. */
 static bool is_dense(const attni_sdpa *call, const attni_query_tile *t) {
@@ -26,14 +24,12 @@ void attni_pack_query(const attni_engine *e, attni_query_tile *t, float *room) {
     t->q = room;
 }
 
-static size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
-
 static void pack_k(const attni_engine *e, const attni_unit *unit, attni_key_group *group) {
     const size_t W = e->cut.tile.width, D = e->call->D;
     for (size_t j = 0; j < group->count; j += W) {
-        const size_t n = min(W, group->count - j);
+        const size_t n = attni_min(W, group->count - j);
         e->kernels->transpose(n, D, attni_at(&e->call->k, unit->b, unit->g, group->begin + j), e->call->k.stride_t,
-                              round_up(max(n, e->cut.least_keys), 16), group->k_room + j * D, W);
+                              attni_round_up(attni_max(n, e->cut.least_keys), 16), group->k_room + j * D, W);
     }
     group->k = group->k_room;
 }
@@ -48,10 +44,10 @@ static bool values_in_place(const attni_engine *e, const attni_unit *unit, const
     return unit->count == 1 && plain && enough && (stride == E || e->cut.tile.rows <= FEW_ROWS);
 }
 
-static size_t panel_width(const attni_engine *e) { return min(e->cut.tile.columns, e->cut.o_width); }
+static size_t panel_width(const attni_engine *e) { return attni_min(e->cut.tile.columns, e->cut.o_width); }
 
 /* Columns of the panel that begins at column c which the caller has; the rest of it, up to o_width, is zeros. */
-static size_t real_columns(const attni_engine *e, size_t c) { return min(panel_width(e), e->call->E - c); }
+static size_t real_columns(const attni_engine *e, size_t c) { return attni_min(panel_width(e), e->call->E - c); }
 
 /* Zeros around a panel [rows, columns] with row stride ld, up to all_rows and all_columns. */
 static void zero_margin(float *panel, size_t rows, size_t columns, size_t all_rows, size_t all_columns, size_t ld) {
@@ -62,7 +58,7 @@ static void zero_margin(float *panel, size_t rows, size_t columns, size_t all_ro
 }
 
 static void place_v(const attni_engine *e, const attni_unit *unit, attni_key_group *group) {
-    const size_t width = panel_width(e), rows = max(group->count, e->cut.least_keys);
+    const size_t width = panel_width(e), rows = attni_max(group->count, e->cut.least_keys);
     const ptrdiff_t stride = e->call->v.stride_t;
     const float *v = attni_at(&e->call->v, unit->b, unit->g, group->begin);
     group->v = (attni_values){v, width, (size_t)stride};
@@ -72,7 +68,7 @@ static void place_v(const attni_engine *e, const attni_unit *unit, attni_key_gro
     for (size_t c = 0; c < e->call->E; c += width) {
         float *panel = group->v_copy + c * rows;
         e->kernels->copy(group->count, real_columns(e, c), v + c, stride, panel, (ptrdiff_t)width);
-        zero_margin(panel, group->count, real_columns(e, c), rows, min(width, e->cut.o_width - c), width);
+        zero_margin(panel, group->count, real_columns(e, c), rows, attni_min(width, e->cut.o_width - c), width);
     }
 }
 
@@ -109,10 +105,10 @@ static void clean_panel(const attni_engine *e, size_t rows, size_t columns, cons
 }
 
 static void clean_values(const attni_engine *e, attni_key_group *group) {
-    const size_t width = panel_width(e), rows = max(group->count, e->cut.least_keys);
+    const size_t width = panel_width(e), rows = attni_max(group->count, e->cut.least_keys);
     group->v_clean = (attni_values){group->v_clean_room, width * rows, width};
     for (size_t c = 0; c < e->cut.o_width; c += width)
-        clean_panel(e, rows, min(width, e->cut.o_width - c), attni_panel_of(e, &group->v, c), group->v.ld,
+        clean_panel(e, rows, attni_min(width, e->cut.o_width - c), attni_panel_of(e, &group->v, c), group->v.ld,
                     group->v_clean_room + c * rows, width);
 }
 
@@ -122,7 +118,7 @@ bool attni_values_finite(const attni_engine *e, attni_key_group *group) {
         return group->finite == ATTNI_FINITE;
     group->finite = ATTNI_FINITE;
     for (size_t c = 0; c < e->cut.o_width; c += width)
-        if (!e->kernels->all_finite(max(group->count, e->cut.least_keys), min(width, e->cut.o_width - c),
+        if (!e->kernels->all_finite(attni_max(group->count, e->cut.least_keys), attni_min(width, e->cut.o_width - c),
                                     attni_panel_of(e, &group->v, c), (ptrdiff_t)group->v.ld))
             group->finite = ATTNI_NOT_FINITE;
     if (group->finite == ATTNI_NOT_FINITE)
@@ -132,7 +128,7 @@ bool attni_values_finite(const attni_engine *e, attni_key_group *group) {
 
 void attni_prefetch_keys(const attni_engine *e, const attni_unit *unit, size_t i, size_t n) {
     const attni_sdpa *call = e->call;
-    const size_t keys = min(e->cut.tile.keys, unit->end - unit->begin);
+    const size_t keys = attni_min(e->cut.tile.keys, unit->end - unit->begin);
     const size_t from = unit->begin + keys * i / n, count = unit->begin + keys * (i + 1) / n - from;
     e->kernels->prefetch(count, call->D, attni_at(&call->k, unit->b, unit->g, from), call->k.stride_t);
     e->kernels->prefetch(count, call->E, attni_at(&call->v, unit->b, unit->g, from), call->v.stride_t);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The units of work of a call, handed out to the workers. */
+#include "context/sizes.h"
 #include "sdpa/engine.h"
-
-static size_t min(size_t a, size_t b) { return a < b ? a : b; }
 
 /* All heads at one place before the next place, so that a causal super-block is even. */
 attni_query_tile attni_tile_at(const attni_engine *e, const attni_unit *unit, size_t n) {
@@ -11,8 +10,8 @@ attni_query_tile attni_tile_at(const attni_engine *e, const attni_unit *unit, si
     const size_t group_heads = call->H / call->G;
     const size_t head = n % cut->head_cuts * cut->heads, token = n / cut->head_cuts * cut->tokens;
     attni_query_tile t = {.batch = unit->b, .head = unit->g * group_heads + head, .token = token};
-    t.heads = min(cut->heads, group_heads - head);
-    t.tokens = min(cut->tokens, call->Tq - token);
+    t.heads = attni_min(cut->heads, group_heads - head);
+    t.tokens = attni_min(cut->tokens, call->Tq - token);
     t.rows = t.heads * t.tokens;
     return t;
 }
@@ -49,7 +48,7 @@ static attni_unit unit_at(const attni_engine *e, size_t n) {
     unit.count = tiles * (super + 1) / e->cut.supers - unit.first;
     unit.begin = unit.segment * ATTNI_SEGMENT;
     if (e->cut.apart)
-        unit.end = min(unit.end, unit.begin + ATTNI_SEGMENT);
+        unit.end = attni_min(unit.end, unit.begin + ATTNI_SEGMENT);
     return unit;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The tile loop: scores, online softmax, weighted sum, on dense blocks.
  * Source: Dao et al., "FlashAttention", 2022, algorithm 1; scores are in base 2, log2 e being folded into the scale. */
+#include "context/sizes.h"
 #include "sdpa/engine.h"
 
 #define LOG2_E 1.44269504088896340736
@@ -11,14 +12,11 @@ typedef struct sight {
     const attni_range *range; /* NULL: every row sees all columns */
 } sight;
 
-static size_t min(size_t a, size_t b) { return a < b ? a : b; }
-static size_t max(size_t a, size_t b) { return a > b ? a : b; }
-
 /* The part of [0, columns) that is visible, seen from the first key of the group. */
 static attni_range within(attni_range visible, size_t begin, size_t columns) {
-    const size_t from = visible.begin > begin ? min(visible.begin - begin, columns) : 0;
-    const size_t to = visible.end > begin ? min(visible.end - begin, columns) : 0;
-    return (attni_range){min(from, to), to};
+    const size_t from = visible.begin > begin ? attni_min(visible.begin - begin, columns) : 0;
+    const size_t to = visible.end > begin ? attni_min(visible.end - begin, columns) : 0;
+    return (attni_range){attni_min(from, to), to};
 }
 
 /* Bounds move one way from token to token, so that the first and the last tell whether the rows differ. */
@@ -26,7 +24,7 @@ static sight look(const attni_engine *e, const attni_query_tile *t, const attni_
     const attni_sdpa *call = e->call;
     const attni_range last = attni_visible(call, t->batch, t->token + t->tokens - 1);
     const size_t end = within(last, group->begin, group->count).end;
-    const size_t columns = end ? max(end, e->cut.least_keys) : 0;
+    const size_t columns = end ? attni_max(end, e->cut.least_keys) : 0;
     const attni_range first = within(attni_visible(call, t->batch, t->token), group->begin, columns);
     if (columns == 0 || (first.begin == 0 && first.end == columns))
         return (sight){columns, NULL};
@@ -41,7 +39,7 @@ static void score(const attni_engine *e, const attni_query_tile *t, const attni_
     const size_t W = e->cut.tile.width, D = e->call->D, lds = e->cut.tile.keys;
     const float alpha = (float)((double)e->call->scale * LOG2_E);
     for (size_t j = 0; j < columns; j += W) {
-        const size_t n = min(W, (columns - j + 15) / 16 * 16);
+        const size_t n = attni_min(W, (columns - j + 15) / 16 * 16);
         attni_sgemm(e->blas, t->rows, n, D, alpha, t->q, D ? D : 1, group->k + j * D, W, 0.0F, s + j, lds);
     }
 }
@@ -50,8 +48,8 @@ static void weigh(const attni_engine *e, const attni_query_tile *t, size_t keys,
                   const attni_values *v) {
     const size_t width = e->cut.o_width, step = e->cut.tile.columns;
     for (size_t c = 0; c < width; c += step)
-        attni_sgemm(e->blas, t->rows, min(step, width - c), keys, 1.0F, p, e->cut.tile.keys, attni_panel_of(e, v, c),
-                    v->ld, t->started ? 1.0F : 0.0F, t->o + c, width);
+        attni_sgemm(e->blas, t->rows, attni_min(step, width - c), keys, 1.0F, p, e->cut.tile.keys,
+                    attni_panel_of(e, v, c), v->ld, t->started ? 1.0F : 0.0F, t->o + c, width);
 }
 
 /* Row j of a panel, which is not finite, goes only into the rows of o that see key j. */
@@ -72,8 +70,8 @@ static void weigh_carefully(const attni_engine *e, const attni_query_tile *t, si
     for (size_t c = 0; c < width; c += step)
         for (size_t j = 0; j < keys; j++) {
             const float *v = attni_panel_of(e, &group->v, c) + j * group->v.ld;
-            if (!e->kernels->all_finite(1, min(step, width - c), v, 0))
-                weigh_visible(e, t, p, range, j, min(step, width - c), v, t->o + c);
+            if (!e->kernels->all_finite(1, attni_min(step, width - c), v, 0))
+                weigh_visible(e, t, p, range, j, attni_min(step, width - c), v, t->o + c);
         }
 }
 
@@ -112,7 +110,7 @@ static void prefetch(const attni_engine *e, const attni_unit *next, size_t i, si
 
 void attni_walk_probabilities(const attni_engine *e, const attni_unit *unit, attni_desk *desk) {
     for (size_t k = 0; k < e->call->Tk; k += e->cut.tile.keys) {
-        attni_pack_keys(e, unit, k, min(e->cut.tile.keys, e->call->Tk - k), &desk->group);
+        attni_pack_keys(e, unit, k, attni_min(e->cut.tile.keys, e->call->Tk - k), &desk->group);
         for (size_t i = 0; i < unit->count; i++) {
             const sight seen = look(e, &desk->tiles[i], &desk->group);
             score(e, &desk->tiles[i], &desk->group, seen.columns, desk->scores);
@@ -129,10 +127,10 @@ static void close_segment(const attni_engine *e, attni_query_tile *t) {
 }
 
 void attni_walk(const attni_engine *e, const attni_unit *unit, const attni_unit *next, attni_desk *desk) {
-    const size_t end = min(unit->end, end_of_keys(e->call, desk->tiles, unit->count)), keys = e->cut.tile.keys;
+    const size_t end = attni_min(unit->end, end_of_keys(e->call, desk->tiles, unit->count)), keys = e->cut.tile.keys;
     for (size_t k = unit->begin; k < end; k += keys) {
         const bool last = k + keys >= end;
-        attni_pack_keys(e, unit, k, min(keys, end - k), &desk->group);
+        attni_pack_keys(e, unit, k, attni_min(keys, end - k), &desk->group);
         for (size_t i = 0; i < unit->count; i++) {
             if (next && last)
                 prefetch(e, next, i, unit->count);
