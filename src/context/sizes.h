@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Arithmetic of sizes. */
+#ifndef ATTNI_SIZES_H
+#define ATTNI_SIZES_H
+
+#include <stddef.h>
+
+static inline size_t attni_min(size_t a, size_t b) { return a < b ? a : b; }
+static inline size_t attni_max(size_t a, size_t b) { return a > b ? a : b; }
+static inline size_t attni_ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+static inline size_t attni_round_up(size_t a, size_t step) { return attni_ceil_div(a, step) * step; }
+
+#endif
