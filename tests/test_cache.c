@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The key/value cache against the reference, however its tokens came in, and every way to use it wrongly. */
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "fault.h"
+#include "meter.h"
 #include "sdpa_case.h"
 
 static attn_cache *new_cache(attn_context *context, const struct sdpa_case *c, size_t capacity) {
@@ -161,36 +160,47 @@ static void any_number_of_threads(void **state) {
     end_case();
 }
 
+static void plain_sgemm(void *data, size_t M, size_t N, size_t K, float alpha, const float *a, size_t lda,
+                        const float *b, size_t ldb, float beta, float *c, size_t ldc) {
+    (void)data;
+    for (size_t i = 0; i < M; i++)
+        for (size_t j = 0; j < N; j++) {
+            double sum = 0;
+            for (size_t k = 0; k < K; k++)
+                sum += (double)a[i * lda + k] * (double)b[k * ldb + j];
+            c[i * ldc + j] = alpha * (float)sum + (beta != 0 ? beta * c[i * ldc + j] : 0);
+        }
+}
+
+/* A cache that was made for one backend serves another, whose own blocks are of another width. */
+static void any_backend(void **state) {
+    (void)state;
+    attn_context_options options;
+    ATTN_INIT(&options);
+    options.sgemm = plain_sgemm;
+    attn_context *contexts[2] = {new_context_of(1, 0), new_context(&options)};
+    seed(6);
+    for (size_t i = 0; i < 8; i++) {
+        struct sdpa_case c = sdpa_case_of(1, 4, 2, i < 4 ? 1 : 70, 300, 16, i % 4 < 2 ? 24 : 200);
+        set_causal(&c, i % 4 ? ATTN_CAUSAL_BOTTOM_RIGHT : ATTN_CAUSAL_NONE, NULL);
+        attn_cache *cache = new_cache(contexts[i % 2], &c, 300);
+        append_all(contexts[i % 2], cache, &c, 100);
+        const struct sdpa_result r = attend(contexts[1 - i % 2], cache, &c);
+        assert_sdpa_near(&c, &r);
+        attn_cache_destroy(cache);
+        end_case();
+    }
+}
+
 /* ---- memory ---- */
-
-struct meter {
-    size_t calls, live, fail_at;
-};
-
-static void *meter_allocate(void *data, size_t size) {
-    struct meter *m = data;
-    if (++m->calls == m->fail_at)
-        return NULL;
-    m->live++;
-    return malloc(size);
-}
-
-static void meter_release(void *data, void *pointer) {
-    ((struct meter *)data)->live--;
-    free(pointer);
-}
 
 static void memory_is_the_allocators(void **state) {
     (void)state;
     struct meter m = {0};
-    attn_context_options options;
-    attn_context *context = NULL;
     size_t bytes = 0;
     seed(5);
     const struct sdpa_case c = sdpa_case_of(1, 4, 2, 1, 100, 16, 16);
-    ATTN_INIT(&options);
-    options.allocator = (attn_allocator){meter_allocate, meter_release, &m};
-    assert_ok(NULL, attn_context_create(&options, &context));
+    attn_context *context = new_metered(&m, 1);
     attn_cache *cache = new_cache(context, &c, 5000);
     const struct sdpa_result r = new_sdpa_result(&c);
     attn_sdpa_params params;
@@ -365,6 +375,7 @@ int main(void) {
                                        TEST(truncated_tokens_leave_nothing),
                                        TEST(masked_tokens_change_no_bit),
                                        TEST(any_number_of_threads),
+                                       TEST(any_backend),
                                        TEST(memory_is_the_allocators),
                                        TEST(faults_of_create),
                                        TEST(faults_of_append),

@@ -4,44 +4,10 @@
 #include <string.h>
 
 #include "layer.h"
+#include "meter.h"
 #include "sdpa_case.h"
 
 static struct sdpa_case small_case(void) { return sdpa_case_of(2, 4, 2, 70, 130, 16, 24); }
-
-/* An allocator that counts, and that can fail once. The memory begins `skew` bytes after where malloc's does. */
-struct meter {
-    size_t calls, live, fail_at, skew;
-};
-
-static void *meter_allocate(void *data, size_t size) {
-    struct meter *m = data;
-    if (++m->calls == m->fail_at)
-        return NULL;
-    char *p = malloc(size + m->skew);
-    m->live += p != NULL;
-    return p ? p + m->skew : NULL; /* cppcheck-suppress memleak */
-}
-
-static void meter_release(void *data, void *pointer) {
-    struct meter *m = data;
-    m->live--;
-    free((char *)pointer - m->skew);
-}
-
-static attn_context_options metered(struct meter *m, size_t threads) {
-    attn_context_options options;
-    ATTN_INIT(&options);
-    options.threads = threads;
-    options.allocator = (attn_allocator){meter_allocate, meter_release, m};
-    return options;
-}
-
-static attn_context *new_metered(struct meter *m, size_t threads) {
-    const attn_context_options options = metered(m, threads);
-    attn_context *context = NULL;
-    assert_ok(NULL, attn_context_create(&options, &context));
-    return context;
-}
 
 static size_t sdpa_scratch(attn_context *context, const struct sdpa_case *c, const struct sdpa_result *r) {
     size_t bytes = 0;
