@@ -12,6 +12,9 @@
 typedef void (*attni_cblas_sgemm)(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a,
                                   int lda, const float *b, int ldb, float beta, float *c, int ldc);
 
+typedef void (*attni_cblas_sgemv)(int order, int trans, int m, int n, float alpha, const float *a, int lda,
+                                  const float *x, int incx, float beta, float *y, int incy);
+
 /* How far a library's "number of threads" setting reaches. */
 typedef enum attni_reach {
     ATTNI_REACH_NONE,   /* it has no threads, or never starts any for products of our size */
@@ -32,6 +35,7 @@ typedef struct attni_blas {
     attn_sgemm_fn sgemm;
     void *sgemm_data;
     attni_cblas_sgemm cblas_sgemm; /* NULL: `sgemm` is the caller's */
+    attni_cblas_sgemv cblas_sgemv; /* for products of few rows, which sgemm would pack for; NULL: sgemm does not pack */
     bool no_pack;                  /* small products run on kernels that pack nothing, lock nothing, start no threads */
     attni_threading threading;
     const char *name, *threads;

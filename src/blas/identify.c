@@ -64,6 +64,8 @@ static bool is_openblas(const library *lib, attni_blas *blas) {
     sscanf(config(), "OpenBLAS %63s", blas->version); /* NOLINT(cert-err34-c): a string */
     snprintf(blas->core, sizeof blas->core, "%s", core());
     blas->no_pack = has_small_kernels(blas);
+    if (blas->no_pack)
+        blas->cblas_sgemv = NULL;
     openblas_threading(lib, blas, parallel());
     return true;
 }
@@ -113,6 +115,7 @@ attn_status attni_blas_identify(attn_context *context, attni_finder find, void *
         return refuse(context, blas, "it has no cblas_sgemm");
     if (!has_32_bit_integers(&lib))
         return refuse(context, blas, "its integers have 64 bits, libattn passes 32; use the 32-bit (LP64) build of it");
+    blas->cblas_sgemv = (attni_cblas_sgemv)get(&lib, "cblas_sgemv");
     (void)(is_openblas(&lib, blas) || is_blis(&lib, blas) || is_mkl(&lib, blas) || is_other(blas));
     if (strcmp(blas->threads, "serial") == 0)
         return refuse(context, blas,

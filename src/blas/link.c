@@ -13,6 +13,7 @@ static attni_symbol find_linked(void *data, const char *name) {
         attni_symbol symbol;
     } linked[] = {
         {"cblas_sgemm", (attni_symbol)cblas_sgemm},
+        {"cblas_sgemv", (attni_symbol)cblas_sgemv},
         {"cblas_sasum", (attni_symbol)cblas_sasum},
         {"openblas_get_config", (attni_symbol)openblas_get_config},
         {"openblas_get_corename", (attni_symbol)openblas_get_corename},
