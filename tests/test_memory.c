@@ -92,6 +92,19 @@ static void memory_is_of_a_tile(void **state) {
     assert_true(bytes[0] < 16 << 20);
 }
 
+/* The answer is the same with the data and without, whatever is asked for: here a step whose keys threads could share.
+ */
+static void sizes_without_data(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(3, 0);
+    const struct sdpa_case c = sdpa_case_of(1, 1, 1, 1, 2100, 64, 64);
+    struct sdpa_result r = new_sdpa_result(&c);
+    const size_t with_data = sdpa_scratch(context, &c, &r);
+    r.probabilities.data = NULL;
+    assert_int_equal(sdpa_scratch(context, &c, &r), with_data);
+    end_case();
+}
+
 /* All that libattn does with memory, step by step, until the first that fails. Steps that have succeeded are not done
  * again: once the allocator gives memory again, the next call goes on. */
 struct life {
@@ -183,8 +196,12 @@ static void any_alignment(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        TEST(reserve_then_no_allocation), TEST(reserve_for_a_layer),         TEST(grows_once),
-        TEST(memory_is_of_a_tile),        TEST(every_allocation_fails_once), TEST(any_alignment)};
+    const struct CMUnitTest tests[] = {TEST(reserve_then_no_allocation),
+                                       TEST(reserve_for_a_layer),
+                                       TEST(grows_once),
+                                       TEST(memory_is_of_a_tile),
+                                       TEST(sizes_without_data),
+                                       TEST(every_allocation_fails_once),
+                                       TEST(any_alignment)};
     return cmocka_run_group_tests_name("memory", tests, NULL, NULL);
 }

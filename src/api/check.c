@@ -210,6 +210,7 @@ attn_status attni_check_attention(attn_context *context, const attn_sdpa_params 
     if (p.probabilities) {
         ATTNI_TRY(check_probabilities(context, p.probabilities, data, call));
         outputs->probabilities = *p.probabilities;
+        call->wants_probabilities = true;
         call->probabilities = attni_view_of(p.probabilities);
     }
     if (p.lse) {

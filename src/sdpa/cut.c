@@ -15,7 +15,7 @@ static size_t count_supers(const attn_context *context, const attni_sdpa *call, 
 static bool segments_apart(const attn_context *context, const attni_sdpa *call, const attni_cut *cut) {
     const bool one_tile = cut->head_cuts * cut->token_cuts == 1;
     return one_tile && cut->segments > 1 && call->B * call->G < 2 * context->threads && context->threads > 1 &&
-           !call->probabilities.data;
+           !call->wants_probabilities;
 }
 
 /* OpenBLAS's small kernels treat up to 8 columns left over from 16 in one way for up to 31 keys and in another for

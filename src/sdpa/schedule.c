@@ -55,7 +55,7 @@ static attni_unit unit_at(const attni_engine *e, size_t n) {
 static void finish(const attni_engine *e, const attni_unit *unit, attni_desk *desk) {
     for (size_t i = 0; i < unit->count; i++)
         attni_write_output(e, &desk->tiles[i]);
-    if (e->call->probabilities.data)
+    if (e->call->wants_probabilities)
         attni_walk_probabilities(e, unit, desk);
 }
 

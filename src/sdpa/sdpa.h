@@ -34,8 +34,9 @@ typedef struct attni_sdpa {
     size_t B, H, G, Tq, Tk, D, E;
     attni_view q, k, v, out;
     const attni_blocks *blocks; /* K and V, instead of k and v; or NULL */
-    attni_view probabilities;   /* data = NULL: not wanted */
-    float *lse;                 /* [B,H,Tq], or NULL */
+    bool wants_probabilities;   /* data may be NULL all the same: where there are none, or only a size is asked for */
+    attni_view probabilities;
+    float *lse; /* [B,H,Tq], or NULL */
     float scale;
     attn_causal causal;
     const int64_t *causal_offset;
