@@ -109,9 +109,7 @@ static attn_status check(attn_context *context, const attn_cache *cache, const a
     ATTNI_TRY(attni_check_attention(context, params, data, call, &extra));
     if (!data)
         return ATTN_OK;
-    ATTNI_TRY(attni_check_disjoint(context, "out", out, "q", q));
-    ATTNI_TRY(attni_check_extra_disjoint(context, &extra, "q", q));
-    return attni_check_extra_disjoint(context, &extra, "out", out);
+    return attni_check_outputs(context, &extra, out, 1, (const char *const[]){"q"}, (const attn_tensor *const[]){q});
 }
 
 attn_status attn_cache_attend(attn_context *context, const attn_cache *cache, const attn_tensor *q,

@@ -223,10 +223,19 @@ attn_status attni_check_attention(attn_context *context, const attn_sdpa_params 
     return attni_check_disjoint(context, "params.lse", &outputs->lse, "params.probabilities", &outputs->probabilities);
 }
 
-attn_status attni_check_extra_disjoint(attn_context *context, const attni_extra_outputs *outputs, const char *name,
-                                       const attn_tensor *tensor) {
-    ATTNI_TRY(attni_check_disjoint(context, "params.lse", &outputs->lse, name, tensor));
-    return attni_check_disjoint(context, "params.probabilities", &outputs->probabilities, name, tensor);
+static attn_status check_extra(attn_context *context, const attni_extra_outputs *extra, const char *name,
+                               const attn_tensor *tensor) {
+    ATTNI_TRY(attni_check_disjoint(context, "params.lse", &extra->lse, name, tensor));
+    return attni_check_disjoint(context, "params.probabilities", &extra->probabilities, name, tensor);
+}
+
+attn_status attni_check_outputs(attn_context *context, const attni_extra_outputs *extra, const attn_tensor *out,
+                                size_t count, const char *const names[], const attn_tensor *const inputs[]) {
+    for (size_t i = 0; i < count; i++) {
+        ATTNI_TRY(attni_check_disjoint(context, "out", out, names[i], inputs[i]));
+        ATTNI_TRY(check_extra(context, extra, names[i], inputs[i]));
+    }
+    return check_extra(context, extra, "out", out);
 }
 
 attni_view attni_view_of(const attn_tensor *t) {

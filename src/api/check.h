@@ -50,8 +50,9 @@ typedef struct attni_extra_outputs {
 } attni_extra_outputs;
 attn_status attni_check_attention(attn_context *context, const attn_sdpa_params *params, bool data, attni_sdpa *call,
                                   attni_extra_outputs *outputs);
-attn_status attni_check_extra_disjoint(attn_context *context, const attni_extra_outputs *outputs, const char *name,
-                                       const attn_tensor *tensor);
+/* Neither `out` nor an extra output shares memory with one of the `count` inputs, nor `out` with an extra output. */
+attn_status attni_check_outputs(attn_context *context, const attni_extra_outputs *extra, const attn_tensor *out,
+                                size_t count, const char *const names[], const attn_tensor *const inputs[]);
 
 attni_view attni_view_of(const attn_tensor *tensor);
 

@@ -146,16 +146,6 @@ static attn_status check_buffers(attn_context *context, const attn_mha *mha, con
     return attni_check_product(context, "query", rows + 16, widest, &floats);
 }
 
-static attn_status check_aliases(attn_context *context, const attni_extra_outputs *extra, const tensors *t) {
-    const attn_tensor *const inputs[] = {t->query, t->key, t->value};
-    static const char *const names[] = {"query", "key", "value"};
-    for (int i = 0; i < 3; i++) {
-        ATTNI_TRY(attni_check_disjoint(context, "out", t->out, names[i], inputs[i]));
-        ATTNI_TRY(attni_check_extra_disjoint(context, extra, names[i], inputs[i]));
-    }
-    return attni_check_extra_disjoint(context, extra, "out", t->out);
-}
-
 static attn_status check(attn_context *context, const attn_mha *mha, tensors t, const attn_sdpa_params *params,
                          bool data, attni_mha_call *call) {
     attni_extra_outputs extra;
@@ -177,7 +167,10 @@ static attn_status check(attn_context *context, const attn_mha *mha, tensors t, 
                                            .D = mha->D,
                                            .E = mha->E}};
     ATTNI_TRY(attni_check_attention(context, params, data, &call->attention, &extra));
-    return data ? check_aliases(context, &extra, &t) : ATTN_OK;
+    if (!data)
+        return ATTN_OK;
+    return attni_check_outputs(context, &extra, t.out, 3, (const char *const[]){"query", "key", "value"},
+                               (const attn_tensor *const[]){t.query, t.key, t.value});
 }
 
 attn_status attn_mha_forward(attn_context *context, const attn_mha *mha, const attn_tensor *query,

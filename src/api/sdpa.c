@@ -34,16 +34,6 @@ static attn_status check_shapes(attn_context *context, const attn_tensor *q, con
     return attni_check_size(context, "out", out, 3, "E", v->size[3]);
 }
 
-static attn_status check_aliases(attn_context *context, const attni_extra_outputs *extra, const attn_tensor *out,
-                                 const attn_tensor *const inputs[3]) {
-    static const char *const names[] = {"q", "k", "v"};
-    for (int i = 0; i < 3; i++) {
-        ATTNI_TRY(attni_check_disjoint(context, "out", out, names[i], inputs[i]));
-        ATTNI_TRY(attni_check_extra_disjoint(context, extra, names[i], inputs[i]));
-    }
-    return attni_check_extra_disjoint(context, extra, "out", out);
-}
-
 static attn_status check(attn_context *context, const attn_tensor *q, const attn_tensor *k, const attn_tensor *v,
                          const attn_tensor *out, const attn_sdpa_params *params, bool data, attni_sdpa *call) {
     attni_extra_outputs extra;
@@ -63,7 +53,8 @@ static attn_status check(attn_context *context, const attn_tensor *q, const attn
     ATTNI_TRY(attni_check_attention(context, params, data, call, &extra));
     if (!data)
         return ATTN_OK;
-    return check_aliases(context, &extra, out, (const attn_tensor *const[]){q, k, v});
+    return attni_check_outputs(context, &extra, out, 3, (const char *const[]){"q", "k", "v"},
+                               (const attn_tensor *const[]){q, k, v});
 }
 
 attn_status attn_sdpa(attn_context *context, const attn_tensor *q, const attn_tensor *k, const attn_tensor *v,

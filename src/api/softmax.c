@@ -2,6 +2,7 @@
 #include "attn/softmax.h"
 
 #include "api/check.h"
+#include "context/sizes.h"
 
 typedef struct softmax_job {
     const attni_kernels *kernels;
@@ -14,7 +15,7 @@ typedef struct softmax_job {
 static void softmax_rows(void *arg, size_t unit, size_t worker) {
     const softmax_job *j = arg;
     const size_t first = unit * j->rows_per_unit;
-    const size_t end = j->rows - first < j->rows_per_unit ? j->rows : first + j->rows_per_unit;
+    const size_t end = attni_min(j->rows, first + j->rows_per_unit);
     (void)worker;
     for (size_t r = first; r < end; r++) {
         const float lse = j->kernels->softmax_row(j->columns, j->x + r * j->ldx, j->y + r * j->ldy);
@@ -56,7 +57,7 @@ attn_status attn_softmax(attn_context *context, size_t rows, size_t columns, con
     softmax_job job = {context->kernels, rows, columns, 1, x, y, lse, ldx, ldy};
     ATTNI_TRY(check(context, &job));
     job.rows_per_unit += ELEMENTS_PER_UNIT / (columns + 1);
-    attni_parallel(context, (rows + job.rows_per_unit - 1) / job.rows_per_unit, FLOPS * (double)rows * (double)columns,
+    attni_parallel(context, attni_ceil_div(rows, job.rows_per_unit), FLOPS * (double)rows * (double)columns,
                    softmax_rows, &job);
     return ATTN_OK;
 }

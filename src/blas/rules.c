@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Tile sizes by backend and core, from measurements (src/README.md). Nothing is timed at run time, so
- * the same build on the same machine always makes the same tiles and gives the same bits. */
+/* Tile sizes by backend and core, from measurements (src/README.md). Nothing is timed at run time, so the
+ * same build on the same machine always makes the same tiles and gives the same bits. */
+#include <string.h>
+
 #include "blas/blas.h"
 #include "context/sizes.h"
-
-#include <string.h>
 
 /* OpenBLAS's small-matrix kernels take a product up to this M·N·K; one step over it costs 15 %. */
 enum { SMALL_PRODUCT = 1000000 };

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "context/context.h"
+#include "context/sizes.h"
 
 static void worker(void *arg, size_t worker) {
     attni_job *job = arg;
@@ -36,7 +37,7 @@ static void run(attn_context *context, size_t workers) {
 static const double worker_flops = 5e5;
 
 static size_t count_workers(const attn_context *context, size_t units, double flops) {
-    const size_t most = units < context->threads ? units : context->threads;
+    const size_t most = attni_min(units, context->threads);
     return flops >= worker_flops * (double)most ? most : 1 + (size_t)(flops / worker_flops);
 }
 

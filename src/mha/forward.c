@@ -2,6 +2,7 @@
 /* Forward of the layer: project, attend, project. Heads are split and joined by views alone. */
 #include <limits.h>
 
+#include "context/sizes.h"
 #include "mha/mha.h"
 
 /* The buffers of a call, in floats from the start of the scratch; 0 floats where the caller's memory serves. */
@@ -22,8 +23,8 @@ static bool same(const attni_view *x, const attni_view *y) {
 }
 
 static size_t reserve(size_t *used, size_t floats) {
-    const size_t at = *used, line = ATTNI_LINE / sizeof(float);
-    *used += (floats + line - 1) / line * line;
+    const size_t at = *used;
+    *used += attni_round_up(floats, ATTNI_LINE / sizeof(float));
     return at;
 }
 

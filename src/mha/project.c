@@ -22,7 +22,7 @@ static void fill_bias(const attni_linear *linear, size_t first, size_t width, co
 static void project_piece(const attni_blas *blas, const attni_product *p, size_t first, size_t row, size_t rows) {
     const attni_linear *linear = p->linear;
     const size_t width = attni_min(linear->panel.width, linear->out - first),
-                 ldb = attni_min(linear->panel.width, attni_ceil_div(linear->out - first, 16) * 16);
+                 ldb = attni_min(linear->panel.width, attni_round_up(linear->out - first, 16));
     const float *panel = linear->panels + first * linear->in;
     float *y = p->y.data + first;
     if (linear->bias)

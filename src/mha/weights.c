@@ -11,7 +11,7 @@ static size_t bias_floats(const attni_weight *w) { return w->bias ? attni_round_
 
 static void pack_panel(const attni_kernels *kernels, const attni_weight *w, size_t first, size_t width, float *panel) {
     const float *from = w->data + first * w->stride_out;
-    const size_t count = w->out - first < width ? w->out - first : width;
+    const size_t count = attni_min(w->out - first, width);
     if (w->stride_in == 1)
         kernels->transpose(count, w->in, from, (ptrdiff_t)w->stride_out, width, panel, width);
     else
@@ -21,8 +21,7 @@ static void pack_panel(const attni_kernels *kernels, const attni_weight *w, size
 static attni_linear pack(const attn_context *context, const attni_weight *w, float *memory) {
     attni_linear linear = {w->out, w->in, attni_panel_for_projection(context->blas), memory, NULL};
     for (size_t o = 0; o < w->out; o += linear.panel.width) {
-        const size_t left = attni_round_up(w->out - o, 16);
-        const size_t width = left < linear.panel.width ? left : linear.panel.width;
+        const size_t width = attni_min(attni_round_up(w->out - o, 16), linear.panel.width);
         pack_panel(context->kernels, w, o, width, memory + o * w->in);
     }
     if (w->bias) {

@@ -26,7 +26,7 @@ static size_t least_keys(size_t o_width) {
 }
 
 /* An odd number of columns is summed in a way that depends on the rows. */
-size_t attni_output_width(size_t E) { return attni_ceil_div(E, 4) * 4; }
+size_t attni_output_width(size_t E) { return attni_round_up(E, 4); }
 
 attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
     attni_cut cut = {.tile =
@@ -39,7 +39,7 @@ attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
     cut.tokens = attni_min(rows, call->Tq);
     cut.heads = cut.tokens == call->Tq ? attni_max(1, rows / cut.tokens) : 1;
     cut.tile.rows = cut.heads * cut.tokens;
-    cut.tile.keys = attni_min(cut.tile.keys, attni_ceil_div(call->Tk, cut.tile.width) * cut.tile.width);
+    cut.tile.keys = attni_min(cut.tile.keys, attni_round_up(call->Tk, cut.tile.width));
     cut.head_cuts = attni_ceil_div(heads, cut.heads);
     cut.token_cuts = attni_ceil_div(call->Tq, cut.tokens);
     cut.supers = count_supers(context, call, &cut);
@@ -54,7 +54,7 @@ attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
 /* Hands out the pieces of a desk one after the other. */
 static float *take(float *base, size_t *used, size_t floats) {
     float *piece = base ? base + *used : NULL;
-    *used += attni_ceil_div(floats, ATTNI_LINE / sizeof(float)) * (ATTNI_LINE / sizeof(float));
+    *used += attni_round_up(floats, ATTNI_LINE / sizeof(float));
     return piece;
 }
 

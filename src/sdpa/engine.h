@@ -53,9 +53,8 @@ static inline void attni_forget(attni_row *state, size_t rows) {
 /* Keys [begin, begin + count) of one key/value head, packed, and their values. */
 typedef struct attni_key_group {
     size_t begin, count;
-    const float
-        *k; /* [count/W][D][W], the last block filled up with zeros to a multiple of 16 columns, and least_keys */
-    attni_values v;               /* where the caller has them, or in v_copy */
+    const float *k; /* [count/W][D][W], the last block with zeros up to a multiple of 16 columns, and least_keys */
+    attni_values v; /* where the caller has them, or in v_copy */
     attni_values v_clean;         /* with zeros where a row of a panel is not finite; made only where needed */
     float *k_room;                /* room for it, if it is not in a cache */
     float *v_copy, *v_clean_room; /* [count, E] each, every panel as wide as the first */

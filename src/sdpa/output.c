@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "context/sizes.h"
 #include "sdpa/engine.h"
 
 #define LN_2 0.69314718055994530942
@@ -31,7 +32,7 @@ static void zero(float *y, size_t rows, size_t columns, ptrdiff_t ldy) {
 void attni_write_probabilities(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
                                const float *scores, size_t columns, const attni_range *range) {
     const attni_view *view = &e->call->probabilities;
-    columns = columns < group->count ? columns : group->count; /* beyond are least_keys */
+    columns = attni_min(columns, group->count); /* beyond are least_keys */
     for (size_t h = 0; h < t->heads; h++) {
         const size_t row = h * t->tokens;
         float *y = attni_at(view, t->batch, t->head + h, t->token) + group->begin;

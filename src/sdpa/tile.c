@@ -39,7 +39,7 @@ static void score(const attni_engine *e, const attni_query_tile *t, const attni_
     const size_t W = e->cut.tile.width, D = e->call->D, lds = e->cut.tile.keys;
     const float alpha = (float)((double)e->call->scale * LOG2_E);
     for (size_t j = 0; j < columns; j += W) {
-        const size_t n = attni_min(W, (columns - j + 15) / 16 * 16);
+        const size_t n = attni_min(W, attni_round_up(columns - j, 16));
         attni_sgemm(e->blas, t->rows, n, D, alpha, t->q, D ? D : 1, group->k + j * D, W, 0.0F, s + j, lds);
     }
 }
@@ -94,7 +94,7 @@ static size_t end_of_keys(const attni_sdpa *call, const attni_query_tile *tiles,
     size_t end = 0;
     for (size_t i = 0; i < count; i++) {
         const attni_range last = attni_visible(call, tiles[i].batch, tiles[i].token + tiles[i].tokens - 1);
-        end = last.end > end ? last.end : end;
+        end = attni_max(end, last.end);
     }
     return end;
 }
