@@ -43,7 +43,7 @@ struct sdpa_result run_sdpa(attn_context *context, const struct sdpa_case *c) {
     const struct sdpa_result r = new_sdpa_result(c);
     attn_sdpa_params params = c->params;
     params.lse = r.lse.data;
-    params.probabilities = c->probabilities ? &r.probabilities : NULL;
+    params.weights = c->probabilities ? &r.probabilities : NULL;
     name_sdpa(c);
     assert_ok(context, attn_sdpa(context, &c->q, &c->k, &c->v, &r.out, &params));
     assert_gaps_untouched(r.out);

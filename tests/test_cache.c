@@ -42,7 +42,7 @@ static struct sdpa_result attend(attn_context *context, const attn_cache *cache,
     const struct sdpa_result r = new_sdpa_result(c);
     attn_sdpa_params params = c->params;
     params.lse = r.lse.data;
-    params.probabilities = c->probabilities ? &r.probabilities : NULL;
+    params.weights = c->probabilities ? &r.probabilities : NULL;
     name_sdpa(c);
     assert_ok(context, attn_cache_attend(context, cache, &c->q, &r.out, &params));
     assert_gaps_untouched(r.out);

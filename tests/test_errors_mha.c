@@ -134,7 +134,7 @@ static void make_valid_call(attn_context *context, attn_mha *mha, call *c) {
     c->probabilities = new_tensor(BHTD, B, H, Tq, Tk);
     ATTN_INIT(&c->params);
     c->params.lse = new_floats((size_t)B * H * Tq);
-    c->params.probabilities = &c->probabilities;
+    c->params.weights = &c->probabilities;
     c->query_argument = &c->query;
     c->out_argument = &c->out;
 }
