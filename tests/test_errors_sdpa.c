@@ -117,7 +117,7 @@ static void make_valid(attn_context *context, call *c) {
     c->probabilities = new_tensor(BHTD, B, H, Tq, Tk);
     ATTN_INIT(&c->params.known);
     c->params.known.lse = new_floats((size_t)B * H * Tq);
-    c->params.known.probabilities = &c->probabilities;
+    c->params.known.weights = &c->probabilities;
     c->q_argument = &c->q;
     c->k_argument = &c->k;
     c->v_argument = &c->v;

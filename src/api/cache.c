@@ -45,7 +45,7 @@ size_t attn_cache_length(const attn_cache *cache) { return cache->length; }
 
 static attn_status check_appended(attn_context *context, const attn_cache *cache, const char *name,
                                   const attn_tensor *t, const char *letter, size_t width) {
-    ATTNI_TRY(attni_check_tensor(context, name, t, false, true));
+    ATTNI_TRY(attni_check_typed(context, name, t, ATTNI_FLOATS, false, true));
     ATTNI_TRY(attni_check_size(context, name, t, 0, "B", cache->B));
     ATTNI_TRY(attni_check_size(context, name, t, 1, "G", cache->G));
     return attni_check_size(context, name, t, 3, letter, width);
@@ -77,8 +77,8 @@ attn_status attn_cache_truncate(attn_context *context, attn_cache *cache, size_t
 
 static attn_status check_shapes(attn_context *context, const attn_cache *cache, const attn_tensor *q,
                                 const attn_tensor *out, bool data) {
-    ATTNI_TRY(attni_check_tensor(context, "q", q, false, data));
-    ATTNI_TRY(attni_check_tensor(context, "out", out, true, data));
+    ATTNI_TRY(attni_check_typed(context, "q", q, ATTNI_FLOATS, false, data));
+    ATTNI_TRY(attni_check_typed(context, "out", out, ATTNI_FLOATS, true, data));
     ATTNI_TRY(attni_check_size(context, "q", q, 0, "B", cache->B));
     ATTNI_TRY(attni_check_size(context, "q", q, 3, "D", cache->D));
     ATTNI_TRY(attni_check_size(context, "out", out, 0, "B", cache->B));
@@ -93,7 +93,8 @@ static attn_status check_shapes(attn_context *context, const attn_cache *cache, 
 
 static attn_status check(attn_context *context, const attn_cache *cache, const attn_tensor *q, const attn_tensor *out,
                          const attn_sdpa_params *params, bool data, attni_sdpa *call) {
-    attni_extra_outputs extra;
+    attni_extras extras;
+    attn_sdpa_params p;
     ATTNI_TRY(attni_check_pointer(context, "cache", cache));
     ATTNI_TRY(check_shapes(context, cache, q, out, data));
     *call = (attni_sdpa){.B = cache->B,
@@ -106,10 +107,12 @@ static attn_status check(attn_context *context, const attn_cache *cache, const a
                          .q = attni_view_of(q),
                          .out = attni_view_of(out),
                          .blocks = &cache->blocks};
-    ATTNI_TRY(attni_check_attention(context, params, data, call, &extra));
+    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
+    ATTNI_TRY(attni_check_sequences(context, &p, false, call));
+    ATTNI_TRY(attni_check_attention(context, &p, data, call, &extras));
     if (!data)
         return ATTN_OK;
-    return attni_check_outputs(context, &extra, out, 1, (const char *const[]){"q"}, (const attn_tensor *const[]){q});
+    return attni_check_outputs(context, &extras, out, 1, (const char *const[]){"q"}, (const attn_tensor *const[]){q});
 }
 
 attn_status attn_cache_attend(attn_context *context, const attn_cache *cache, const attn_tensor *q,

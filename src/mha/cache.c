@@ -52,16 +52,15 @@ typedef struct append_job {
 
 /* Up to n tokens into the columns of a block from `column` on, whole vectors at once where they fit; returns how many.
  */
-static size_t append_columns(const append_job *j, const float *k, size_t n, float *block, size_t column) {
+static size_t append_columns(const append_job *j, const void *k, size_t n, float *block, size_t column) {
     enum { VECTOR = 16 };
     const size_t D = j->cache->D, W = j->cache->blocks.width, room = attni_min(n, W - column);
     if (room >= VECTOR) {
         const size_t whole = room / VECTOR * VECTOR;
-        j->kernels->transpose(whole, D, k, j->k->stride_t, whole, block + column, W);
+        j->kernels->transpose(j->k->dtype, whole, D, k, j->k->stride_t, whole, block + column, W);
         return whole;
     }
-    for (size_t d = 0; d < D; d++)
-        block[d * W + column] = k[d];
+    j->kernels->copy(D, 1, j->k->dtype, k, 1, ATTN_F32, block + column, (ptrdiff_t)W);
     return 1;
 }
 
@@ -78,9 +77,10 @@ static void append_v(const append_job *j, size_t b, size_t g) {
     const attni_blocks *blocks = &j->cache->blocks;
     const size_t E = j->cache->E, panel = blocks->panel;
     float *head = blocks->v + (b * j->cache->G + g) * blocks->v_head + j->cache->length * panel;
+    const char *v = attni_at(j->v, b, g, 0);
     for (size_t c = 0; c < E; c += panel)
-        j->kernels->copy(j->T, attni_min(panel, E - c), attni_at(j->v, b, g, 0) + c, j->v->stride_t,
-                         head + c * blocks->capacity, (ptrdiff_t)panel);
+        j->kernels->copy(j->T, attni_min(panel, E - c), j->v->dtype, v + c * attni_size_of(j->v->dtype), j->v->stride_t,
+                         ATTN_F32, head + c * blocks->capacity, (ptrdiff_t)panel);
 }
 
 static void append_head(void *arg, size_t unit, size_t worker) {

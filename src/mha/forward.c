@@ -14,12 +14,12 @@ typedef struct layout {
 
 /* Whether [B,1,T,width] is one matrix with B·T rows. */
 static bool is_matrix(const attni_view *x, size_t B, size_t T, size_t width) {
-    const bool plain = x->stride_t >= (ptrdiff_t)width && x->stride_t <= INT_MAX;
+    const bool plain = x->dtype == ATTN_F32 && x->stride_t >= (ptrdiff_t)width && x->stride_t <= INT_MAX;
     return plain && (B <= 1 || x->stride_b == (ptrdiff_t)T * x->stride_t);
 }
 
 static bool same(const attni_view *x, const attni_view *y) {
-    return x->data == y->data && x->stride_b == y->stride_b && x->stride_t == y->stride_t;
+    return x->data == y->data && x->dtype == y->dtype && x->stride_b == y->stride_b && x->stride_t == y->stride_t;
 }
 
 static size_t reserve(size_t *used, size_t floats) {
@@ -34,7 +34,7 @@ static size_t copy_floats(const attni_view *x, size_t B, size_t T, size_t width)
 
 static layout lay(const attni_mha_call *call) {
     const attn_mha *m = call->mha;
-    const size_t B = call->attention.B, Tq = call->attention.Tq, Tk = call->attention.Tk;
+    const size_t B = call->B, Tq = call->Tq, Tk = call->Tk;
     size_t used = 0;
     layout at;
     at.query = reserve(&used, copy_floats(&call->query, B, Tq, m->M));
@@ -60,20 +60,22 @@ static attni_matrix read_input(const attn_context *context, const attni_view *x,
                                float *room) {
     const attni_matrix m = matrix_of(x, B, T, width, room);
     for (size_t b = 0; b < B && m.data == room; b++)
-        context->kernels->copy(T, width, attni_at(x, b, 0, 0), x->stride_t, room + b * T * width, (ptrdiff_t)width);
+        context->kernels->copy(T, width, x->dtype, attni_at(x, b, 0, 0), x->stride_t, ATTN_F32, room + b * T * width,
+                               (ptrdiff_t)width);
     return m;
 }
 
 static void write_output(const attn_context *context, const attni_view *y, size_t B, size_t T, size_t width,
                          const float *room) {
     for (size_t b = 0; b < B && !is_matrix(y, B, T, width); b++)
-        context->kernels->copy(T, width, room + b * T * width, (ptrdiff_t)width, attni_at(y, b, 0, 0), y->stride_t);
+        context->kernels->copy(T, width, ATTN_F32, room + b * T * width, (ptrdiff_t)width, y->dtype,
+                               attni_at(y, b, 0, 0), y->stride_t);
 }
 
-/* Heads inside a projected matrix [B·T, heads·width]. */
-static attni_view heads_of(float *data, size_t T, size_t heads, size_t width) {
-    const ptrdiff_t row = (ptrdiff_t)(heads * width);
-    return (attni_view){data, (ptrdiff_t)T * row, (ptrdiff_t)width, row};
+/* Heads inside a projected matrix [B·T, heads·width]. Sequences of a ragged batch share one b. */
+static attni_view heads_of(const attni_mha_call *call, float *data, size_t T, size_t heads, size_t width) {
+    const ptrdiff_t row = (ptrdiff_t)(heads * width), batch = call->attention.query_starts ? 0 : (ptrdiff_t)T * row;
+    return (attni_view){data, ATTN_F32, batch, (ptrdiff_t)width, row};
 }
 
 static attni_matrix dense(float *data, size_t rows, size_t width) { return (attni_matrix){data, rows, width}; }
@@ -81,10 +83,10 @@ static attni_matrix dense(float *data, size_t rows, size_t width) { return (attn
 static attni_sdpa attention_of(const attni_mha_call *call, const layout *at, float *scratch) {
     const attn_mha *m = call->mha;
     attni_sdpa s = call->attention;
-    s.q = heads_of(scratch + at->q, s.Tq, m->H, m->D);
-    s.k = heads_of(scratch + at->k, s.Tk, m->G, m->D);
-    s.v = heads_of(scratch + at->v, s.Tk, m->G, m->E);
-    s.out = heads_of(scratch + at->o, s.Tq, m->H, m->E);
+    s.q = heads_of(call, scratch + at->q, call->Tq, m->H, m->D);
+    s.k = heads_of(call, scratch + at->k, call->Tk, m->G, m->D);
+    s.v = heads_of(call, scratch + at->v, call->Tk, m->G, m->E);
+    s.out = heads_of(call, scratch + at->o, call->Tq, m->H, m->E);
     return s;
 }
 
@@ -95,7 +97,7 @@ size_t attni_mha_scratch(const attn_context *context, const attni_mha_call *call
 
 static void project_inputs(attn_context *context, const attni_mha_call *call, const layout *at, float *scratch) {
     const attn_mha *m = call->mha;
-    const size_t B = call->attention.B, Tq = call->attention.Tq, Tk = call->attention.Tk;
+    const size_t B = call->B, Tq = call->Tq, Tk = call->Tk;
     const attni_matrix query = read_input(context, &call->query, B, Tq, m->M, scratch + at->query);
     const attni_matrix key = read_input(context, &call->key, B, Tk, m->k.in, scratch + at->key);
     const attni_matrix value = same(&call->value, &call->key) && m->v.in == m->k.in
@@ -109,7 +111,7 @@ static void project_inputs(attn_context *context, const attni_mha_call *call, co
 
 void attni_mha_run(attn_context *context, const attni_mha_call *call, float *scratch) {
     const attn_mha *m = call->mha;
-    const size_t B = call->attention.B, Tq = call->attention.Tq;
+    const size_t B = call->B, Tq = call->Tq;
     const layout at = lay(call);
     const attni_sdpa attention = attention_of(call, &at, scratch);
     const attni_matrix out = matrix_of(&call->out, B, Tq, m->M, scratch + at.out);
