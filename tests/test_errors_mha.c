@@ -53,10 +53,10 @@ typedef struct call {
     X(mha_null, ATTN_ERROR_NULL, "mha", c->mha = NULL)                                                                 \
     X(query_null, ATTN_ERROR_NULL, "query", c->query_argument = NULL)                                                  \
     X(out_null, ATTN_ERROR_NULL, "out", c->out_argument = NULL)                                                        \
-    X(query_dtype, ATTN_ERROR_DTYPE, "query", c->query.dtype = (attn_dtype)1)                                          \
-    X(key_dtype, ATTN_ERROR_DTYPE, "key", c->key.dtype = (attn_dtype)1)                                                \
-    X(value_dtype, ATTN_ERROR_DTYPE, "value", c->value.dtype = (attn_dtype)1)                                          \
-    X(out_dtype, ATTN_ERROR_DTYPE, "out", c->out.dtype = (attn_dtype)1)                                                \
+    X(query_dtype, ATTN_ERROR_DTYPE, "query", c->query.dtype = ATTN_BOOL)                                              \
+    X(key_dtype, ATTN_ERROR_DTYPE, "key", c->key.dtype = ATTN_BOOL)                                                    \
+    X(value_dtype, ATTN_ERROR_DTYPE, "value", c->value.dtype = ATTN_BOOL)                                              \
+    X(out_dtype, ATTN_ERROR_DTYPE, "out", c->out.dtype = ATTN_BOOL)                                                    \
     X(query_heads, ATTN_ERROR_SHAPE, "query", c->query.size[1] = 2)                                                    \
     X(key_heads, ATTN_ERROR_SHAPE, "key", c->key.size[1] = 0)                                                          \
     X(value_heads, ATTN_ERROR_SHAPE, "value", c->value.size[1] = 0)                                                    \

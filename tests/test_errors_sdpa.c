@@ -21,11 +21,11 @@ typedef struct call {
     X(k_null, ATTN_ERROR_NULL, "k", c->k_argument = NULL)                                                              \
     X(v_null, ATTN_ERROR_NULL, "v", c->v_argument = NULL)                                                              \
     X(out_null, ATTN_ERROR_NULL, "out", c->out_argument = NULL)                                                        \
-    X(q_dtype, ATTN_ERROR_DTYPE, "q", c->q.dtype = (attn_dtype)1)                                                      \
+    X(q_dtype, ATTN_ERROR_DTYPE, "q", c->q.dtype = ATTN_BOOL)                                                          \
     X(k_dtype, ATTN_ERROR_DTYPE, "k", c->k.dtype = (attn_dtype)-1)                                                     \
     X(v_dtype, ATTN_ERROR_DTYPE, "v", c->v.dtype = (attn_dtype)1000)                                                   \
-    X(out_dtype, ATTN_ERROR_DTYPE, "out", c->out.dtype = (attn_dtype)2)                                                \
-    X(probabilities_dtype, ATTN_ERROR_DTYPE, "probabilities", c->probabilities.dtype = (attn_dtype)2)                  \
+    X(out_dtype, ATTN_ERROR_DTYPE, "out", c->out.dtype = ATTN_BOOL)                                                    \
+    X(probabilities_dtype, ATTN_ERROR_DTYPE, "probabilities", c->probabilities.dtype = ATTN_BOOL)                      \
     X(k_batch, ATTN_ERROR_SHAPE, "k", c->k.size[0] = 1)                                                                \
     X(v_batch, ATTN_ERROR_SHAPE, "v", c->v.size[0] = 1)                                                                \
     X(out_batch, ATTN_ERROR_SHAPE, "out", c->out.size[0] = 1)                                                          \
