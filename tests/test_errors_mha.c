@@ -70,7 +70,7 @@ typedef struct call {
     X(out_batch, ATTN_ERROR_SHAPE, "out", c->out.size[0] = 1)                                                          \
     X(value_tokens, ATTN_ERROR_SHAPE, "value", c->value.size[2] = Tk - 1)                                              \
     X(out_tokens, ATTN_ERROR_SHAPE, "out", c->out.size[2] = Tq - 1)                                                    \
-    X(probabilities_shape, ATTN_ERROR_SHAPE, "probabilities", c->probabilities.size[3] = Tk - 1)                       \
+    X(probabilities_shape, ATTN_ERROR_SHAPE, "weights", c->probabilities.size[3] = Tk - 1)                       \
     X(query_inner_stride, ATTN_ERROR_STRIDE, "query", c->query.stride[3] = -1)                                         \
     X(key_inner_stride, ATTN_ERROR_STRIDE, "key", c->key.stride[3] = 0)                                                \
     X(value_inner_stride, ATTN_ERROR_STRIDE, "value", c->value.stride[3] = 2)                                          \
@@ -93,7 +93,7 @@ typedef struct call {
     X(out_in_key, ATTN_ERROR_ALIAS, "out", c->out.data = (float *)c->key.data + 1)                                     \
     X(out_in_value, ATTN_ERROR_ALIAS, "out", c->out.data = (float *)c->value.data + 1)                                 \
     X(lse_in_out, ATTN_ERROR_ALIAS, "lse", c->params.lse = (float *)c->out.data + 1)                                   \
-    X(probabilities_in_key, ATTN_ERROR_ALIAS, "probabilities", c->probabilities.data = c->key.data)
+    X(probabilities_in_key, ATTN_ERROR_ALIAS, "weights", c->probabilities.data = c->key.data)
 
 static void use_in_weight(call *c);
 
