@@ -39,7 +39,7 @@ typedef struct call {
     X(k_width, ATTN_ERROR_SHAPE, "k", c->k.size[3] = D - 1)                                                            \
     X(out_width, ATTN_ERROR_SHAPE, "out", c->out.size[3] = E - 1)                                                      \
     X(probabilities_batch, ATTN_ERROR_SHAPE, "weights", c->probabilities.size[0] = 1)                            \
-    X(probabilities_heads, ATTN_ERROR_SHAPE, "weights", c->probabilities.size[1] = 1)                            \
+    X(probabilities_heads, ATTN_ERROR_SHAPE, "weights", c->probabilities.size[1] = 3)                            \
     X(probabilities_rows, ATTN_ERROR_SHAPE, "weights", c->probabilities.size[2] = Tq - 1)                        \
     X(probabilities_columns, ATTN_ERROR_SHAPE, "weights", c->probabilities.size[3] = Tk - 1)                     \
     X(q_inner_stride, ATTN_ERROR_STRIDE, "q", c->q.stride[3] = 2)                                                      \

@@ -41,8 +41,8 @@ typedef enum attn_alibi {
 /* What params.weights gets. All but the last are in natural units (base e). */
 typedef enum attn_stage {
     ATTN_STAGE_PROBABILITIES = 0, /* after the softmax, before dropout; 0 where masked */
-    ATTN_STAGE_RAW = 1,           /* scale · q·k, masked or not */
-    ATTN_STAGE_CAPPED = 2,        /* after the soft cap, masked or not */
+    ATTN_STAGE_RAW = 1,           /* scale · q·k, masked or not; 0 beyond the lengths of a sequence */
+    ATTN_STAGE_CAPPED = 2,        /* after the soft cap, as RAW */
     ATTN_STAGE_BIASED = 3         /* after bias, ALiBi, callback and masks; −inf where masked */
 } attn_stage;
 

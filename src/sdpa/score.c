@@ -46,12 +46,17 @@ static void mask_from(const area *a, size_t column) {
 
 static bool is_biased(const attni_sdpa *call) { return call->bias.view.data; }
 
+/* Rows of a bias are far apart in memory: those that come AHEAD rows later, perhaps in the next tile, are fetched
+ * meanwhile. */
 static void add_bias(const attni_engine *e, const area *a) {
+    enum { AHEAD = 16 };
     const attni_overlay *bias = &e->call->bias;
-    const size_t columns = columns_in(bias, a);
-    for (size_t r = 0; r < a->rows && columns; r++)
+    const size_t columns = columns_in(bias, a), bytes = columns * attni_size_of(bias->view.dtype);
+    for (size_t r = 0; r < a->rows && columns; r++) {
+        e->kernels->prefetch(1, bytes, overlay_at(bias, a, r + AHEAD), 0);
         e->kernels->add_bias(columns, a->s + r * a->lds, bias->view.dtype, overlay_at(bias, a, r),
                              (float)unit_of(e->call));
+    }
     mask_from(a, columns);
 }
 
