@@ -70,7 +70,7 @@ typedef struct call {
     X(out_batch, ATTN_ERROR_SHAPE, "out", c->out.size[0] = 1)                                                          \
     X(value_tokens, ATTN_ERROR_SHAPE, "value", c->value.size[2] = Tk - 1)                                              \
     X(out_tokens, ATTN_ERROR_SHAPE, "out", c->out.size[2] = Tq - 1)                                                    \
-    X(probabilities_shape, ATTN_ERROR_SHAPE, "weights", c->probabilities.size[3] = Tk - 1)                       \
+    X(probabilities_shape, ATTN_ERROR_SHAPE, "weights", c->probabilities.size[3] = Tk - 1)                             \
     X(query_inner_stride, ATTN_ERROR_STRIDE, "query", c->query.stride[3] = -1)                                         \
     X(key_inner_stride, ATTN_ERROR_STRIDE, "key", c->key.stride[3] = 0)                                                \
     X(value_inner_stride, ATTN_ERROR_STRIDE, "value", c->value.stride[3] = 2)                                          \

@@ -63,8 +63,9 @@ typedef void (*attn_score_fn)(void *data, const attn_score_tile *tile);
 /* The k most probable keys of each row. */
 typedef struct attn_top_keys {
     size_t k;
-    int64_t *keys; /* output, [B,H,Tq,k], the most probable first, of equals the first; −1 beyond what is visible */
-    float *probabilities; /* output, [B,H,Tq,k], or NULL; 0 beyond what is visible */
+    int64_t *keys; /* output, [B,H,Tq,k], the most probable first, of equals the first; −1 where no further key has
+                      a probability above 0 */
+    float *probabilities; /* output, [B,H,Tq,k], or NULL; 0 there */
 } attn_top_keys;
 
 /* Options in the order in which they act on a score:

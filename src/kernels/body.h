@@ -250,13 +250,14 @@ static void normalize(size_t rows, size_t width, float *o, size_t ldo, const att
     if (width == 0) /* y may be NULL */
         return;
     for (size_t r = 0; r < rows; r++, o += ldo) {
-        float *place = to == ATTN_F32 ? (float *)y + (ptrdiff_t)r * ldy : o;
-        if (state[r].sum != 0)
-            row_scale(width, o, (float)(1 / state[r].sum), place);
-        else
-            zero(width, place);
+        const ptrdiff_t at = (ptrdiff_t)r * ldy;
+        if (state[r].sum == 0) {
+            memset((char *)y + at * (to == ATTN_F32 ? 4 : 2), 0, width * (to == ATTN_F32 ? 4 : 2));
+            continue;
+        }
+        row_scale(width, o, (float)(1 / state[r].sum), to == ATTN_F32 ? (float *)y + at : o);
         if (to != ATTN_F32)
-            row_store(to, width, o, (uint16_t *)y + (ptrdiff_t)r * ldy);
+            row_store(to, width, o, (uint16_t *)y + at);
     }
 }
 

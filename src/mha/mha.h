@@ -54,8 +54,8 @@ typedef struct attni_product {
 /* Runs up to four independent products as one parallel job. */
 void attni_project(attn_context *context, const attni_product *products, size_t count);
 
-/* One call of the layer. Inputs and output are views [B,1,T,width]; `attention` has everything but q, k, v and out (in a
- * ragged batch its B, Tq and Tk are others). */
+/* One call of the layer. Inputs and output are views [B,1,T,width]; `attention` has everything but q, k, v and out (in
+ * a ragged batch its B, Tq and Tk are others). */
 typedef struct attni_mha_call {
     const attn_mha *mha;
     size_t B, Tq, Tk;

@@ -39,9 +39,9 @@ static attni_tile rule_for(const attn_context *context, const attni_sdpa *call) 
 
 attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
     attni_cut cut = {.tile = rule_for(context, call)};
-    const size_t heads = call->H / call->G, rows = attni_max(1, attni_min(cut.tile.rows, call->Tq * heads));
-    cut.tokens = attni_max(1, attni_min(rows, call->Tq));
-    cut.heads = cut.tokens == call->Tq ? attni_max(1, rows / cut.tokens) : 1;
+    const size_t heads = call->H / call->G, Tq = attni_max(1, call->Tq), rows = attni_min(cut.tile.rows, Tq * heads);
+    cut.tokens = attni_min(rows, Tq);
+    cut.heads = cut.tokens == Tq ? rows / Tq : 1;
     cut.tile.rows = cut.heads * cut.tokens;
     cut.tile.keys = attni_min(cut.tile.keys, attni_round_up(attni_max(1, call->Tk), cut.tile.width));
     cut.head_cuts = attni_ceil_div(heads, cut.heads);

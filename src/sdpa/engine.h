@@ -9,6 +9,10 @@
 
 #define ATTNI_LOG2_E 1.44269504088896340736
 
+/* Scores are in base 2 inside. What is finite in natural units stays so: the lowest float stands for itself. */
+#define ATTNI_LOWEST (-0x1.fffffep127F)
+static inline double attni_natural(double x) { return x == (double)ATTNI_LOWEST ? x : x / ATTNI_LOG2_E; }
+
 /* The keys come in segments of this many. Each has its own online softmax, and they are merged in their order: which
  * threads walk them, and in what units of work, changes no bit. A multiple of cut.tile.keys. */
 enum { ATTNI_SEGMENT = 2048 };

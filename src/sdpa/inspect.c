@@ -45,7 +45,7 @@ static void find_scores(const attni_engine *e, const attni_query_tile *t, attn_s
         for (size_t j = 0; j < desk->group.count; j++) {
             const bool hidden = all.range && (j < all.range[r].begin || j >= all.range[r].end);
             float *s = &desk->weights[r * lds + j];
-            *s = hidden && stage == ATTN_STAGE_BIASED ? -INFINITY : (float)((double)*s / ATTNI_LOG2_E);
+            *s = hidden && stage == ATTN_STAGE_BIASED ? -INFINITY : (float)attni_natural((double)*s);
         }
 }
 

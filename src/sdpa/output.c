@@ -6,13 +6,13 @@
 #include "sdpa/engine.h"
 
 static float log_sum_exp(const attni_row *row) {
-    return row->sum == 0 ? -INFINITY : (float)(((double)row->max + log2(row->sum)) / ATTNI_LOG2_E);
+    return row->sum == 0 ? -INFINITY : (float)(attni_natural((double)row->max) + log2(row->sum) / ATTNI_LOG2_E);
 }
 
 /* A sink is one more key whose value is 0. An empty row, which has no o yet, stays 0: 0 / 1. */
 static void add_sink(const attni_engine *e, attni_row *row, float *o, float sink) {
     const double s = (double)sink * ATTNI_LOG2_E;
-    const attni_row other = {.sum = 1, .max = (float)fmax(s, -0x1.fffffep127)};
+    const attni_row other = {.sum = 1, .max = (float)fmax(s, (double)ATTNI_LOWEST)};
     const size_t width = e->cut.o_width;
     if (row->max == -INFINITY && row->sum == 0) {
         for (size_t c = 0; c < width; c++)

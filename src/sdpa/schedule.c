@@ -208,6 +208,8 @@ static void run(attn_context *context, const attni_sdpa *call, char *scratch) {
 }
 
 void attni_sdpa_run(attn_context *context, const attni_sdpa *call, void *scratch) {
+    if (call->Tq == 0)
+        attni_blank_beyond(context, call);
     if (is_nothing(call))
         return;
     if (!attni_alibi_ends(call)) {

@@ -107,8 +107,10 @@ static void call_back(const attni_engine *e, const area *a) {
     const attn_score_tile tile = {a->b, a->h, a->i, a->rows, a->key, a->keys, a->s, a->lds};
     call->score(call->score_data, &tile);
     for (size_t r = 0; r < a->rows; r++)
-        for (size_t j = 0; j < a->keys; j++)
-            a->s[r * a->lds + j] *= (float)ATTNI_LOG2_E;
+        for (size_t j = 0; j < a->keys; j++) {
+            float *s = &a->s[r * a->lds + j];
+            *s = *s < ATTNI_LOWEST / (float)ATTNI_LOG2_E && *s != -INFINITY ? ATTNI_LOWEST : *s * (float)ATTNI_LOG2_E;
+        }
 }
 
 static void apply_mask(const attni_engine *e, const attni_overlay *mask, const area *a) {

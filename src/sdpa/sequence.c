@@ -43,13 +43,16 @@ const attni_engine *attni_engine_of(const attni_engine *e, size_t b, attni_engin
     return local;
 }
 
-/* Query tokens of head h that sequence b does not have. */
+/* Query tokens of head h that are beyond the length of sequence b. */
 static void blank_queries(const attni_kernels *kernels, const attni_sdpa *call, size_t b, size_t h) {
     const attni_row none = {0, -INFINITY};
-    for (size_t i = (size_t)call->query_lengths[b]; i < call->Tq; i++) {
-        kernels->normalize(1, call->E, NULL, 0, &none, call->out.dtype, attni_at(&call->out, b, h, i), 0);
-        if (call->lse.data)
-            *(float *)attni_at(&call->lse, b, h, i) = call->sinks ? call->sinks[h] : -INFINITY;
+    const attni_sdpa one = attni_sequence_of(call, b);
+    size_t start;
+    const size_t end = tokens_of(call->query_starts, NULL, b, call->Tq, &start);
+    for (size_t i = one.Tq; i < end; i++) {
+        kernels->normalize(1, one.E, NULL, 0, &none, one.out.dtype, attni_at(&one.out, b, h, i), 0);
+        if (one.lse.data)
+            *(float *)attni_at(&one.lse, b, h, i) = one.sinks ? one.sinks[h] : -INFINITY;
     }
 }
 
