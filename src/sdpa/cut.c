@@ -39,7 +39,8 @@ static attni_tile rule_for(const attn_context *context, const attni_sdpa *call) 
 
 attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
     attni_cut cut = {.tile = rule_for(context, call)};
-    const size_t heads = call->H / call->G, Tq = attni_max(1, call->Tq), rows = attni_min(cut.tile.rows, Tq * heads);
+    const size_t heads = call->H / call->G, Tq = attni_max(1, call->Tq),
+                 rows = attni_max(1, attni_min(cut.tile.rows, Tq * heads));
     cut.tokens = attni_min(rows, Tq);
     cut.heads = cut.tokens == Tq ? rows / Tq : 1;
     cut.tile.rows = cut.heads * cut.tokens;
