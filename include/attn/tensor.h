@@ -15,7 +15,8 @@ typedef enum attn_dtype {
     ATTN_F32 = 0,  /* IEEE single precision */
     ATTN_F16 = 1,  /* IEEE half precision */
     ATTN_BF16 = 2, /* bfloat16: the upper half of a single */
-    ATTN_BOOL = 3  /* a byte: 0 is false, anything else true */
+    ATTN_BOOL = 3, /* a byte: 0 is false, anything else true */
+    ATTN_INT8 = 4  /* −127 to 127, times a scale: how a cache may store keys and values */
 } attn_dtype;
 
 /* A view of memory of the caller's as [batch, heads, tokens, width]. Element (b, h, t, d) stands at

@@ -329,7 +329,7 @@ static void transpose(attn_dtype type, size_t rows, size_t depth, const void *x,
 
 static void copy(size_t rows, size_t columns, attn_dtype from, const void *x, ptrdiff_t ldx, attn_dtype to, void *y,
                  ptrdiff_t ldy) {
-    const ptrdiff_t in = from == ATTN_F32 ? 4 : from == ATTN_BOOL ? 1 : 2, out = to == ATTN_F32 ? 4 : 2;
+    const ptrdiff_t in = from == ATTN_F32 ? 4 : from <= ATTN_BF16 ? 2 : 1, out = to == ATTN_F32 ? 4 : 2;
     if (columns == 0) /* x and y may be NULL */
         return;
     for (ptrdiff_t r = 0; r < (ptrdiff_t)rows; r++) {
@@ -342,6 +342,52 @@ static void copy(size_t rows, size_t columns, attn_dtype from, const void *x, pt
         else
             row_convert(from, columns, source, to, target);
     }
+}
+
+/* Elements of one row of a stream, times f or g[j]. */
+static inline __attribute__((always_inline)) void widen_row(attn_dtype from, size_t n, const char *x, V f,
+                                                            const float *g, float *y) {
+    enum { AHEAD = 2048 };
+    const size_t size = from == ATTN_INT8 ? 1 : 2;
+    for (size_t j = 0; j < n; j += VL) {
+        const size_t left = n - j;
+        V v;
+        if (j * size % 64 == 0)
+            fetch(x, j * size + AHEAD);
+        if (from == ATTN_INT8) {
+            int8_t part[VL] = {0};
+            const int8_t *p = (const int8_t *)x + j;
+            if (left < VL)
+                p = memcpy(part, p, left);
+            v = v_mul(v_load_int8(p), g ? load_up_to(g + j, left, f) : f);
+        } else {
+            v = load_half(from, (const uint16_t *)(const void *)x + j, left);
+        }
+        left < VL ? v_store_n(y + j, left, v) : v_store(y + j, v);
+    }
+}
+
+static void widen(size_t rows, size_t columns, attn_dtype from, const void *x, const float *scale, bool of_rows,
+                  float *y) {
+    const V one = v_set(1.0F);
+    if (from == ATTN_F16)
+        widen_row(ATTN_F16, rows * columns, x, one, NULL, y);
+    else if (from == ATTN_BF16)
+        widen_row(ATTN_BF16, rows * columns, x, one, NULL, y);
+    else
+        for (size_t r = 0; r < rows; r++)
+            widen_row(ATTN_INT8, columns, (const char *)x + r * columns, of_rows ? v_set(scale[r]) : one,
+                      of_rows ? NULL : scale, y + r * columns);
+}
+
+static float quantize(size_t n, const float *x, int8_t *y) {
+    float most = 0;
+    for (size_t j = 0; j < n; j++)
+        most = fmaxf(most, fabsf(x[j]));
+    const float scale = most / 127, inverse = scale >= 0x1p-120F ? 1 / scale : 0.0F;
+    for (size_t j = 0; j < n; j++)
+        y[j] = (int8_t)lrintf(x[j] * inverse);
+    return inverse == 0 ? 0.0F : scale;
 }
 
 static void prefetch(size_t rows, size_t bytes, const void *x, ptrdiff_t stride) {
@@ -364,6 +410,8 @@ const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .isa = SIMD_ISA,
                                   .transpose = transpose,
                                   .copy = copy,
+                                  .widen = widen,
+                                  .quantize = quantize,
                                   .prefetch = prefetch,
                                   .softmax_step = softmax_step,
                                   .softmax_final = softmax_final,

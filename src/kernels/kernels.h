@@ -46,6 +46,14 @@ typedef struct attni_kernels {
     void (*copy)(size_t rows, size_t columns, attn_dtype from, const void *x, ptrdiff_t ldx, attn_dtype to, void *y,
                  ptrdiff_t ldy);
 
+    /* y = x as f32, dense [rows, columns], from f16, bf16 or int8; int8 times scale[row] (`of_rows`) or scale[column].
+     * Fetches ahead, as x is one part of a stream. */
+    void (*widen)(size_t rows, size_t columns, attn_dtype from, const void *x, const float *scale, bool of_rows,
+                  float *y);
+
+    /* y = x / scale, rounded, x [n], with the smallest scale that makes |y| ≤ 127; returns the scale. */
+    float (*quantize)(size_t n, const float *x, int8_t *y);
+
     /* Begins to bring rows of so many bytes, `stride` bytes apart, into the L2 cache. */
     void (*prefetch)(size_t rows, size_t bytes, const void *x, ptrdiff_t stride);
 

@@ -71,6 +71,7 @@ static inline void v_store_f16(uint16_t *p, V x) {
     *p = (uint16_t)(sign | bits_of(float_of(rounded) * 0x1p-112F) >> 13);
 }
 static inline V v_load_bf16(const uint16_t *p) { return float_of((uint32_t)*p << 16); }
+static inline V v_load_int8(const int8_t *p) { return *p; }
 static inline void v_store_bf16(uint16_t *p, V x) {
     const uint32_t u = bits_of(x);
     *p = (uint16_t)((x == x ? u + 0x7FFFU + (u >> 16 & 1U) : u | 0x400000U) >> 16);

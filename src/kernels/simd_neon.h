@@ -53,6 +53,10 @@ static inline V v_where_equal(V key, float value, V x, V y) {
 static inline V v_load_f16(const uint16_t *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 static inline void v_store_f16(uint16_t *p, V x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
 static inline V v_load_bf16(const uint16_t *p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
+static inline V v_load_int8(const int8_t *p) {
+    const int32x4_t wide = {p[0], p[1], p[2], p[3]};
+    return vcvtq_f32_s32(wide);
+}
 static inline void v_store_bf16(uint16_t *p, V x) {
     const uint32x4_t u = vreinterpretq_u32_f32(x), odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
     const uint32x4_t rounded = vaddq_u32(u, vaddq_u32(odd, vdupq_n_u32(0x7FFF)));

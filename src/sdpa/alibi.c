@@ -11,7 +11,7 @@
 #define NOTHING 111.0F
 
 bool attni_alibi_ends(const attni_sdpa *call) {
-    return call->alibi != ATTN_ALIBI_NONE && !call->blocks && !call->score && !call->bias.view.data &&
+    return call->alibi != ATTN_ALIBI_NONE && !call->pages && !call->score && !call->bias.view.data &&
            !call->mask.view.data && !call->key_mask.view.data && !call->block_map.view.data;
 }
 

@@ -81,13 +81,43 @@ static void place_v(const attni_engine *e, size_t tiles, attni_key_group *group)
     }
 }
 
-/* A cache has both as they must be. */
-static void use_blocks(const attni_engine *e, attni_key_group *group) {
-    const attni_blocks *blocks = e->call->blocks;
-    const size_t head = group->b * e->call->G + group->g, panel = blocks->panel;
-    group->k = blocks->k + head * blocks->k_head + group->begin * e->call->D;
-    group->v =
-        (attni_values){blocks->v + head * blocks->v_head + group->begin * panel, blocks->capacity * panel, panel};
+/* The page that a group is in, of its head: groups divide pages. Keys that have been forgotten, which only inspections
+ * come to, and which are masked, may be any. */
+static const char *page_of(const attni_pages *pages, const attni_key_group *group) {
+    const size_t page = pages->table[group->b * pages->slots + group->begin / pages->form->tokens];
+    return pages->memory + (page == ATTNI_NO_PAGE ? 0 : page) * pages->form->page + group->g * pages->form->head;
+}
+
+/* Pages of f32 have both as they must be. */
+static void use_page(const attni_engine *e, const char *page, attni_key_group *group) {
+    const attni_page_form *form = e->call->pages->form;
+    const size_t at = group->begin % form->tokens;
+    group->k = (const float *)(const void *)page + at * e->call->D;
+    group->v = (attni_values){(const float *)(const void *)(page + form->values) + at * form->panel,
+                              form->tokens * form->panel, form->panel};
+}
+
+/* Other types are widened into the desk's room. */
+static void widen_page(const attni_engine *e, const char *page, attni_key_group *group) {
+    const attni_page_form *form = e->call->pages->form;
+    const size_t at = group->begin % form->tokens, D = e->call->D, size = attni_size_of(form->dtype), W = form->width;
+    const size_t rows = attni_min(value_rows(e, group), form->tokens - at), panel = form->panel;
+    const float *scales = (const float *)(const void *)(page + form->scales) + at;
+    for (size_t j = 0; j < group->count; j += W)
+        e->kernels->widen(D, W, form->dtype, page + (at + j) * D * size, scales + j, false, group->k_room + j * D);
+    for (size_t n = 0; n < form->panels; n++)
+        e->kernels->widen(rows, panel, form->dtype, page + form->values + (n * form->tokens + at) * panel * size,
+                          scales + form->tokens, true, group->v_copy + n * rows * panel);
+    group->k = group->k_room;
+    group->v = (attni_values){group->v_copy, rows * panel, panel};
+}
+
+static void open_page(const attni_engine *e, attni_key_group *group) {
+    const char *page = page_of(e->call->pages, group);
+    if (e->call->pages->form->dtype == ATTN_F32)
+        use_page(e, page, group);
+    else
+        widen_page(e, page, group);
 }
 
 void attni_open_group(attni_key_group *group, size_t b, size_t g, size_t begin, size_t count) {
@@ -102,8 +132,8 @@ void attni_open_group(attni_key_group *group, size_t b, size_t g, size_t begin, 
 void attni_pack_keys(const attni_engine *e, size_t tiles, attni_key_group *group) {
     if (group->packed)
         return;
-    if (e->call->blocks) {
-        use_blocks(e, group);
+    if (e->call->pages) {
+        open_page(e, group);
     } else {
         pack_k(e, group);
         place_v(e, tiles, group);

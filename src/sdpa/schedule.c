@@ -120,7 +120,7 @@ static void merge_head(void *arg, size_t head, size_t worker) {
 static bool is_far(const attni_sdpa *call) {
     const double q = (double)call->H * (double)call->Tq * (double)call->D;
     const double kv = (double)call->G * (double)call->Tk * (double)(call->D + call->E);
-    return !call->blocks && (double)call->B * (q + kv) * sizeof(float) > 512 * 1024;
+    return !call->pages && (double)call->B * (q + kv) * sizeof(float) > 512 * 1024;
 }
 
 static void count_starts(attni_engine *e) {

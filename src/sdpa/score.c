@@ -15,6 +15,30 @@ typedef struct area {
 /* A score of 1 is this much inside: base 2, or natural units where the caller's function sees them. */
 static double unit_of(const attni_sdpa *call) { return call->score ? 1 : ATTNI_LOG2_E; }
 
+static ptrdiff_t clamp(ptrdiff_t x, ptrdiff_t low, ptrdiff_t high) { return x < low ? low : x > high ? high : x; }
+
+/* Where query token 0 stands among the keys; token i stands i further. */
+static ptrdiff_t position_of_first(const attni_sdpa *call, size_t b) {
+    const ptrdiff_t far = PTRDIFF_MAX / 4;
+    switch (call->causal) {
+    case ATTN_CAUSAL_TOP_LEFT:
+        return 0;
+    case ATTN_CAUSAL_OFFSET:
+        return clamp((ptrdiff_t)call->causal_offset[b], -far, far);
+    case ATTN_CAUSAL_BOTTOM_RIGHT:
+    case ATTN_CAUSAL_NONE:
+        break;
+    }
+    return (ptrdiff_t)call->Tk - (ptrdiff_t)call->Tq;
+}
+
+/* The part of [0, columns) that is visible, seen from key `begin`. */
+static attni_range within(attni_range visible, size_t begin, size_t columns) {
+    const size_t from = visible.begin > begin ? attni_min(visible.begin - begin, columns) : 0;
+    const size_t to = visible.end > begin ? attni_min(visible.end - begin, columns) : 0;
+    return (attni_range){attni_min(from, to), to};
+}
+
 /* -- lines -- */
 
 static bool is_capped(const attni_sdpa *call) { return call->softcap > 0; }
@@ -76,8 +100,6 @@ static unsigned bias_seen(const attni_engine *e, const area *a) {
                 return ATTNI_SEEN_TRUE | ATTNI_SEEN_FALSE;
     return ATTNI_SEEN_FALSE;
 }
-
-static ptrdiff_t position_of_first(const attni_sdpa *call, size_t b);
 
 static bool is_sloped(const attni_sdpa *call) { return call->alibi != ATTN_ALIBI_NONE; }
 
@@ -168,6 +190,39 @@ static unsigned block_map_seen(const attni_engine *e, const area *a) {
     return seen;
 }
 
+/* Where the first keys are seen too, what the window's left end masks is not the beginning of a range. */
+static bool has_hole(const attni_sdpa *call) { return call->first_keys && call->left >= 0; }
+
+/* The first key that the window of a query at position p reaches, of those that are still there. */
+static ptrdiff_t first_in_window(const attni_sdpa *call, size_t b, ptrdiff_t p) {
+    const ptrdiff_t gone = call->forgotten ? (ptrdiff_t)call->forgotten[b] : 0;
+    return clamp(call->left < 0 || p - call->left < gone ? gone : p - call->left, 0, (ptrdiff_t)call->Tk);
+}
+
+/* Keys of the area that row r does not see, [begin, end) from its first key on. */
+static attni_range hole_of(const attni_sdpa *call, const area *a, size_t r) {
+    const ptrdiff_t p = position_of_first(call, a->b) + (ptrdiff_t)(a->i + r);
+    return within((attni_range){call->first_keys, (size_t)first_in_window(call, a->b, p)}, a->key, a->keys);
+}
+
+static void cut_hole(const attni_engine *e, const area *a) {
+    for (size_t r = 0; r < a->rows; r++) {
+        const attni_range hole = hole_of(e->call, a, r);
+        for (size_t j = hole.begin; j < hole.end; j++)
+            a->s[r * a->lds + j] = -INFINITY;
+    }
+}
+
+static unsigned hole_seen(const attni_engine *e, const area *a) {
+    unsigned seen = 0;
+    for (size_t r = 0; r < a->rows; r++) {
+        const attni_range hole = hole_of(e->call, a, r);
+        seen |= hole.end - hole.begin < a->keys ? ATTNI_SEEN_TRUE : 0U;
+        seen |= hole.end > hole.begin ? ATTNI_SEEN_FALSE : 0U;
+    }
+    return seen;
+}
+
 /* -- the program -- */
 
 typedef struct line {
@@ -186,6 +241,7 @@ static const line program[] = {
     {ATTN_STAGE_BIASED, is_masked, apply_query_mask, query_mask_seen},
     {ATTN_STAGE_BIASED, is_padded, apply_key_mask, key_mask_seen},
     {ATTN_STAGE_BIASED, is_sparse, apply_block_map, block_map_seen},
+    {ATTN_STAGE_BIASED, has_hole, cut_hole, hole_seen},
 };
 enum { LINES = sizeof program / sizeof *program };
 
@@ -229,23 +285,6 @@ static bool block_seen(const attni_engine *e, const attni_query_tile *t, size_t 
 
 /* -- what is visible as one range of keys -- */
 
-static ptrdiff_t clamp(ptrdiff_t x, ptrdiff_t low, ptrdiff_t high) { return x < low ? low : x > high ? high : x; }
-
-/* Where query token 0 stands among the keys; token i stands i further. */
-static ptrdiff_t position_of_first(const attni_sdpa *call, size_t b) {
-    const ptrdiff_t far = PTRDIFF_MAX / 4;
-    switch (call->causal) {
-    case ATTN_CAUSAL_TOP_LEFT:
-        return 0;
-    case ATTN_CAUSAL_OFFSET:
-        return clamp((ptrdiff_t)call->causal_offset[b], -far, far);
-    case ATTN_CAUSAL_BOTTOM_RIGHT:
-    case ATTN_CAUSAL_NONE:
-        break;
-    }
-    return (ptrdiff_t)call->Tk - (ptrdiff_t)call->Tq;
-}
-
 /* Around the visible key that is nearest to the query. */
 static void cut_to_reach(ptrdiff_t position, ptrdiff_t reach, ptrdiff_t *begin, ptrdiff_t *end) {
     const ptrdiff_t nearest = clamp(position, *begin, *end - 1);
@@ -259,7 +298,7 @@ attni_range attni_visible(const attni_sdpa *call, size_t b, size_t h, size_t i) 
     ptrdiff_t end = right < 0 ? Tk : clamp(p + right + 1, 0, Tk);
     if (call->right >= 0)
         end = clamp(p + call->right + 1, 0, end);
-    ptrdiff_t begin = call->left < 0 ? 0 : clamp(p - call->left, 0, end);
+    ptrdiff_t begin = has_hole(call) ? 0 : clamp(first_in_window(call, b, p), 0, end);
     if (call->reach && begin < end)
         cut_to_reach(p, (ptrdiff_t)call->reach[b * call->H + h], &begin, &end);
     return (attni_range){(size_t)begin, (size_t)end};
@@ -273,13 +312,6 @@ attni_range attni_bounds(const attni_sdpa *call, const attni_query_tile *t) {
         all.end = attni_max(all.end, attni_visible(call, t->batch, h, t->token + t->tokens - 1).end);
     }
     return all;
-}
-
-/* The part of [0, columns) that is visible, seen from key `begin`. */
-static attni_range within(attni_range visible, size_t begin, size_t columns) {
-    const size_t from = visible.begin > begin ? attni_min(visible.begin - begin, columns) : 0;
-    const size_t to = visible.end > begin ? attni_min(visible.end - begin, columns) : 0;
-    return (attni_range){attni_min(from, to), to};
 }
 
 /* The ranges of the rows, seen from key `begin`; NULL if each is [0, columns). */

@@ -12,7 +12,7 @@
 #include "blas/blas.h"
 #include "context/context.h"
 
-static inline size_t attni_size_of(attn_dtype dtype) { return dtype == ATTN_F32 ? 4 : dtype == ATTN_BOOL ? 1 : 2; }
+static inline size_t attni_size_of(attn_dtype dtype) { return dtype == ATTN_F32 ? 4 : dtype <= ATTN_BF16 ? 2 : 1; }
 
 /* A view whose last stride is 1: row (b, h, t) begins stride_b·b + stride_h·h + stride_t·t elements after data. */
 typedef struct attni_view {
@@ -34,13 +34,24 @@ typedef struct attni_overlay {
     size_t keys; /* further ones are masked */
 } attni_overlay;
 
-/* Keys and values of all key/value heads, b · G + g, in the engine's own form: K in blocks [capacity/width][D][width],
- * V in panels [ceil(E/panel)][capacity][panel], columns beyond E being zeros. */
-typedef struct attni_blocks {
-    float *k, *v;
-    size_t k_head, v_head; /* floats of one head */
-    size_t width, panel, capacity;
-} attni_blocks;
+/* Keys and values in the engine's own form, in pages of `tokens` each, for all key/value heads: of head g, K in blocks
+ * [tokens/width][D][width] begins g·head bytes into a page, V in panels [panels][tokens][panel], columns beyond E being
+ * zeros, `values` bytes further; of int8, there are scales [tokens] of K and then of V `scales` bytes further. */
+typedef struct attni_page_form {
+    attn_dtype dtype;
+    size_t width, panel, panels, tokens;
+    size_t values, scales, head, page; /* bytes */
+} attni_page_form;
+
+enum { ATTNI_NO_PAGE = UINT32_MAX };
+
+/* Page n of sequence b is number table[b·slots + n]; ATTNI_NO_PAGE where it has been forgotten. */
+typedef struct attni_pages {
+    const attni_page_form *form;
+    char *memory;
+    const uint32_t *table;
+    size_t slots;
+} attni_pages;
 
 /* What looks at the probabilities, in a walk of its own; NULL: not wanted. */
 typedef struct attni_inspection {
@@ -56,8 +67,8 @@ typedef struct attni_inspection {
 typedef struct attni_sdpa {
     size_t B, H, G, Tq, Tk, D, E; /* Tq and Tk of the longest sequence */
     attni_view q, k, v, out;
-    attni_view lse;             /* [B,H,Tq], rows of width 1; data = NULL: not wanted */
-    const attni_blocks *blocks; /* K and V, instead of k and v; or NULL */
+    attni_view lse;           /* [B,H,Tq], rows of width 1; data = NULL: not wanted */
+    const attni_pages *pages; /* K and V, instead of k and v; or NULL */
 
     /* Where sequences differ; NULL: in nothing. Ragged ones share tensors of so many query tokens. */
     size_t ragged_tokens;
@@ -75,7 +86,9 @@ typedef struct attni_sdpa {
     void *score_data;
     attn_causal causal;
     const int64_t *causal_offset;
-    ptrdiff_t left, right; /* of the window; −1: unbounded */
+    ptrdiff_t left, right;   /* of the window; −1: unbounded */
+    size_t first_keys;       /* that are seen whatever the window's left end is */
+    const size_t *forgotten; /* [B]: keys below, but for the first, are gone; or NULL */
     const float *sinks;
     attni_dropout dropout; /* threshold = 0: none */
 
