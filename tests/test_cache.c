@@ -251,7 +251,7 @@ typedef struct call {
     X(huge_width, ATTN_ERROR_OVERFLOW, "head_width", c->create.known.head_width = SIZE_MAX / 2)                        \
     X(huge_value_width, ATTN_ERROR_OVERFLOW, "value_width", c->create.known.value_width = SIZE_MAX / 2)                \
     X(huge_capacity, ATTN_ERROR_OVERFLOW, "capacity", c->create.known.capacity = SIZE_MAX / 2)                         \
-    X(huge_product, ATTN_ERROR_OVERFLOW, "capacity", c->create.known.batch = (size_t)1 << 40;                          \
+    X(huge_product, ATTN_ERROR_OVERFLOW, "batch", c->create.known.batch = (size_t)1 << 40;                          \
       c->create.known.capacity = 1 << 30)
 
 #define APPEND_FAULTS(X)                                                                                               \
