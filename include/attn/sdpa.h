@@ -192,12 +192,11 @@ ATTN_API attn_status attn_sdpa_scratch_size(attn_context *context, const attn_te
  * PYTORCH_MHA: attn_mask and key_padding_mask of nn.MultiheadAttention are `mask` and `key_mask`; for its
  * average_attn_weights give `weights` one head.
  * ONNX: Attention of opset 23 and 24. With a past, use ATTN_CAUSAL_OFFSET and the length of the past;
- * nonpad_kv_seqlen is key_lengths, qk_matmul_output_mode 0 to 3 are RAW, CAPPED, BIASED and PROBABILITIES.
- * FLASH: flash_attn's causal, window_size = window, softcap, alibi_slopes, cu_seqlens = query_starts and key_starts,
- * seqused_k = key_lengths.
- * HF: attention_mask of zeros and ones is key_mask, the 4-D mask of floats is `bias`; sliding_window W is window
- * {W − 1, 0}; s_aux is sinks.
- * Errors: NULL, VALUE (unknown preset). */
+ * nonpad_kv_seqlen is key_lengths, qk_matmul_output_mode 0 to 3 are RAW, CAPPED, BIASED and PROBABILITIES (the first
+ * two are 0 beyond key_lengths here); a row without keys is 0, where ONNX's reference has NaN. FLASH: flash_attn's
+ * causal, window_size = window, softcap, alibi_slopes, cu_seqlens = query_starts and key_starts, seqused_k =
+ * key_lengths. HF: attention_mask of zeros and ones is key_mask, the 4-D mask of floats is `bias`; sliding_window W is
+ * window {W − 1, 0}; s_aux is sinks. Errors: NULL, VALUE (unknown preset). */
 ATTN_API attn_status attn_sdpa_preset(attn_preset preset, int is_causal, attn_sdpa_params *params);
 
 /* Combines attention of the same queries over two disjoint sets of keys, in place:
