@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Runs combinations of Attention's options through libattn and ONNX's reference evaluator: onnx_reference.py LIBATTN_SO
 
-The cases that ONNX ships (onnx_conformance.py) leave some rules untested: their boolean masks are true everywhere, their
-one short mask is as long as the longest sequence, and none has a row without keys. libattn differs from the reference
-by its manual in two things, which are held here too: a row without keys is 0, not NaN, and raw and capped scores are 0
-beyond the length of a sequence, where ONNX has those of the padding. Prints the cases that differ and `N of M`.
+The cases that ONNX ships (onnx_conformance.py) leave some rules untested: their boolean masks are true everywhere, the
+lengths hide what their one short mask lacks, and none has a row without keys. libattn differs from the reference by its
+manual in two things, which are held here too: a row without keys is 0, not NaN, and raw and capped scores are 0 beyond
+the length of a sequence, where ONNX has those of the padding. Prints the cases that differ and `N of M`.
 """
 
 import itertools

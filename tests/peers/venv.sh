@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# venv.sh PYTHON FOLDER REQUIREMENTS: a virtual environment with what REQUIREMENTS lists, made anew when that has changed.
+# venv.sh PYTHON FOLDER REQUIREMENTS: a virtual environment with what REQUIREMENTS lists, made anew when it changed.
 set -eu
 python=$1 venv=$2 requirements=$3
 
