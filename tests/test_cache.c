@@ -247,11 +247,11 @@ typedef struct call {
     X(no_heads, ATTN_ERROR_SHAPE, "kv_heads", c->create.known.kv_heads = 0)                                            \
     X(no_width, ATTN_ERROR_SHAPE, "head_width", c->create.known.head_width = 0)                                        \
     X(no_capacity, ATTN_ERROR_SHAPE, "capacity", c->create.known.capacity = 0)                                         \
-    X(huge_batch, ATTN_ERROR_OVERFLOW, "batch", c->create.known.batch = SIZE_MAX / 2)                               \
+    X(huge_batch, ATTN_ERROR_OVERFLOW, "batch", c->create.known.batch = SIZE_MAX / 2)                                  \
     X(huge_width, ATTN_ERROR_OVERFLOW, "head_width", c->create.known.head_width = SIZE_MAX / 2)                        \
     X(huge_value_width, ATTN_ERROR_OVERFLOW, "value_width", c->create.known.value_width = SIZE_MAX / 2)                \
     X(huge_capacity, ATTN_ERROR_OVERFLOW, "capacity", c->create.known.capacity = SIZE_MAX / 2)                         \
-    X(huge_product, ATTN_ERROR_OVERFLOW, "batch", c->create.known.batch = (size_t)1 << 40;                          \
+    X(huge_product, ATTN_ERROR_OVERFLOW, "batch", c->create.known.batch = (size_t)1 << 40;                             \
       c->create.known.capacity = 1 << 30)
 
 #define APPEND_FAULTS(X)                                                                                               \

@@ -292,13 +292,32 @@ static attn_status check_extra_outputs(attn_context *context, const attn_sdpa_pa
     return check_top_keys(context, p->top_keys, data, call, extras);
 }
 
-static void note_inputs(const attn_sdpa_params *p, attni_extras *extras) {
+static void add_input(attni_extras *extras, const char *name, attn_tensor tensor) {
+    size_t n = 0;
+    while (extras->input_names[n])
+        n++;
+    extras->input_names[n] = name;
+    extras->inputs[n] = tensor;
+}
+
+/* An array of the params; elements of 8 bytes count as two. */
+static void add_array(attni_extras *extras, const char *name, const void *data, size_t floats) {
+    add_input(extras, name, attn_tensor_bhtd(data, ATTN_F32, 1, 1, 1, floats));
+}
+
+static void note_inputs(const attn_sdpa_params *p, const attni_sdpa *call, attni_extras *extras) {
     const attn_tensor *tensors[] = {p->bias, p->mask, p->key_mask, p->block_map};
     static const char *const names[] = {"params.bias", "params.mask", "params.key_mask", "params.block_map"};
-    for (size_t n = 0; n < ATTNI_EXTRA_INPUTS; n++) {
-        extras->input_names[n] = names[n];
-        extras->inputs[n] = tensors[n] ? *tensors[n] : (attn_tensor){0};
-    }
+    for (size_t n = 0; n < sizeof tensors / sizeof *tensors; n++)
+        if (tensors[n])
+            add_input(extras, names[n], *tensors[n]);
+    add_array(extras, "params.alibi_slopes", p->alibi_slopes, call->H);
+    add_array(extras, "params.sinks", p->sinks, call->H);
+    add_array(extras, "params.causal_offset", p->causal_offset, 2 * call->B);
+    add_array(extras, "params.key_lengths", p->key_lengths, 2 * call->B);
+    add_array(extras, "params.query_lengths", p->query_lengths, 2 * call->B);
+    add_array(extras, "params.query_starts", p->query_starts, 2 * (p->sequences + 1));
+    add_array(extras, "params.key_starts", p->key_starts, 2 * (p->sequences + 1));
 }
 
 attn_status attni_check_dropout(attn_context *context, const char *name, float dropout, uint64_t seed,
@@ -306,7 +325,7 @@ attn_status attni_check_dropout(attn_context *context, const char *name, float d
     if (!(dropout >= 0 && dropout < 1))
         return attni_fail(context, ATTN_ERROR_VALUE, "%s is %g, expected 0 (off) or more, and less than 1", name,
                           (double)dropout);
-    *to = (attni_dropout){seed, (uint64_t)((double)dropout * 0x1p32), (float)(1 / (1 - (double)dropout))};
+    *to = (attni_dropout){seed, (uint64_t)ceil((double)dropout * 0x1p32), (float)(1 / (1 - (double)dropout))};
     return ATTN_OK;
 }
 
@@ -327,7 +346,7 @@ attn_status attni_check_attention(attn_context *context, const attn_sdpa_params 
     ATTNI_TRY(attni_check_dropout(context, "params.dropout", p->dropout, p->dropout_seed, &call->dropout));
     call->score = p->score;
     call->score_data = p->score_data;
-    note_inputs(p, extras);
+    note_inputs(p, call, extras);
     return check_extra_outputs(context, p, data, call, extras);
 }
 
@@ -337,7 +356,7 @@ static attn_status check_output(attn_context *context, const attni_extras *extra
                                 const attn_tensor *const inputs[]) {
     for (size_t i = 0; i < count; i++)
         ATTNI_TRY(attni_check_disjoint(context, name, output, names[i], inputs[i]));
-    for (size_t i = 0; i < ATTNI_EXTRA_INPUTS; i++)
+    for (size_t i = 0; i < ATTNI_EXTRA_INPUTS && extras->input_names[i]; i++)
         ATTNI_TRY(attni_check_disjoint(context, name, output, extras->input_names[i], &extras->inputs[i]));
     return ATTN_OK;
 }

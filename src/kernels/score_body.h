@@ -78,27 +78,33 @@ static unsigned seen(size_t rows, size_t n, const uint8_t *m, ptrdiff_t ldm) {
     return (any_false ? ATTNI_SEEN_FALSE : 0U) | (any_true ? ATTNI_SEEN_TRUE : 0U);
 }
 
-/* Philox4x32-10. */
-static inline void philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]) {
-    uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3], k0 = key[0], k1 = key[1];
-    for (int round = 0; round < 10; round++, k0 += 0x9E3779B9U, k1 += 0xBB67AE85U) {
-        const uint64_t a = (uint64_t)c0 * 0xD2511F53U, b = (uint64_t)c2 * 0xCD9E8D57U;
-        c0 = (uint32_t)(b >> 32) ^ c1 ^ k0;
-        c2 = (uint32_t)(a >> 32) ^ c3 ^ k1;
-        c1 = (uint32_t)b;
-        c3 = (uint32_t)a;
+/* Philox4x32-10 for LANES counters that follow each other, side by side. */
+enum { LANES = 16 };
+static inline void philox(uint64_t seed, uint32_t first, const uint32_t place[3], uint32_t word[4][LANES]) {
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    for (uint32_t n = 0; n < LANES; n++) {
+        word[0][n] = first + n;
+        word[1][n] = place[0];
+        word[2][n] = place[1];
+        word[3][n] = place[2];
     }
-    out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
+    for (int round = 0; round < 10; round++, k0 += 0x9E3779B9U, k1 += 0xBB67AE85U)
+        for (int n = 0; n < LANES; n++) {
+            const uint64_t a = (uint64_t)word[0][n] * 0xD2511F53U, b = (uint64_t)word[2][n] * 0xCD9E8D57U;
+            word[0][n] = (uint32_t)(b >> 32) ^ word[1][n] ^ k0;
+            word[2][n] = (uint32_t)(a >> 32) ^ word[3][n] ^ k1;
+            word[1][n] = (uint32_t)b;
+            word[3][n] = (uint32_t)a;
+        }
 }
 
 static void dropout(const attni_dropout *d, const uint32_t place[3], size_t first, size_t n, const float *p, float *y) {
-    const uint32_t key[2] = {(uint32_t)d->seed, (uint32_t)(d->seed >> 32)};
-    for (size_t j = 0; j < n; j += 4) {
-        const uint32_t counter[4] = {(uint32_t)((first + j) / 4), place[0], place[1], place[2]};
-        uint32_t word[4];
-        philox(key, counter, word);
-        for (size_t i = 0; i < 4 && j + i < n; i++)
-            y[j + i] = word[i] < d->threshold ? 0.0F : p[j + i] * d->scale;
+    for (size_t j = 0; j < n; j += 4 * LANES) {
+        const size_t count = n - j < 4 * LANES ? n - j : 4 * LANES;
+        uint32_t word[4][LANES];
+        philox(d->seed, (uint32_t)((first + j) / 4), place, word);
+        for (size_t i = 0; i < count; i++)
+            y[j + i] = word[i % 4][i / 4] < d->threshold ? 0.0F : p[j + i] * d->scale;
     }
 }
 

@@ -23,6 +23,15 @@ static attni_query_tile open_tile(const attni_engine *e, size_t b, size_t g, siz
     return t;
 }
 
+/* In a row with a NaN the probabilities are NaN, but for those of masked keys. */
+static void clear_masked(const attni_query_tile *t, const attni_row *state, size_t columns, size_t lds, const float *s,
+                         float *p) {
+    for (size_t i = 0; i < t->tokens; i++)
+        for (size_t j = 0; j < columns && isnan(state[i].sum); j++)
+            if (s[i * lds + j] == -INFINITY)
+                p[i * lds + j] = 0;
+}
+
 /* desk->scores, in base 2, and desk->weights, the probabilities, of a tile and a group. */
 static void find_probabilities(const attni_engine *e, const attni_query_tile *t, attni_desk *desk) {
     const attni_sight all = attni_see_all(e, t, &desk->group);
@@ -33,6 +42,7 @@ static void find_probabilities(const attni_engine *e, const attni_query_tile *t,
         e->kernels->softmax_final(t->tokens, desk->group.count, desk->scores + row * lds, lds,
                                   all.range ? all.range + row : NULL, state_of(e, t, h), desk->weights + row * lds,
                                   (ptrdiff_t)lds);
+        clear_masked(t, state_of(e, t, h), desk->group.count, lds, desk->scores + row * lds, desk->weights + row * lds);
     }
 }
 
