@@ -37,7 +37,7 @@ static double softmax(const double *scores, size_t n, double sink, double *p) {
     if (sink != -INFINITY)
         sum += exp(sink - max);
     for (size_t j = 0; j < n; j++)
-        p[j] = scores[j] == -INFINITY ? 0 : p[j] / sum;
+        p[j] = sum == 0 ? 0 : p[j] / sum;
     return sum == 0 ? -INFINITY : max + log(sum);
 }
 
@@ -117,12 +117,21 @@ static void inspect_row(const struct row *r, answer *to) {
     }
 }
 
+/* In a row with NaN a score that is a product of −∞ gets 0 / NaN, as IEEE says, but not one that is masked. */
+static void clear_masked(const struct row *r) {
+    for (size_t j = 0; j < r->s->Tk; j++)
+        if (isnan(r->stage[ATTN_STAGE_PROBABILITIES][j]) &&
+            biased_score(r->a->params, r->s, r->n, r->h, r->a->H, r->i, j, 0) == -INFINITY)
+            r->stage[ATTN_STAGE_PROBABILITIES][j] = 0;
+}
+
 static void attend_row(struct row *r, answer *to) {
     const struct heads *a = r->a;
     const size_t row = query_row(r);
     const double sink = a->params->sinks ? (double)a->params->sinks[r->h] : -INFINITY;
     score_row(r);
     to->lse[row] = softmax(r->stage[ATTN_STAGE_BIASED], r->s->Tk, sink, r->stage[ATTN_STAGE_PROBABILITIES]);
+    clear_masked(r);
     weighted_sum(r, to->out + row * a->E);
     inspect_row(r, to);
 }
@@ -152,7 +161,7 @@ static answer new_answer(const struct heads *a) {
     return to;
 }
 
-answer attend(const struct heads *a) {
+answer reference_attend(const struct heads *a) {
     answer to = new_answer(a);
     for (size_t n = 0; n < to.N; n++) {
         const span s = span_of(a->params, n, a->Tq, a->Tk);
@@ -167,7 +176,7 @@ answer attend(const struct heads *a) {
     return to;
 }
 
-double *dense(attn_tensor t) {
+double *doubles_of(attn_tensor t) {
     double *x = new_doubles(element_count(t));
     for (size_t n = 0; n < element_count(t); n++)
         x[n] = value(t, n);
@@ -175,17 +184,17 @@ double *dense(attn_tensor t) {
 }
 
 answer reference_sdpa(attn_tensor q, attn_tensor k, attn_tensor v, const attn_sdpa_params *params) {
-    return attend(&(struct heads){.B = q.size[0],
-                                  .H = q.size[1],
-                                  .G = k.size[1],
-                                  .Tq = q.size[2],
-                                  .Tk = k.size[2],
-                                  .D = q.size[3],
-                                  .E = v.size[3],
-                                  .q = dense(q),
-                                  .k = dense(k),
-                                  .v = dense(v),
-                                  .params = params});
+    return reference_attend(&(struct heads){.B = q.size[0],
+                                            .H = q.size[1],
+                                            .G = k.size[1],
+                                            .Tq = q.size[2],
+                                            .Tk = k.size[2],
+                                            .D = q.size[3],
+                                            .E = v.size[3],
+                                            .q = doubles_of(q),
+                                            .k = doubles_of(k),
+                                            .v = doubles_of(v),
+                                            .params = params});
 }
 
 double *average_of_heads(const answer *a, attn_stage stage) {

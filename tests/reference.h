@@ -67,7 +67,7 @@ struct heads {
     const double *q, *k, *v;
     const attn_sdpa_params *params;
 };
-answer attend(const struct heads *a);
-double *dense(attn_tensor t);
+answer reference_attend(const struct heads *a);
+double *doubles_of(attn_tensor t);
 
 #endif

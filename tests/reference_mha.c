@@ -65,8 +65,9 @@ answer reference_mha(const attn_mha_params *layer, attn_tensor query, attn_tenso
     const linear k = input(layer, layer->k_weight, layer->k_bias, G * D, key.size[3], H * D, all);
     const linear v = input(layer, layer->v_weight, layer->v_bias, G * E, value.size[3], H * D + G * D, all);
     const linear o = whole(layer, layer->out_weight, layer->out_bias, M, H * E);
-    answer a = attend(&(struct heads){B, H, G, Tq, Tk, D, E, project(&q, dense(query), B, Tq, H),
-                                      project(&k, dense(key), B, Tk, G), project(&v, dense(value), B, Tk, G), params});
+    answer a = reference_attend(&(struct heads){B, H, G, Tq, Tk, D, E, project(&q, doubles_of(query), B, Tq, H),
+                                                project(&k, doubles_of(key), B, Tk, G),
+                                                project(&v, doubles_of(value), B, Tk, G), params});
     a.out = project(&o, concatenated(a.out, B, H, Tq, E), B, Tq, 1);
     return a;
 }

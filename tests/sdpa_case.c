@@ -53,7 +53,7 @@ static struct extent extent_of(const struct sdpa_case *c) {
 static attn_tensor new_integer_rows(size_t B, size_t H, size_t T, size_t k) {
     const size_t keys = B * H * T * k;
     attn_tensor t = attn_tensor_bhtd(NULL, ATTN_F32, B, H, T, 2 * k);
-    t.data = keys ? new_floats(2 * keys) : NULL;
+    t.data = new_floats(2 * keys);
     return t;
 }
 
