@@ -31,9 +31,10 @@ static double decode(format f, uint16_t bits) {
 
 /* The exponent of the last bit of a number of x's magnitude. */
 static int last_bit(format f, double x) {
+    const int least = 1 - bias_of(f);
     int exponent;
     frexp(x, &exponent);
-    return (exponent - 1 > 1 - bias_of(f) ? exponent - 1 : 1 - bias_of(f)) - f.fraction;
+    return (x != 0 && exponent - 1 > least ? exponent - 1 : least) - f.fraction;
 }
 
 /* The bits of numbers of one sign count up with their magnitude: n·2^last is number n of those with this last bit. */
