@@ -99,7 +99,8 @@ static void weighted_sum(const struct row *r, double *out) {
         if (r->stage[ATTN_STAGE_BIASED][j] == -INFINITY)
             continue;
         const double p = r->stage[ATTN_STAGE_PROBABILITIES][j], *v = r->a->v + key_row(r, j) * r->a->E;
-        const bool keeps = dropout_keeps(params->dropout, params->dropout_seed, r->n, r->h, r->i, j);
+        const bool keeps =
+            params->dropout == 0 || dropout_keeps(params->dropout, params->dropout_seed, r->n, r->h, r->i, j);
         for (size_t e = 0; e < r->a->E; e++)
             out[e] += (keeps ? p * kept : 0) * v[e];
     }
