@@ -118,11 +118,10 @@ static void inspect_row(const struct row *r, answer *to) {
     }
 }
 
-/* In a row with NaN a score that is a product of −∞ gets 0 / NaN, as IEEE says, but not one that is masked. */
+/* In a row with NaN a key whose score is −∞, which counts as masked, still gets 0. */
 static void clear_masked(const struct row *r) {
     for (size_t j = 0; j < r->s->Tk; j++)
-        if (isnan(r->stage[ATTN_STAGE_PROBABILITIES][j]) &&
-            biased_score(r->a->params, r->s, r->n, r->h, r->a->H, r->i, j, 0) == -INFINITY)
+        if (r->stage[ATTN_STAGE_BIASED][j] == -INFINITY)
             r->stage[ATTN_STAGE_PROBABILITIES][j] = 0;
 }
 
