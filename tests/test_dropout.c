@@ -61,7 +61,7 @@ static void attention_drops_what_the_mask_says(void **state) {
         const size_t *s = sizes[n % COUNT(sizes)], Tk = s[4];
         struct sdpa_case c = sdpa_case_of(s[0], s[1], s[2], s[3], Tk, 8, Tk);
         for (size_t x = 0; x < element_count(c.v); x++)
-            *element(c.v, x) = x / Tk % Tk == x % Tk;
+            *element(c.v, x) = x / Tk % Tk == x % Tk ? 1.0F : 0.0F;
         c.params.dropout = 0.3F;
         c.params.dropout_seed = n;
         const attn_tensor mask = new_tensor_of(ATTN_BOOL, BHTD, s[0], s[1], s[3], Tk);
@@ -109,7 +109,7 @@ static void independent_of_other_options(void **state) {
     seed(3);
     struct sdpa_case c = sdpa_case_of(2, 4, 2, 40, 90, 8, 90);
     for (size_t x = 0; x < element_count(c.v); x++)
-        *element(c.v, x) = x / 90 % 90 == x % 90;
+        *element(c.v, x) = x / 90 % 90 == x % 90 ? 1.0F : 0.0F;
     c.params.dropout = 0.5F;
     c.params.dropout_seed = 7;
     for (size_t option = 0; option < 6; option++) {
