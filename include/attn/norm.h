@@ -31,8 +31,7 @@ typedef enum attn_activation {
     ATTN_GELU_SIGMOID = 2, /* x / (1 + exp(−1.702·x)): CLIP's QuickGELU */
     ATTN_RELU = 3,         /* max(x, 0) */
     ATTN_SILU = 4,         /* x / (1 + exp(−x)): swish; LLaMA */
-    ATTN_TANH = 5,
-    ATTN_IDENTITY = 6
+    ATTN_IDENTITY = 5
 } attn_activation;
 
 #ifdef __cplusplus

@@ -278,6 +278,8 @@ static bool all_finite(size_t rows, size_t columns, const float *x, ptrdiff_t ld
     return true;
 }
 
+#include "kernels/layer_body.h"
+
 const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .isa = SIMD_ISA,
                                   .transpose = transpose,
@@ -289,4 +291,6 @@ const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .normalize = normalize,
                                   .softmax_row = softmax_row,
                                   .exp = exp_many,
-                                  .all_finite = all_finite};
+                                  .all_finite = all_finite,
+                                  .activate = activate,
+                                  .norm = norm_rows};

@@ -28,6 +28,8 @@ static inline V v_sub(V a, V b) { return _mm256_sub_ps(a, b); }
 static inline V v_mul(V a, V b) { return _mm256_mul_ps(a, b); }
 static inline V v_fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 static inline V v_max(V a, V b) { return _mm256_max_ps(a, b); }
+static inline V v_div(V a, V b) { return _mm256_div_ps(a, b); }
+static inline V v_abs(V a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0F), a); }
 
 #define REDUCE_4(a, op, op_128)                                                                                        \
     const V ab = op(_mm256_unpacklo_ps((a)[0], (a)[1]), _mm256_unpackhi_ps((a)[0], (a)[1]));                           \
