@@ -137,9 +137,10 @@ static moments careful_moments(size_t n, const float *x, float around) {
     return m;
 }
 
-/* Where squares are too large for a float, once more in double. */
+/* A lane adds no more than 32 numbers before the sum goes on in double. Where squares are too large for a float, all is
+ * done once more in double. */
 static moments row_moments(size_t n, const float *x, float around) {
-    enum { PIECE = 1024 };
+    enum { PIECE = 64 * VL };
     moments m = {0, 0};
     for (size_t j = 0; j < n; j += PIECE) {
         const moments piece = piece_moments(n - j < PIECE ? n - j : PIECE, x + j, around);
