@@ -8,7 +8,7 @@ packages() {
     case $1 in
     # The pthread flavour: the serial one may not be called from several threads, the OpenMP one hangs after fork().
     build) echo "cmake make gcc libc6-dev pkg-config libopenblas-pthread-dev libpthreadpool-dev" ;;
-    test) echo "$(packages build) $(packages backends) g++ clang libcmocka-dev valgrind" ;;
+    test) echo "$(packages build) $(packages backends) g++ clang libcmocka-dev valgrind python3-venv" ;;
     lint) echo "$(packages test) clang-format clang-tidy cppcheck" ;;
     bench) echo "$(packages build) $(packages backends)" ;;
     # And what aarch64-root.sh unpacks.
