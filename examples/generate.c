@@ -87,7 +87,7 @@ int main(void) {
         given = 1;
         for (int64_t i = ids[0] = 0; i < LETTERS; i++)
             ids[0] = logits[i] > logits[ids[0]] ? i : ids[0];
-        song[embed.first_position] = ids[0] == 26 ? ' ' : (char)('a' + ids[0]);
+        song[embed.first_position] = "abcdefghijklmnopqrstuvwxyz "[ids[0]];
     }
     printf("%s\n", song);
     attn_linear_destroy(head);

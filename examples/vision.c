@@ -61,7 +61,7 @@ static attn_block *make_block(void) {
 
 /* 0: the stripes lie, 1: they stand. */
 static int classify(const attn_linear *convolution, const attn_block *block, const float *pixels) {
-    float patches[T * PIXELS], x[T * M], loudness[2] = {0, 0};
+    float patches[T * PIXELS], x[T * M] = {0}, loudness[2] = {0, 0};
     const attn_tensor image = attn_tensor_bhtd(pixels, ATTN_F32, 1, 1, SIZE, SIZE);
     const attn_tensor cut = attn_tensor_btm(patches, ATTN_F32, 1, T, PIXELS),
                       stream = attn_tensor_btm(x, ATTN_F32, 1, T, M);

@@ -22,15 +22,14 @@ typedef struct piece {
     size_t row, rows, first, width;
 } piece;
 
-/* What a sum begins with: residual + bias, either of which may be NULL, but not both. */
+/* What a sum begins with: residual + bias, either of which may be NULL. */
 static void begin_row(size_t width, const float *residual, const float *bias, float *y) {
-    if (!residual)
-        memcpy(y, bias, width * sizeof *y);
-    else if (bias)
+    const float *from = residual ? residual : bias;
+    if (residual && bias)
         for (size_t j = 0; j < width; j++)
             y[j] = residual[j] + bias[j];
-    else if (y != residual)
-        memcpy(y, residual, width * sizeof *y);
+    else if (from && from != y)
+        memcpy(y, from, width * sizeof *y);
 }
 
 /* Returns whether the piece holds something to add to. */
