@@ -118,7 +118,7 @@ void *peer_decode_new(int B, int H, int G, int Lk, int D, int threads, const flo
     p->q = p->out = attn_tensor_bhtd(NULL, ATTN_F32, (size_t)B, (size_t)H, 1, (size_t)D);
     attn_status status = attn_cache_create(p->context, &params, &p->cache);
     if (status == ATTN_OK)
-        status = attn_cache_append(p->context, p->cache, &keys, &values);
+        status = attn_cache_append(p->context, p->cache, &keys, &values, NULL);
     if (status == ATTN_OK)
         status = attn_cache_scratch_size(p->context, p->cache, &p->q, &p->out, NULL, &bytes);
     return reserve(p, status, bytes);

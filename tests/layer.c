@@ -70,7 +70,7 @@ struct mha_result run_mha(attn_context *context, const attn_mha *mha, const stru
                                  new_tensor(c->out_layout, B, c->probabilities ? H : 0, Tq, Tk)};
     attn_sdpa_params params = c->params;
     params.lse = r.lse.data;
-    params.probabilities = c->probabilities ? &r.probabilities : NULL;
+    params.weights = c->probabilities ? &r.probabilities : NULL;
     name_mha(c);
     assert_ok(context, attn_mha_forward(context, mha, &c->query, c->key.size[3] ? &c->key : NULL,
                                         c->value.size[3] ? &c->value : NULL, &r.out, &params));

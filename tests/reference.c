@@ -4,14 +4,8 @@
 #include <float.h>
 #include <math.h>
 
+#include "philox.h"
 #include "support.h"
-
-/* Attention over dense arrays. */
-struct heads {
-    size_t B, H, G, Tq, Tk, D, E;
-    const double *q, *k, *v; /* [B,H,Tq,D], [B,G,Tk,D], [B,G,Tk,E] */
-    const attn_sdpa_params *params;
-};
 
 size_t visible_keys(const attn_sdpa_params *params, size_t b, size_t i, size_t Tq, size_t Tk) {
     int64_t offset = (int64_t)Tk;
@@ -31,21 +25,30 @@ double effective_scale(const attn_sdpa_params *params, size_t D) {
     return params->scale != 0 ? (double)params->scale : D > 0 ? 1 / sqrt((double)D) : 1;
 }
 
-double reference_softmax(const double *scores, size_t visible, size_t n, double *p) {
-    double max = -INFINITY, sum = 0;
-    for (size_t j = 0; j < visible; j++)
+/* Softmax of n scores and of the sink, which gets its share but no place in p. */
+static double softmax(const double *scores, size_t n, double sink, double *p) {
+    double max = sink, sum = 0;
+    for (size_t j = 0; j < n; j++)
         max = fmax(max, scores[j]);
-    for (size_t j = 0; j < n; j++)
-        p[j] = j >= visible || scores[j] == -INFINITY ? 0 : exp(scores[j] - max);
-    for (size_t j = 0; j < n; j++)
+    for (size_t j = 0; j < n; j++) {
+        p[j] = scores[j] == -INFINITY ? 0 : exp(scores[j] - max);
         sum += p[j];
-    for (size_t j = 0; j < visible && sum != 0; j++)
-        p[j] /= sum;
+    }
+    if (sink != -INFINITY)
+        sum += exp(sink - max);
+    for (size_t j = 0; j < n; j++)
+        p[j] = sum == 0 ? 0 : p[j] / sum;
     return sum == 0 ? -INFINITY : max + log(sum);
 }
 
+double reference_softmax(const double *scores, size_t visible, size_t n, double *p) {
+    for (size_t j = visible; j < n; j++)
+        p[j] = 0;
+    return softmax(scores, visible, -INFINITY, p);
+}
+
 /* scale · q · k, which overflows as a float does. */
-static double score(const double *q, const double *k, size_t D, double scale) {
+static double raw_score(const double *q, const double *k, size_t D, double scale) {
     double sum = 0;
     for (size_t d = 0; d < D; d++)
         sum += q[d] * k[d];
@@ -53,121 +56,165 @@ static double score(const double *q, const double *k, size_t D, double scale) {
     return fabs(sum) > (double)FLT_MAX ? copysign(INFINITY, sum) : sum;
 }
 
-static void weighted_sum(const double *p, size_t visible, const double *v, size_t E, double *out) {
-    for (size_t e = 0; e < E; e++)
-        out[e] = 0;
-    for (size_t j = 0; j < visible; j++)
-        for (size_t e = 0; e < E; e++)
-            out[e] += p[j] * v[j * E + e];
+/* One row: query i of head h of sequence n. */
+struct row {
+    const struct heads *a;
+    const span *s;
+    size_t n, h, i;
+    double *stage[STAGES]; /* [Tk of the longest] */
+};
+
+/* Which row of [B, heads, T] token t of head h of the sequence is. */
+static size_t row_index(const struct row *r, size_t heads, size_t h, size_t T, size_t t) {
+    const size_t b = r->a->params->query_starts ? 0 : r->n;
+    return (b * heads + h) * T + t;
 }
 
-/* Query i of head h of sequence b. */
-static void attend_row(const struct heads *a, size_t b, size_t h, size_t i, double *scores, answer *to) {
-    const size_t row = (b * a->H + h) * a->Tq + i, keys = (b * a->G + h / (a->H / a->G)) * a->Tk;
-    const size_t visible = visible_keys(a->params, b, i, a->Tq, a->Tk);
+static size_t query_row(const struct row *r) { return row_index(r, r->a->H, r->h, r->a->Tq, r->s->q_start + r->i); }
+
+static size_t key_row(const struct row *r, size_t j) {
+    return row_index(r, r->a->G, r->h / (r->a->H / r->a->G), r->a->Tk, r->s->k_start + j);
+}
+
+static void score_row(struct row *r) {
+    const struct heads *a = r->a;
+    const double *q = a->q + query_row(r) * a->D;
     const double scale = effective_scale(a->params, a->D);
-    double *p = to->probabilities + row * a->Tk;
-    for (size_t j = 0; j < visible; j++)
-        scores[j] = score(a->q + row * a->D, a->k + (keys + j) * a->D, a->D, scale);
-    to->lse[row] = reference_softmax(scores, visible, a->Tk, p);
-    weighted_sum(p, isinf(to->lse[row]) ? 0 : visible, a->v + keys * a->E, a->E, to->out + row * a->E);
+    for (size_t j = 0; j < r->s->keys && r->i < r->s->queries; j++) {
+        const double raw = raw_score(q, a->k + key_row(r, j) * a->D, a->D, scale);
+        const double capped = capped_score(a->params, raw);
+        r->stage[ATTN_STAGE_RAW][j] = raw;
+        r->stage[ATTN_STAGE_CAPPED][j] = capped;
+        r->stage[ATTN_STAGE_BIASED][j] = biased_score(a->params, r->s, r->n, r->h, a->H, r->i, j, capped);
+    }
 }
 
-static answer attend(const struct heads *a) {
-    const size_t rows = a->B * a->H * a->Tq;
-    answer to = {new_doubles(rows * a->E), new_doubles(rows), new_doubles(rows * a->Tk)};
-    double *scores = new_doubles(a->Tk);
-    for (size_t b = 0; b < a->B; b++)
-        for (size_t h = 0; h < a->H; h++)
-            for (size_t i = 0; i < a->Tq; i++)
-                attend_row(a, b, h, i, scores, &to);
+/* Masked values are not read. */
+static void weighted_sum(const struct row *r, double *out) {
+    const attn_sdpa_params *params = r->a->params;
+    const double kept = 1 / (1 - (double)params->dropout);
+    for (size_t e = 0; e < r->a->E; e++)
+        out[e] = 0;
+    for (size_t j = 0; j < r->s->Tk; j++) {
+        if (r->stage[ATTN_STAGE_BIASED][j] == -INFINITY)
+            continue;
+        const double p = r->stage[ATTN_STAGE_PROBABILITIES][j], *v = r->a->v + key_row(r, j) * r->a->E;
+        const bool keeps =
+            params->dropout == 0 || dropout_keeps(params->dropout, params->dropout_seed, r->n, r->h, r->i, j);
+        for (size_t e = 0; e < r->a->E; e++)
+            out[e] += (keeps ? p * kept : 0) * v[e];
+    }
+}
+
+static void inspect_row(const struct row *r, answer *to) {
+    const double *p = r->stage[ATTN_STAGE_PROBABILITIES], *score = r->stage[ATTN_STAGE_BIASED];
+    double *entropy = to->entropy + (r->n * to->H + r->h) * to->Tq + r->i;
+    *entropy = 0;
+    for (size_t j = 0; j < r->s->Tk; j++) {
+        to->key_mass[(r->n * to->H + r->h) * to->Tk + j] += p[j];
+        *entropy -= p[j] == 0 ? 0 : p[j] * log(p[j]);
+        if (p[j] > 1e-7 && fabs(score[j]) < 1e30)
+            to->score_size = fmax(to->score_size, fabs(score[j]));
+    }
+}
+
+/* In a row with NaN a score that is a product of −∞ gets 0 / NaN, as IEEE says, but not one that is masked. */
+static void clear_masked(const struct row *r) {
+    for (size_t j = 0; j < r->s->Tk; j++)
+        if (isnan(r->stage[ATTN_STAGE_PROBABILITIES][j]) &&
+            biased_score(r->a->params, r->s, r->n, r->h, r->a->H, r->i, j, 0) == -INFINITY)
+            r->stage[ATTN_STAGE_PROBABILITIES][j] = 0;
+}
+
+static void attend_row(struct row *r, answer *to) {
+    const struct heads *a = r->a;
+    const size_t row = query_row(r);
+    const double sink = a->params->sinks ? (double)a->params->sinks[r->h] : -INFINITY;
+    score_row(r);
+    to->lse[row] = softmax(r->stage[ATTN_STAGE_BIASED], r->s->Tk, sink, r->stage[ATTN_STAGE_PROBABILITIES]);
+    clear_masked(r);
+    weighted_sum(r, to->out + row * a->E);
+    inspect_row(r, to);
+}
+
+static double *filled(size_t n, double x) {
+    double *y = new_doubles(n);
+    for (size_t i = 0; i < n; i++)
+        y[i] = x;
+    return y;
+}
+
+static answer new_answer(const struct heads *a) {
+    const size_t N = sequences_of(a->params, a->B), rows = a->B * a->H * a->Tq;
+    answer to = {.N = N, .H = a->H};
+    for (size_t n = 0; n < N; n++) {
+        const span s = span_of(a->params, n, a->Tq, a->Tk);
+        to.Tq = s.Tq > to.Tq ? s.Tq : to.Tq;
+        to.Tk = s.Tk > to.Tk ? s.Tk : to.Tk;
+    }
+    to.out = filled(rows * a->E, 0);
+    to.lse = filled(rows, -INFINITY);
+    for (size_t i = 0; i < STAGES; i++)
+        to.stages[i] = filled(N * a->H * to.Tq * to.Tk, i == ATTN_STAGE_BIASED ? -INFINITY : 0);
+    to.probabilities = to.stages[ATTN_STAGE_PROBABILITIES];
+    to.key_mass = filled(N * a->H * to.Tk, 0);
+    to.entropy = filled(N * a->H * to.Tq, 0);
     return to;
 }
 
-static double *dense(attn_tensor t) {
+answer reference_attend(const struct heads *a) {
+    answer to = new_answer(a);
+    for (size_t n = 0; n < to.N; n++) {
+        const span s = span_of(a->params, n, a->Tq, a->Tk);
+        for (size_t h = 0; h < a->H; h++)
+            for (size_t i = 0; i < s.Tq; i++) {
+                struct row r = {.a = a, .s = &s, .n = n, .h = h, .i = i};
+                for (size_t stage = 0; stage < STAGES; stage++)
+                    r.stage[stage] = to.stages[stage] + ((n * to.H + h) * to.Tq + i) * to.Tk;
+                attend_row(&r, &to);
+            }
+    }
+    return to;
+}
+
+double *doubles_of(attn_tensor t) {
     double *x = new_doubles(element_count(t));
     for (size_t n = 0; n < element_count(t); n++)
-        x[n] = (double)*element(t, n);
+        x[n] = value(t, n);
     return x;
 }
 
 answer reference_sdpa(attn_tensor q, attn_tensor k, attn_tensor v, const attn_sdpa_params *params) {
-    return attend(&(struct heads){.B = q.size[0],
-                                  .H = q.size[1],
-                                  .G = k.size[1],
-                                  .Tq = q.size[2],
-                                  .Tk = k.size[2],
-                                  .D = q.size[3],
-                                  .E = v.size[3],
-                                  .q = dense(q),
-                                  .k = dense(k),
-                                  .v = dense(v),
-                                  .params = params});
+    return reference_attend(&(struct heads){.B = q.size[0],
+                                            .H = q.size[1],
+                                            .G = k.size[1],
+                                            .Tq = q.size[2],
+                                            .Tk = k.size[2],
+                                            .D = q.size[3],
+                                            .E = v.size[3],
+                                            .q = doubles_of(q),
+                                            .k = doubles_of(k),
+                                            .v = doubles_of(v),
+                                            .params = params});
 }
 
-/* y = x·W + bias; weight (o, i) of output o and input i stands at weight[o·out_step + i·in_step]. */
-typedef struct linear {
-    const float *weight, *bias;
-    size_t out, in, out_step, in_step;
-} linear;
-
-static double project_one(const linear *l, const double *x, size_t o) {
-    double sum = l->bias ? (double)l->bias[o] : 0;
-    for (size_t i = 0; i < l->in; i++)
-        sum += x[i] * (double)l->weight[o * l->out_step + i * l->in_step];
-    return sum;
+double *average_of_heads(const answer *a, attn_stage stage) {
+    const size_t plane = a->Tq * a->Tk;
+    double *mean = filled(a->N * plane, 0);
+    for (size_t n = 0; n < a->N; n++)
+        for (size_t h = 0; h < a->H; h++)
+            for (size_t x = 0; x < plane; x++)
+                mean[n * plane + x] += a->stages[stage][(n * a->H + h) * plane + x] / (double)a->H;
+    return mean;
 }
 
-/* x dense [B, T, in] to y dense [B, heads, T, width], heads · width = out. */
-static double *project(const linear *l, const double *x, size_t B, size_t T, size_t heads) {
-    const size_t width = l->out / heads;
-    double *y = new_doubles(B * T * l->out);
-    for (size_t b = 0; b < B; b++)
-        for (size_t t = 0; t < T; t++)
-            for (size_t o = 0; o < l->out; o++)
-                y[((b * heads + o / width) * T + t) * width + o % width] = project_one(l, x + (b * T + t) * l->in, o);
-    return y;
-}
-
-static linear whole(const attn_mha_params *p, const float *weight, const float *bias, size_t out, size_t in) {
-    const bool out_in = p->order == ATTN_OUT_IN;
-    return (linear){weight, bias, out, in, out_in ? in : 1, out_in ? 1 : out};
-}
-
-/* The projection of `out` features, from feature `first` of all that in_weight has; or a matrix of its own. */
-static linear input(const attn_mha_params *p, const float *weight, const float *bias, size_t out, size_t in,
-                    size_t first, size_t all) {
-    if (weight)
-        return whole(p, weight, bias, out, in);
-    linear l = whole(p, p->in_weight, p->in_bias, all, in);
-    l.weight += first * l.out_step;
-    l.bias = l.bias ? l.bias + first : NULL;
-    l.out = out;
-    return l;
-}
-
-/* [B,H,T,E] to [B,T,H·E] */
-static double *concatenated(const double *x, size_t B, size_t H, size_t T, size_t E) {
-    double *y = new_doubles(B * H * T * E);
-    for (size_t row = 0; row < B * H * T; row++)
-        for (size_t e = 0; e < E; e++)
-            y[((row / (H * T) * T + row % T) * H + row / T % H) * E + e] = x[row * E + e];
-    return y;
-}
-
-static size_t or_default(size_t size, size_t otherwise) { return size ? size : otherwise; }
-
-answer reference_mha(const attn_mha_params *layer, attn_tensor query, attn_tensor key, attn_tensor value,
-                     const attn_sdpa_params *params) {
-    const size_t M = layer->model_width, H = layer->heads, G = or_default(layer->kv_heads, H);
-    const size_t D = or_default(layer->head_width, M / H), E = or_default(layer->value_width, D);
-    const size_t B = query.size[0], Tq = query.size[2], Tk = key.size[2], all = H * D + G * D + G * E;
-    const linear q = input(layer, layer->q_weight, layer->q_bias, H * D, M, 0, all);
-    const linear k = input(layer, layer->k_weight, layer->k_bias, G * D, key.size[3], H * D, all);
-    const linear v = input(layer, layer->v_weight, layer->v_bias, G * E, value.size[3], H * D + G * D, all);
-    const linear o = whole(layer, layer->out_weight, layer->out_bias, M, H * E);
-    answer a = attend(&(struct heads){B, H, G, Tq, Tk, D, E, project(&q, dense(query), B, Tq, H),
-                                      project(&k, dense(key), B, Tk, G), project(&v, dense(value), B, Tk, G), params});
-    a.out = project(&o, concatenated(a.out, B, H, Tq, E), B, Tq, 1);
-    return a;
+void reference_merge(size_t rows, size_t E, double *out, double *lse, const double *part, const double *part_lse) {
+    for (size_t r = 0; r < rows; r++) {
+        const double max = fmax(lse[r], part_lse[r]);
+        const double a = lse[r] == -INFINITY ? 0 : exp(lse[r] - max);
+        const double b = part_lse[r] == -INFINITY ? 0 : exp(part_lse[r] - max);
+        for (size_t e = 0; e < E && a + b != 0; e++)
+            out[r * E + e] = (a * out[r * E + e] + b * part[r * E + e]) / (a + b);
+        lse[r] = a + b == 0 ? -INFINITY : max + log(a + b);
+    }
 }

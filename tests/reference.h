@@ -3,29 +3,71 @@
 #ifndef ATTN_TESTS_REFERENCE_H
 #define ATTN_TESTS_REFERENCE_H
 
+#include <stdbool.h>
+
 #include <attn/attn.h>
 
-/* Dense, from new_doubles. */
+enum { STAGES = 4, CAUSALS = 4 };
+
+/* One sequence of a call: which tokens of the tensors are its own, and how many of them are there. */
+typedef struct span {
+    size_t q_start, Tq, queries; /* tokens [q_start, q_start + Tq), the first `queries` of them live */
+    size_t k_start, Tk, keys;
+} span;
+
+/* Dense, from new_doubles. Of a call on N sequences, the longest of Tq queries and Tk keys: */
 typedef struct answer {
-    double *out;           /* [B,H,Tq,E], of a layer [B,1,Tq,M] */
-    double *lse;           /* [B,H,Tq] */
-    double *probabilities; /* [B,H,Tq,Tk] */
+    size_t N, H, Tq, Tk;
+    double *out;            /* [B,H,T,E], T = q.size[2]; of a layer [B,1,T,M] */
+    double *lse;            /* [B,H,T] */
+    double *stages[STAGES]; /* [N,H,Tq,Tk], by attn_stage; 0 beyond the tokens that are there, BIASED: −inf */
+    double *probabilities;  /* that stage */
+    double *key_mass;       /* [N,H,Tk] */
+    double *entropy;        /* [N,H,Tq] */
+    double score_size;      /* the largest score that matters: rounding it is what errors come from */
 } answer;
 
-/* How many keys query i sees: keys [0, n). */
+/* How many keys query i sees under the causal rule alone: keys [0, n). */
 size_t visible_keys(const attn_sdpa_params *params, size_t b, size_t i, size_t Tq, size_t Tk);
 
 /* The factor of the scores that `params` mean. */
 double effective_scale(const attn_sdpa_params *params, size_t D);
 
-/* Of `params` the scale and the causal rule are read. */
+/* Sequence n of a call whose tensors have Tq and Tk tokens; how many there are of B in the tensors. */
+span span_of(const attn_sdpa_params *params, size_t n, size_t Tq, size_t Tk);
+size_t sequences_of(const attn_sdpa_params *params, size_t B);
+
+/* The slope of head h of H. */
+double alibi_slope(const attn_sdpa_params *params, size_t h, size_t H);
+
+/* The score program, for key j of query i of head h of sequence n. */
+double capped_score(const attn_sdpa_params *params, double raw);
+double biased_score(const attn_sdpa_params *params, const span *s, size_t n, size_t h, size_t H, size_t i, size_t j,
+                    double capped); /* −inf where masked */
+
+/* All inputs of `params` are read, no output. */
 answer reference_sdpa(attn_tensor q, attn_tensor k, attn_tensor v, const attn_sdpa_params *params);
 
 /* The layer. All inputs are given. */
 answer reference_mha(const attn_mha_params *layer, attn_tensor query, attn_tensor key, attn_tensor value,
                      const attn_sdpa_params *params);
 
+/* The mean over the heads of a stage: [N,1,Tq,Tk]. */
+double *average_of_heads(const answer *a, attn_stage stage);
+
 /* Softmax of the first `visible` of n scores into p; the others are 0. Returns the log-sum-exp. */
 double reference_softmax(const double *scores, size_t visible, size_t n, double *p);
+
+/* (out [rows,E], lse [rows]) becomes that of its keys and the other part's. */
+void reference_merge(size_t rows, size_t E, double *out, double *lse, const double *part, const double *part_lse);
+
+/* What reference_sdpa and reference_mha share. Dense: q [B,H,T,D], k [B,G,T,D], v [B,G,T,E]. */
+struct heads {
+    size_t B, H, G, Tq, Tk, D, E;
+    const double *q, *k, *v;
+    const attn_sdpa_params *params;
+};
+answer reference_attend(const struct heads *a);
+double *doubles_of(attn_tensor t);
 
 #endif

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Installs what is missing, builds, and runs the tests:  bash tests/run.sh [release|asan|tsan|valgrind|lint|aarch64|all]
 #   release   every test (default)
-#   asan      every test but the consumers, under AddressSanitizer and UndefinedBehaviorSanitizer
+#   asan      every test but the consumers and peers, under AddressSanitizer and UndefinedBehaviorSanitizer
 #   tsan      the same under ThreadSanitizer
 #   valgrind  the tests with the label "valgrind"
 #   aarch64   tests that need no other BLAS, cross-compiled for 64-bit Arm and run under qemu-user
@@ -37,6 +37,7 @@ runs() {
 release() {
     configure_and_build release
     run_tests release
+    echo "ONNX conformance: $(grep -E '^[0-9]+ of 64$' build/release/Testing/Temporary/LastTest.log) cases"
 }
 
 asan() {

@@ -6,22 +6,28 @@
 #include "reference.h"
 #include "support.h"
 
-enum { CAUSALS = 4 };
-
 /* Values of causal_offset worth a test. */
 extern const int64_t OFFSETS[14];
 
 struct sdpa_case {
+    char name[192]; /* besides the sizes, in messages */
     attn_tensor q, k, v;
-    attn_sdpa_params params;
-    enum layout out_layout; /* of out and of the probabilities */
-    attn_tensor out;        /* where to write to, if it has data */
-    bool lse, probabilities;
+    attn_sdpa_params params; /* the options; outputs come from the fields below */
+    enum layout out_layout;  /* of out and of the weights */
+    attn_dtype out_type, weights_type;
+    attn_tensor out;         /* where to write to, if it has data */
+    bool lse, probabilities; /* the latter: the weights of params.weights_stage */
+    bool averaged;           /* weights over the heads */
+    bool key_mass, entropy;
+    size_t top_keys;               /* k; 0: not wanted */
     double score_size, value_size; /* in multiples of those that inputs N(0,1) have */
 };
 
+/* Without data where not asked for. */
 struct sdpa_result {
-    attn_tensor out, lse, probabilities; /* lse as [B,H,Tq,1]; without data where not asked for */
+    attn_tensor out, lse, probabilities;     /* lse as [B,H,Tq,1]; probabilities: the weights of the stage */
+    attn_tensor key_mass, entropy;           /* as [B,H,Tk,1] and [B,H,Tq,1] */
+    attn_tensor top_keys, top_probabilities; /* [B,H,Tq,k]; the keys are int64_t, as 2k floats */
 };
 
 /* Inputs N(0,1), dense; lse and probabilities wanted. */
@@ -33,6 +39,9 @@ void set_causal(struct sdpa_case *c, attn_causal causal, const int64_t *offsets)
 /* Names it in messages, and makes its outputs. */
 void name_sdpa(const struct sdpa_case *c);
 struct sdpa_result new_sdpa_result(const struct sdpa_case *c);
+
+/* The params of the call that writes there. `top` must outlive them. */
+attn_sdpa_params params_for(const struct sdpa_case *c, const struct sdpa_result *r, attn_top_keys *top);
 
 /* Runs it, into new outputs; nothing but those may be written to. */
 struct sdpa_result run_sdpa(attn_context *context, const struct sdpa_case *c);

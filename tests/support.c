@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "numbers.h"
+
 static const uint32_t UNTOUCHED = 0x7fc0dead;
 
 static char case_name[256];
@@ -63,12 +65,28 @@ float *new_floats(size_t n) { return new_block(n * sizeof(float)); }
 
 double *new_doubles(size_t n) { return new_block(n * sizeof(double)); }
 
-static bool is_untouched(const void *p) { return memcmp(p, &UNTOUCHED, sizeof UNTOUCHED) == 0; }
+int64_t *new_integers(const int64_t *values, size_t n) {
+    int64_t *integers = new_block(n * sizeof *integers);
+    memcpy(integers, values, n * sizeof *integers);
+    return integers;
+}
+
+const attn_tensor *new_view(attn_tensor t) {
+    attn_tensor *view = new_block(sizeof *view);
+    *view = t;
+    return view;
+}
+
+/* Is byte p of a block's pages as it was? */
+static bool is_untouched(const block *b, const char *p) {
+    const size_t in_pattern = (size_t)(p - b->map) % sizeof UNTOUCHED; /* pages begin at multiples of it */
+    return *p == ((const char *)&UNTOUCHED)[in_pattern];
+}
 
 static bool release_block(block *b) {
     bool intact = true;
-    for (const char *p = b->map + page_size(); p + sizeof UNTOUCHED <= block_data(b); p += sizeof UNTOUCHED)
-        intact = intact && is_untouched(p);
+    for (const char *p = b->map + page_size(); p < block_data(b); p++)
+        intact = intact && is_untouched(b, p);
     munmap(b->map, b->inner + 2 * page_size());
     free(b);
     return intact;
@@ -184,37 +202,78 @@ float random_normal(void) {
 
 void fill_normal(attn_tensor t) {
     for (size_t n = 0; n < element_count(t); n++)
-        *element(t, n) = random_normal();
+        set_value(t, n, (double)random_normal());
 }
 
 /* ---- tensors ---- */
 
 size_t element_count(attn_tensor t) { return t.size[0] * t.size[1] * t.size[2] * t.size[3]; }
 
-float *element_at(attn_tensor t, size_t b, size_t h, size_t i, size_t d) {
+/* Of any type. */
+static void *place_at(attn_tensor t, size_t b, size_t h, size_t i, size_t d) {
     const ptrdiff_t *s = t.stride;
-    return (float *)t.data + (ptrdiff_t)b * s[0] + (ptrdiff_t)h * s[1] + (ptrdiff_t)i * s[2] + (ptrdiff_t)d * s[3];
+    const ptrdiff_t n = (ptrdiff_t)b * s[0] + (ptrdiff_t)h * s[1] + (ptrdiff_t)i * s[2] + (ptrdiff_t)d * s[3];
+    return (char *)t.data + n * (ptrdiff_t)type_size(t.dtype);
+}
+
+static void *place(attn_tensor t, size_t n) {
+    const size_t d = n % t.size[3], rows = n / t.size[3], heads = rows / t.size[2];
+    return place_at(t, heads / t.size[1], heads % t.size[1], rows % t.size[2], d);
+}
+
+float *element_at(attn_tensor t, size_t b, size_t h, size_t i, size_t d) {
+    assert_int_equal(t.dtype, ATTN_F32);
+    return place_at(t, b, h, i, d);
 }
 
 float *element(attn_tensor t, size_t n) {
-    const size_t d = n % t.size[3], rows = n / t.size[3], heads = rows / t.size[2];
-    return element_at(t, heads / t.size[1], heads % t.size[1], rows % t.size[2], d);
+    assert_int_equal(t.dtype, ATTN_F32);
+    return place(t, n);
 }
 
-attn_tensor new_strided(const size_t size[4], const ptrdiff_t stride[4]) {
-    attn_tensor t = {.dtype = ATTN_F32};
+double value(attn_tensor t, size_t n) { return read_number(t.dtype, place(t, n)); }
+
+double value_at(attn_tensor t, size_t b, size_t h, size_t i, size_t d) {
+    return read_number(t.dtype, place_at(t, t.size[0] == 1 ? 0 : b, t.size[1] == 1 ? 0 : h, t.size[2] == 1 ? 0 : i, d));
+}
+
+void set_value(attn_tensor t, size_t n, double x) { write_number(t.dtype, place(t, n), x); }
+
+void set_value_at(attn_tensor t, size_t b, size_t h, size_t i, size_t d, double x) {
+    write_number(t.dtype, place_at(t, b, h, i, d), x);
+}
+
+attn_tensor tokens_of(attn_tensor t, size_t first, size_t count) {
+    t.data = t.data ? place_at(t, 0, 0, first, 0) : NULL;
+    t.size[2] = count;
+    return t;
+}
+
+attn_tensor sequence_of(attn_tensor t, size_t b) {
+    t.data = t.data ? place_at(t, b, 0, 0, 0) : NULL;
+    t.size[0] = 1;
+    return t;
+}
+
+static attn_tensor new_strided_of(attn_dtype dtype, const size_t size[4], const ptrdiff_t stride[4]) {
+    attn_tensor t = {.dtype = dtype};
     ptrdiff_t low = 0, high = 0;
     for (size_t i = 0; i < 4; i++) {
         t.size[i] = size[i];
         t.stride[i] = stride[i];
         *(stride[i] < 0 ? &low : &high) += stride[i] * ((ptrdiff_t)size[i] - 1);
     }
+    const ptrdiff_t bytes = (ptrdiff_t)type_size(dtype);
     if (element_count(t) > 0)
-        t.data = new_floats((size_t)(high - low) + 1) - low;
+        t.data = (char *)new_block((size_t)((high - low + 1) * bytes)) - low * bytes;
     return t;
 }
 
-attn_tensor new_tensor(enum layout layout, size_t B, size_t H, size_t T, size_t D) {
+attn_tensor new_strided(const size_t size[4], const ptrdiff_t stride[4]) {
+    return new_strided_of(ATTN_F32, size, stride);
+}
+
+attn_tensor new_tensor_of(attn_dtype dtype, enum layout layout, size_t B, size_t H, size_t T, size_t D) {
     const ptrdiff_t h = (ptrdiff_t)H, t = (ptrdiff_t)T, d = (ptrdiff_t)D, padded = t * (d + 3) + 5;
     const ptrdiff_t strides[LAYOUTS][4] = {[BHTD] = {h * t * d, t * d, d, 1},
                                            [BTHD] = {t * h * d, d, h * d, 1},
@@ -224,21 +283,31 @@ attn_tensor new_tensor(enum layout layout, size_t B, size_t H, size_t T, size_t 
                                            [SAME_TOKENS] = {h * d, d, 0, 1},
                                            [SAME_HEADS] = {t * d, 0, d, 1},
                                            [SAME_BATCHES] = {0, t * d, d, 1}};
-    return new_strided((const size_t[]){B, H, T, D}, strides[layout]);
+    return new_strided_of(dtype, (const size_t[]){B, H, T, D}, strides[layout]);
 }
 
-attn_tensor new_normal(enum layout layout, size_t B, size_t H, size_t T, size_t D) {
-    const attn_tensor t = new_tensor(layout, B, H, T, D);
+attn_tensor new_tensor(enum layout layout, size_t B, size_t H, size_t T, size_t D) {
+    return new_tensor_of(ATTN_F32, layout, B, H, T, D);
+}
+
+attn_tensor new_normal_of(attn_dtype dtype, enum layout layout, size_t B, size_t H, size_t T, size_t D) {
+    const attn_tensor t = new_tensor_of(dtype, layout, B, H, T, D);
     fill_normal(t);
     return t;
 }
 
-attn_tensor new_copy(attn_tensor t) {
-    const attn_tensor copy = new_tensor(BHTD, t.size[0], t.size[1], t.size[2], t.size[3]);
-    for (size_t n = 0; n < element_count(t); n++)
-        *element(copy, n) = *element(t, n);
+attn_tensor new_normal(enum layout layout, size_t B, size_t H, size_t T, size_t D) {
+    return new_normal_of(ATTN_F32, layout, B, H, T, D);
+}
+
+attn_tensor new_copy_of(attn_dtype dtype, attn_tensor t) {
+    const attn_tensor copy = new_tensor_of(dtype, BHTD, t.size[0], t.size[1], t.size[2], t.size[3]);
+    for (size_t n = 0; n < element_count(copy); n++)
+        set_value(copy, n, value(t, n));
     return copy;
 }
+
+attn_tensor new_copy(attn_tensor t) { return new_copy_of(t.dtype, t); }
 
 /* ---- assertions ---- */
 
@@ -267,19 +336,21 @@ fail_element(const char *what, attn_tensor t, size_t n, const char *file, int li
 
 void check_near(const char *what, attn_tensor got, const double *want, tolerance bound, const char *file, int line) {
     for (size_t n = 0; n < element_count(got); n++) {
-        const double x = (double)*element(got, n);
-        if (!is_near(x, want[n], bound))
-            fail_element(what, got, n, file, line, "got %.9g, want %.9g, off by %.3g, allowed %.3g", x, want[n],
-                         fabs(x - want[n]), bound.absolute + bound.relative * fabs(want[n]));
+        const double x = value(got, n),
+                     y = isfinite(rounded_to(got.dtype, want[n])) ? want[n] : rounded_to(got.dtype, want[n]);
+        const tolerance stored = {bound.absolute + half_ulp(got.dtype, y), bound.relative};
+        if (!is_near(x, y, stored))
+            fail_element(what, got, n, file, line, "got %.9g, want %.9g, off by %.3g, allowed %.3g", x, y, fabs(x - y),
+                         stored.absolute + stored.relative * fabs(y));
     }
 }
 
 void check_bits(const char *what, attn_tensor got, attn_tensor want, const char *file, int line) {
     assert_memory_equal(got.size, want.size, sizeof got.size);
+    assert_int_equal(got.dtype, want.dtype);
     for (size_t n = 0; n < element_count(got); n++)
-        if (memcmp(element(got, n), element(want, n), sizeof(float)) != 0)
-            fail_element(what, got, n, file, line, "got %a, want exactly %a", (double)*element(got, n),
-                         (double)*element(want, n));
+        if (memcmp(place(got, n), place(want, n), type_size(got.dtype)) != 0)
+            fail_element(what, got, n, file, line, "got %a, want exactly %a", value(got, n), value(want, n));
 }
 
 static const block *block_of(const void *data) {
@@ -294,18 +365,18 @@ void check_untouched(const char *what, attn_tensor t, bool gaps_only, const char
         return;
     const block *b = block_of(t.data);
     assert_non_null(b);
-    const float *data = (const float *)(const void *)block_data(b);
-    const size_t floats = b->bytes / sizeof(float);
-    bool *own = calloc(floats, sizeof *own);
+    const char *data = block_data(b);
+    bool *own = calloc(b->bytes, sizeof *own);
     assert_non_null(own);
     for (size_t n = 0; gaps_only && n < element_count(t); n++)
-        own[element(t, n) - data] = true;
+        memset(own + ((const char *)place(t, n) - data), true, type_size(t.dtype));
     size_t i = 0;
-    while (i < floats && (own[i] || is_untouched(data + i)))
+    while (i < b->bytes && (own[i] || is_untouched(b, data + i)))
         i++;
     free(own);
-    if (i < floats)
-        fail_at(file, line, "%s: float %zu of %zu was written to: %g", what, i, floats, (double)data[i]);
+    if (i < b->bytes)
+        fail_at(file, line, "%s: byte %zu of %zu was written to: element %zu", what, i, b->bytes,
+                i / type_size(t.dtype));
 }
 
 void check_rows_sum(const char *what, attn_tensor p, const float *lse, const char *file, int line) {
@@ -313,7 +384,7 @@ void check_rows_sum(const char *what, attn_tensor p, const float *lse, const cha
     for (size_t r = 0; r < rows; r++) {
         double sum = 0;
         for (size_t j = 0; j < columns; j++)
-            sum += (double)*element(p, r * columns + j);
+            sum += value(p, r * columns + j);
         const double want = lse[r] == -INFINITY ? 0 : 1, slack = lse[r] == -INFINITY ? 0 : 1e-6;
         if (!isnan(lse[r]) && !is_near(sum, want, (tolerance){slack, 0}))
             fail_at(file, line, "%s: row %zu of %zu with lse %g sums to %.9g", what, r, rows, (double)lse[r], sum);

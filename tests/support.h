@@ -45,7 +45,9 @@
  * Floats are filled with a NaN that no arithmetic makes: untouched outputs are told by it. */
 float *new_floats(size_t n);
 double *new_doubles(size_t n);
-void end_case(void); /* releases all blocks */
+int64_t *new_integers(const int64_t *values, size_t n); /* a copy of them */
+const attn_tensor *new_view(attn_tensor t);             /* a place for the view, not for its data */
+void end_case(void);                                    /* releases all blocks */
 int end_test(void **state);
 
 /* Names what is being tested in the messages of the assertions below. */
@@ -85,11 +87,27 @@ attn_tensor new_strided(const size_t size[4], const ptrdiff_t stride[4]);
 attn_tensor new_normal(enum layout layout, size_t B, size_t H, size_t T, size_t D);
 attn_tensor new_copy(attn_tensor t); /* dense [B,H,T,D] */
 
+/* Of any type; those above are ATTN_F32. */
+attn_tensor new_tensor_of(attn_dtype dtype, enum layout layout, size_t B, size_t H, size_t T, size_t D);
+attn_tensor new_normal_of(attn_dtype dtype, enum layout layout, size_t B, size_t H, size_t T, size_t D);
+attn_tensor new_copy_of(attn_dtype dtype, attn_tensor t);
+
+/* Parts of a tensor: some tokens, one sequence. */
+attn_tensor tokens_of(attn_tensor t, size_t first, size_t count);
+attn_tensor sequence_of(attn_tensor t, size_t b);
+
 size_t element_count(attn_tensor t);
 float *element(attn_tensor t, size_t n); /* n counts in the order of a dense [B,H,T,D] */
 float *element_at(attn_tensor t, size_t b, size_t h, size_t i, size_t d);
 
-/* |got − want| ≤ absolute + relative · |want| where `want` is finite; otherwise the same infinity, or both NaN. */
+/* Elements of any type, as numbers. */
+double value(attn_tensor t, size_t n);
+double value_at(attn_tensor t, size_t b, size_t h, size_t i, size_t d); /* sizes of 1 but the last broadcast */
+void set_value(attn_tensor t, size_t n, double x);
+void set_value_at(attn_tensor t, size_t b, size_t h, size_t i, size_t d, double x);
+
+/* |got − want| ≤ absolute + relative · |want|, and half an ulp of a tensor's type that is not f32, where `want` is
+ * finite; otherwise the same infinity, or both NaN. */
 typedef struct tolerance {
     double absolute, relative;
 } tolerance;

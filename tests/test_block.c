@@ -128,12 +128,6 @@ static attn_cache *new_cache(attn_context *context, const attn_mha_params *p, si
     return cache;
 }
 
-static attn_tensor tokens_of(attn_tensor t, size_t first, size_t count) {
-    t.data = element_at(t, 0, 0, first, 0);
-    t.size[2] = count;
-    return t;
-}
-
 /* A decoder block that gets its tokens bit by bit, and the encoder's output once. */
 static void decoder(void **state) {
     (void)state;
@@ -153,7 +147,7 @@ static void decoder(void **state) {
     attn_block *block = new_block(context, &c);
     attn_cache *cache = new_cache(context, &c.self, B, T), *encoded_cache = new_cache(context, &c.cross, B, Te + 3);
     assert_ok(context, attn_block_encode(context, block, &encoded, encoded_cache));
-    assert_int_equal(attn_cache_length(encoded_cache), Te);
+    assert_int_equal(attn_cache_length(encoded_cache, 0), Te);
     attn_block_inputs inputs = inputs_of(NULL);
     inputs.self_params = &causal;
     inputs.cache = cache;
@@ -161,7 +155,7 @@ static void decoder(void **state) {
     for (size_t i = 0, begin = 0; i < COUNT(steps); begin += steps[i++]) {
         const attn_tensor part = tokens_of(x, begin, steps[i]), to = tokens_of(out, begin, steps[i]);
         assert_ok(context, attn_block_forward(context, block, &part, &to, &inputs));
-        assert_int_equal(attn_cache_length(cache), begin + steps[i]);
+        assert_int_equal(attn_cache_length(cache, 0), begin + steps[i]);
     }
     assert_near(out, reference_block(&c, x, &encoded, &causal, NULL), of_block());
     attn_cache_destroy(cache);
@@ -183,9 +177,9 @@ static void extra_outputs(void **state) {
     const attn_tensor self_p = new_tensor(BHTD, B, H, T, T), cross_p = new_tensor(BHTD, B, H, T, Te);
     ATTN_INIT(&self);
     ATTN_INIT(&cross);
-    self.probabilities = &self_p;
+    self.weights = &self_p;
     self.lse = new_floats((size_t)B * H * T);
-    cross.probabilities = &cross_p;
+    cross.weights = &cross_p;
     cross.lse = new_floats((size_t)B * H * T);
     attn_block_inputs inputs = inputs_of(&encoded);
     inputs.self_params = &self;

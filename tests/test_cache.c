@@ -26,15 +26,15 @@ static attn_tensor tokens(attn_tensor t, size_t begin, size_t count) {
 }
 
 static void append(attn_context *context, attn_cache *cache, const struct sdpa_case *c, size_t count) {
-    const size_t begin = attn_cache_length(cache);
+    const size_t begin = attn_cache_length(cache, 0);
     const attn_tensor k = tokens(c->k, begin, count), v = tokens(c->v, begin, count);
-    assert_ok(context, attn_cache_append(context, cache, &k, &v));
-    assert_int_equal(attn_cache_length(cache), begin + count);
+    assert_ok(context, attn_cache_append(context, cache, &k, &v, NULL));
+    assert_int_equal(attn_cache_length(cache, 0), begin + count);
 }
 
 /* Appends all tokens of the case, up to `most` at a time. */
 static void append_all(attn_context *context, attn_cache *cache, const struct sdpa_case *c, size_t most) {
-    for (size_t left; (left = c->k.size[2] - attn_cache_length(cache)) > 0;)
+    for (size_t left; (left = c->k.size[2] - attn_cache_length(cache, 0)) > 0;)
         append(context, cache, c, left < most ? left : 1 + random_below(most));
 }
 
@@ -42,7 +42,7 @@ static struct sdpa_result attend(attn_context *context, const attn_cache *cache,
     const struct sdpa_result r = new_sdpa_result(c);
     attn_sdpa_params params = c->params;
     params.lse = r.lse.data;
-    params.probabilities = c->probabilities ? &r.probabilities : NULL;
+    params.weights = c->probabilities ? &r.probabilities : NULL;
     name_sdpa(c);
     assert_ok(context, attn_cache_attend(context, cache, &c->q, &r.out, &params));
     assert_gaps_untouched(r.out);
@@ -101,7 +101,7 @@ static void truncated_tokens_leave_nothing(void **state) {
         for (size_t n = 0; n < element_count(spoilt.v); n++)
             *element(spoilt.v, n) = INFINITY;
         append(context, dirty, &spoilt, 150);
-        assert_ok(context, attn_cache_truncate(context, dirty, 0));
+        assert_ok(context, attn_cache_reset(context, dirty));
         append_all(context, dirty, &c, 100);
         append_all(context, clean, &c, 100);
         const struct sdpa_result want = attend(context, clean, &c), got = attend(context, dirty, &c);
@@ -213,7 +213,8 @@ static void memory_is_the_allocators(void **state) {
     assert_int_equal(m.calls, calls);
     attn_cache_destroy(cache);
     for (size_t fail = 1; fail <= 2; fail++) {
-        attn_cache_params small = {.struct_size = sizeof small, 1, 1, 1, 1, 1};
+        attn_cache_params small = {
+            .struct_size = sizeof small, .batch = 1, .kv_heads = 1, .head_width = 1, .capacity = 1};
         const size_t live = m.live;
         m.fail_at = m.calls + fail;
         assert_status(context, attn_cache_create(context, &small, &cache), ATTN_ERROR_MEMORY);
@@ -246,11 +247,11 @@ typedef struct call {
     X(no_heads, ATTN_ERROR_SHAPE, "kv_heads", c->create.known.kv_heads = 0)                                            \
     X(no_width, ATTN_ERROR_SHAPE, "head_width", c->create.known.head_width = 0)                                        \
     X(no_capacity, ATTN_ERROR_SHAPE, "capacity", c->create.known.capacity = 0)                                         \
-    X(huge_batch, ATTN_ERROR_OVERFLOW, "kv_heads", c->create.known.batch = SIZE_MAX / 2)                               \
+    X(huge_batch, ATTN_ERROR_OVERFLOW, "batch", c->create.known.batch = SIZE_MAX / 2)                                  \
     X(huge_width, ATTN_ERROR_OVERFLOW, "head_width", c->create.known.head_width = SIZE_MAX / 2)                        \
     X(huge_value_width, ATTN_ERROR_OVERFLOW, "value_width", c->create.known.value_width = SIZE_MAX / 2)                \
     X(huge_capacity, ATTN_ERROR_OVERFLOW, "capacity", c->create.known.capacity = SIZE_MAX / 2)                         \
-    X(huge_product, ATTN_ERROR_OVERFLOW, "capacity", c->create.known.batch = (size_t)1 << 40;                          \
+    X(huge_product, ATTN_ERROR_OVERFLOW, "batch", c->create.known.batch = (size_t)1 << 40;                             \
       c->create.known.capacity = 1 << 30)
 
 #define APPEND_FAULTS(X)                                                                                               \
@@ -264,7 +265,7 @@ typedef struct call {
     X(v_width, ATTN_ERROR_SHAPE, "v", c->v.size[3] = E - 1)                                                            \
     X(v_tokens, ATTN_ERROR_SHAPE, "v", c->v.size[2] = 1)                                                               \
     X(v_stride, ATTN_ERROR_STRIDE, "v", c->v.stride[3] = 2)                                                            \
-    X(too_many, ATTN_ERROR_SHAPE, "cache", c->k.size[2] = c->v.size[2] = CAPACITY - HELD + 1)
+    X(too_many, ATTN_ERROR_FULL, "cache", c->k.size[2] = c->v.size[2] = CAPACITY - HELD + 1)
 
 #define ATTEND_FAULTS(X)                                                                                               \
     X(attend_null, ATTN_ERROR_NULL, "cache", c->cache = NULL)                                                          \
@@ -285,11 +286,17 @@ DEFINE_FAULTS(append_faults, APPEND_FAULTS);
 DEFINE_FAULTS(attend_faults, ATTEND_FAULTS);
 
 static call valid_call(attn_context *context) {
-    call c = {.context = context, .create = {.known = {sizeof c.create.known, B, G, D, E, CAPACITY}}};
+    call c = {.context = context,
+              .create = {.known = {.struct_size = sizeof c.create.known,
+                                   .batch = B,
+                                   .kv_heads = G,
+                                   .head_width = D,
+                                   .value_width = E,
+                                   .capacity = CAPACITY}}};
     assert_ok(context, attn_cache_create(context, &c.create.known, &c.cache));
     c.k = new_normal(BHTD, B, G, HELD, D);
     c.v = new_normal(BHTD, B, G, HELD, E);
-    assert_ok(context, attn_cache_append(context, c.cache, &c.k, &c.v));
+    assert_ok(context, attn_cache_append(context, c.cache, &c.k, &c.v, NULL));
     c.k = new_normal(BHTD, B, G, CAPACITY, D);
     c.v = new_normal(BHTD, B, G, CAPACITY, E);
     c.k.size[2] = c.v.size[2] = CAPACITY - HELD;
@@ -324,9 +331,9 @@ static void faults_of_append(void **state) {
         c.k_argument = &c.k;
         append_faults[i].spoil(&c);
         name_case("append: %s", append_faults[i].name);
-        assert_status(context, attn_cache_append(context, c.cache, c.k_argument, &c.v), append_faults[i].status);
+        assert_status(context, attn_cache_append(context, c.cache, c.k_argument, &c.v, NULL), append_faults[i].status);
         assert_mentions(attn_context_last_error(context), append_faults[i].field);
-        assert_int_equal(attn_cache_length(cache), HELD);
+        assert_int_equal(attn_cache_length(cache, 0), HELD);
         attn_cache_destroy(cache);
         end_case();
     }
@@ -356,9 +363,9 @@ static void other_faults(void **state) {
     attn_context *context = new_context_of(1, 0);
     call c = valid_call(context);
     size_t bytes = 7;
-    assert_status(context, attn_cache_truncate(context, c.cache, HELD + 1), ATTN_ERROR_SHAPE);
+    assert_status(context, attn_cache_truncate(context, c.cache, 0, HELD + 1), ATTN_ERROR_SHAPE);
     assert_mentions(attn_context_last_error(context), "length");
-    assert_status(context, attn_cache_truncate(context, NULL, 0), ATTN_ERROR_NULL);
+    assert_status(context, attn_cache_truncate(context, NULL, 0, 0), ATTN_ERROR_NULL);
     attn_cache *const made = c.cache;
     assert_status(context, attn_cache_create(context, NULL, &c.cache), ATTN_ERROR_NULL);
     assert_null(c.cache);

@@ -84,12 +84,6 @@ static void skip_unless_rows_are_independent(attn_context *context) {
     skip();
 }
 
-static attn_tensor tokens_of(attn_tensor t, size_t first, size_t count) {
-    t.data = element_at(t, 0, 0, first, 0);
-    t.size[2] = count;
-    return t;
-}
-
 /* Prefill in one go and in uneven pieces. */
 static void any_chunking(void **state) {
     (void)state;
@@ -111,12 +105,6 @@ static void any_chunking(void **state) {
         assert_bits(part.out, tokens_of(whole.out, begin, ends[i] - begin));
         assert_bits(part.lse, tokens_of(whole.lse, begin, ends[i] - begin));
     }
-}
-
-static attn_tensor sequence_of(attn_tensor t, size_t b) {
-    t.data = element_at(t, b, 0, 0, 0);
-    t.size[0] = 1;
-    return t;
 }
 
 /* Heads of q, heads of k and v, width. */

@@ -62,8 +62,8 @@ static attn_status run_concat(const call *c) {
     X(copy_destination_null, ATTN_ERROR_NULL, "destination", c->destination_argument = NULL)                           \
     X(copy_source_data, ATTN_ERROR_NULL, "source", c->source.data = NULL)                                              \
     X(copy_destination_data, ATTN_ERROR_NULL, "destination", c->destination.data = NULL)                               \
-    X(copy_source_dtype, ATTN_ERROR_DTYPE, "source", c->source.dtype = (attn_dtype)3)                                  \
-    X(copy_destination_dtype, ATTN_ERROR_DTYPE, "destination", c->destination.dtype = (attn_dtype)3)                   \
+    X(copy_source_dtype, ATTN_ERROR_DTYPE, "source", c->source.dtype = (attn_dtype)4)                                  \
+    X(copy_destination_dtype, ATTN_ERROR_DTYPE, "destination", c->destination.dtype = ATTN_BOOL)                       \
     X(copy_batches, ATTN_ERROR_SHAPE, "destination", c->destination.size[0] = 1)                                       \
     X(copy_heads, ATTN_ERROR_SHAPE, "destination", c->destination.size[1] = 1)                                         \
     X(copy_tokens, ATTN_ERROR_SHAPE, "destination", c->destination.size[2] = 1)                                        \

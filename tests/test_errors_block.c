@@ -75,7 +75,7 @@ typedef struct call {
     X(encoded_batch, ATTN_ERROR_SHAPE, "encoded", c->encoded.size[0] = 1)                                              \
     X(encoded_heads, ATTN_ERROR_SHAPE, "encoded", c->encoded.size[1] = 0)                                              \
     X(same_cache, ATTN_ERROR_VALUE, "encoded_cache", INPUTS.encoded = NULL; INPUTS.cache = c->cache;                   \
-      INPUTS.encoded_cache = c->cache; c->self_params.probabilities = NULL)                                            \
+      INPUTS.encoded_cache = c->cache; c->self_params.weights = NULL)                                            \
     X(wrong_cache, ATTN_ERROR_SHAPE, "kv_heads", INPUTS.cache = c->encoded_cache)                                      \
     X(wrong_encoded_cache, ATTN_ERROR_SHAPE, "kv_heads", INPUTS.encoded = NULL; INPUTS.encoded_cache = c->cache)       \
     X(huge_batch, ATTN_ERROR_OVERFLOW, "x", c->x.size[0] = c->out.size[0] = c->encoded.size[0] = SIZE_MAX / 2)
@@ -91,8 +91,8 @@ typedef struct call {
     X(lse_in_shared_x, ATTN_ERROR_ALIAS, "lse", c->out.data = c->x.data; c->cross_params.lse = (float *)c->x.data + 1) \
     X(two_lse, ATTN_ERROR_ALIAS, "lse", c->cross_params.lse = c->self_params.lse)                                      \
     X(lse_in_probabilities, ATTN_ERROR_ALIAS, "lse", c->cross_params.lse = c->self_probabilities.data)                 \
-    X(probabilities_in_encoded, ATTN_ERROR_ALIAS, "probabilities", c->cross_probabilities.data = c->encoded.data)      \
-    X(full_cache, ATTN_ERROR_SHAPE, "cache", INPUTS.cache = c->cache; c->self_params.probabilities = NULL;             \
+    X(probabilities_in_encoded, ATTN_ERROR_ALIAS, "weights", c->cross_probabilities.data = c->encoded.data)      \
+    X(full_cache, ATTN_ERROR_FULL, "cache", INPUTS.cache = c->cache; c->self_params.weights = NULL;             \
       fill_cache(c))
 
 static void fill_cache(call *c);
@@ -125,7 +125,7 @@ static attn_cache *new_cache(attn_context *context, size_t heads) {
 
 static void fill_cache(call *c) {
     const attn_tensor k = new_normal(BHTD, B, H, CAPACITY - T + 1, M / H);
-    assert_ok(c->context, attn_cache_append(c->context, c->cache, &k, &k));
+    assert_ok(c->context, attn_cache_append(c->context, c->cache, &k, &k, NULL));
 }
 
 static void make_valid_call(attn_context *context, attn_block *block, attn_cache *const caches[2], call *c) {
@@ -144,8 +144,8 @@ static void make_valid_call(attn_context *context, attn_block *block, attn_cache
     ATTN_INIT(&INPUTS);
     c->self_params.lse = new_floats((size_t)B * H * T);
     c->cross_params.lse = new_floats((size_t)B * H * T);
-    c->self_params.probabilities = &c->self_probabilities;
-    c->cross_params.probabilities = &c->cross_probabilities;
+    c->self_params.weights = &c->self_probabilities;
+    c->cross_params.weights = &c->cross_probabilities;
     INPUTS.self_params = &c->self_params;
     INPUTS.cross_params = &c->cross_params;
     INPUTS.encoded = &c->encoded;
@@ -209,13 +209,13 @@ static void check_forward_fault(attn_context *context, attn_block *block, void (
     const call valid = c;
     const attn_tensor x = new_copy(c.x), encoded = new_copy(c.encoded);
     spoil(&c);
-    const size_t length = attn_cache_length(c.cache);
+    const size_t length = attn_cache_length(c.cache, 0);
     assert_status(context, run(&c), status);
     assert_mentions(attn_context_last_error(context), field);
     assert_no_output(&valid);
     assert_bits(valid.x, x);
     assert_bits(valid.encoded, encoded);
-    assert_int_equal(attn_cache_length(c.cache), length);
+    assert_int_equal(attn_cache_length(c.cache, 0), length);
     if (in_size_too) {
         assert_status(context, ask_size(&c, &bytes), status);
         assert_mentions(attn_context_last_error(context), field);
@@ -255,7 +255,7 @@ static void no_fault(void **state) {
     attn_cache *const caches[2] = {new_cache(context, H), new_cache(context, 1)};
     make_valid_call(context, block, caches, &c);
     assert_ok(context, run(&c));
-    c.self_params.probabilities = NULL;
+    c.self_params.weights = NULL;
     c.inputs.known.cache = c.cache;
     assert_ok(context, attn_block_encode(context, block, &c.encoded, c.encoded_cache));
     c.inputs.known.encoded = NULL;
@@ -285,8 +285,8 @@ static void faults_of_encode(void **state) {
     assert_status(context, attn_block_encode(context, block, NULL, caches[1]), ATTN_ERROR_NULL);
     assert_status(context, attn_block_encode(context, NULL, &encoded, caches[1]), ATTN_ERROR_NULL);
     assert_ok(context, attn_block_encode(context, block, &encoded, caches[1]));
-    assert_status(context, attn_block_encode(context, block, &encoded, caches[1]), ATTN_ERROR_SHAPE);
-    assert_int_equal(attn_cache_length(caches[1]), Te);
+    assert_status(context, attn_block_encode(context, block, &encoded, caches[1]), ATTN_ERROR_FULL);
+    assert_int_equal(attn_cache_length(caches[1], 0), Te);
     encoded.size[3] = KEY - 1;
     assert_status(context, attn_block_encode(context, block, &encoded, caches[1]), ATTN_ERROR_SHAPE);
     attn_block_destroy(block);

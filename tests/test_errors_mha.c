@@ -53,10 +53,10 @@ typedef struct call {
     X(mha_null, ATTN_ERROR_NULL, "mha", c->mha = NULL)                                                                 \
     X(query_null, ATTN_ERROR_NULL, "query", c->query_argument = NULL)                                                  \
     X(out_null, ATTN_ERROR_NULL, "out", c->out_argument = NULL)                                                        \
-    X(query_dtype, ATTN_ERROR_DTYPE, "query", c->query.dtype = (attn_dtype)1)                                          \
-    X(key_dtype, ATTN_ERROR_DTYPE, "key", c->key.dtype = (attn_dtype)1)                                                \
-    X(value_dtype, ATTN_ERROR_DTYPE, "value", c->value.dtype = (attn_dtype)1)                                          \
-    X(out_dtype, ATTN_ERROR_DTYPE, "out", c->out.dtype = (attn_dtype)1)                                                \
+    X(query_dtype, ATTN_ERROR_DTYPE, "query", c->query.dtype = ATTN_BOOL)                                              \
+    X(key_dtype, ATTN_ERROR_DTYPE, "key", c->key.dtype = ATTN_BOOL)                                                    \
+    X(value_dtype, ATTN_ERROR_DTYPE, "value", c->value.dtype = ATTN_BOOL)                                              \
+    X(out_dtype, ATTN_ERROR_DTYPE, "out", c->out.dtype = ATTN_BOOL)                                                    \
     X(query_heads, ATTN_ERROR_SHAPE, "query", c->query.size[1] = 2)                                                    \
     X(key_heads, ATTN_ERROR_SHAPE, "key", c->key.size[1] = 0)                                                          \
     X(value_heads, ATTN_ERROR_SHAPE, "value", c->value.size[1] = 0)                                                    \
@@ -70,7 +70,7 @@ typedef struct call {
     X(out_batch, ATTN_ERROR_SHAPE, "out", c->out.size[0] = 1)                                                          \
     X(value_tokens, ATTN_ERROR_SHAPE, "value", c->value.size[2] = Tk - 1)                                              \
     X(out_tokens, ATTN_ERROR_SHAPE, "out", c->out.size[2] = Tq - 1)                                                    \
-    X(probabilities_shape, ATTN_ERROR_SHAPE, "probabilities", c->probabilities.size[3] = Tk - 1)                       \
+    X(probabilities_shape, ATTN_ERROR_SHAPE, "weights", c->probabilities.size[3] = Tk - 1)                             \
     X(query_inner_stride, ATTN_ERROR_STRIDE, "query", c->query.stride[3] = -1)                                         \
     X(key_inner_stride, ATTN_ERROR_STRIDE, "key", c->key.stride[3] = 0)                                                \
     X(value_inner_stride, ATTN_ERROR_STRIDE, "value", c->value.stride[3] = 2)                                          \
@@ -93,7 +93,7 @@ typedef struct call {
     X(out_in_key, ATTN_ERROR_ALIAS, "out", c->out.data = (float *)c->key.data + 1)                                     \
     X(out_in_value, ATTN_ERROR_ALIAS, "out", c->out.data = (float *)c->value.data + 1)                                 \
     X(lse_in_out, ATTN_ERROR_ALIAS, "lse", c->params.lse = (float *)c->out.data + 1)                                   \
-    X(probabilities_in_key, ATTN_ERROR_ALIAS, "probabilities", c->probabilities.data = c->key.data)
+    X(probabilities_in_key, ATTN_ERROR_ALIAS, "weights", c->probabilities.data = c->key.data)
 
 static void use_in_weight(call *c);
 
@@ -134,7 +134,7 @@ static void make_valid_call(attn_context *context, attn_mha *mha, call *c) {
     c->probabilities = new_tensor(BHTD, B, H, Tq, Tk);
     ATTN_INIT(&c->params);
     c->params.lse = new_floats((size_t)B * H * Tq);
-    c->params.probabilities = &c->probabilities;
+    c->params.weights = &c->probabilities;
     c->query_argument = &c->query;
     c->out_argument = &c->out;
 }

@@ -13,7 +13,7 @@ static size_t sdpa_scratch(attn_context *context, const struct sdpa_case *c, con
     size_t bytes = 0;
     attn_sdpa_params params = c->params;
     params.lse = r->lse.data;
-    params.probabilities = &r->probabilities;
+    params.weights = &r->probabilities;
     assert_ok(context, attn_sdpa_scratch_size(context, &c->q, &c->k, &c->v, &r->out, &params, &bytes));
     return bytes;
 }

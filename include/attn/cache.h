@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The key/value cache of a decoder: it keeps keys and values in the form that the engine computes on, so that a
- * decoding step packs nothing and reads memory as one stream. */
+/* The key/value cache of a decoder, and the pool of pages that caches share: keys and values are kept in the form that
+ * the engine computes on, so that a decoding step packs nothing and reads memory as one stream. */
 #ifndef ATTN_CACHE_H
 #define ATTN_CACHE_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "context.h"
 #include "export.h"
@@ -12,57 +13,112 @@
 #include "status.h"
 #include "tensor.h"
 
-/* Keys and values of B sequences of the same length, f32. One thread at a time may append or truncate, and no other may
- * attend meanwhile; any number of threads, with a context each, may attend at the same time. */
+/* Pages of memory, each for page_size tokens of all key/value heads. Its caches and it may be changed by one thread at
+ * a time, and no other may attend meanwhile; any number of threads, with a context each, may attend at the same time.
+ */
+typedef struct attn_cache_pool attn_cache_pool;
+
+typedef struct attn_cache_pool_params {
+    size_t struct_size;
+    size_t pages;       /* Required. */
+    size_t kv_heads;    /* G. Required. */
+    size_t head_width;  /* D. Required. */
+    size_t value_width; /* E. 0: D. */
+    size_t page_size;   /* tokens of a page: a power of two from 128 to 2048. 0: 256. */
+    attn_dtype dtype; /* how keys and values are stored: f32, f16, bf16, or int8 with a scale for each token and head */
+} attn_cache_pool_params;
+
+/* Keys and values of B sequences, each of its own length. */
 typedef struct attn_cache attn_cache;
 
 typedef struct attn_cache_params {
     size_t struct_size;
-    size_t batch;       /* B. Required. */
-    size_t kv_heads;    /* G. Required. */
-    size_t head_width;  /* D. Required. */
-    size_t value_width; /* E. 0: D. */
-    size_t capacity;    /* tokens that each sequence can hold. Required. */
+    size_t batch;    /* B. Required. */
+    size_t capacity; /* tokens that a sequence can be long. Required. */
+
+    /* The pool, shared with other caches of the same shape, which must outlive the cache; or NULL: a pool of its own,
+     * with room for all sequences (of a rolling cache: for twice its window), for which kv_heads … dtype are as in
+     * attn_cache_pool_params. With a pool they must be 0 or the pool's. */
+    attn_cache_pool *pool;
+    size_t kv_heads, head_width, value_width, page_size;
+    attn_dtype dtype;
+
+    /* Rolling: each query sees the last `window` tokens, itself included, and the first `first_tokens` of the sequence;
+     * pages that nobody will see again go back to the pool. 0: off. */
+    size_t window, first_tokens;
 } attn_cache_params;
+
+/* How much of a pool is used. */
+typedef struct attn_cache_pool_info {
+    size_t struct_size;
+    size_t pages, free_pages;
+    size_t page_size;  /* tokens */
+    size_t page_bytes; /* of memory */
+} attn_cache_pool_info;
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* Makes an empty cache, with all its memory, about 4·B·G·capacity·(D+E) bytes, from the allocator of `context` (which
- * must outlive the cache). On success *cache is the caller's, to be given to attn_cache_destroy; it may be used with
- * any context, fastest with those of the same backend. On failure *cache is NULL (if `cache` is not). Errors: NULL,
- * SHAPE, STRUCT, OVERFLOW, MEMORY. */
+/* Makes a pool with all its memory, pages · page_bytes, from the allocator of `context`, which must outlive it. On
+ * success *pool is the caller's, to be given to attn_cache_pool_destroy after its caches; it may be used with any
+ * context, fastest with those of the same backend. On failure *pool is NULL (if `pool` is not). Errors: NULL, SHAPE,
+ * DTYPE, STRUCT, OVERFLOW, MEMORY. */
+ATTN_API attn_status attn_cache_pool_create(attn_context *context, const attn_cache_pool_params *params,
+                                            attn_cache_pool **pool);
+
+/* Frees a pool. NULL is allowed. No cache may be using it. */
+ATTN_API void attn_cache_pool_destroy(attn_cache_pool *pool);
+
+/* Tells how much is used. `info` must have been through ATTN_INIT. Errors: NULL, STRUCT. */
+ATTN_API attn_status attn_cache_pool_describe(attn_context *context, const attn_cache_pool *pool,
+                                              attn_cache_pool_info *info);
+
+/* Makes an empty cache. Otherwise as attn_cache_pool_create. Errors: NULL, SHAPE, DTYPE, VALUE, STRUCT, OVERFLOW,
+ * MEMORY. */
 ATTN_API attn_status attn_cache_create(attn_context *context, const attn_cache_params *params, attn_cache **cache);
 
-/* Frees a cache. NULL is allowed. No call may be using it. */
+/* Gives a cache's pages back to the pool and frees it. NULL is allowed. No call may be using it. */
 ATTN_API void attn_cache_destroy(attn_cache *cache);
 
-/* Tokens that each sequence holds now. `cache` must not be NULL. */
-ATTN_API size_t attn_cache_length(const attn_cache *cache);
+/* Tokens of a sequence, those that a rolling cache has forgotten included; the position of the next one. `cache` must
+ * not be NULL, and `sequence` below B. */
+ATTN_API size_t attn_cache_length(const attn_cache *cache, size_t sequence);
 
-/* Appends T tokens to each sequence: O(T), nothing is moved.
- *   k  [B,G,T,D]
- *   v  [B,G,T,E]
- * Errors: NULL, SHAPE (also: the capacity is too small), STRIDE, DTYPE, OVERFLOW; nothing is changed then. */
+/* The pool that a cache takes its pages from. `cache` must not be NULL. */
+ATTN_API attn_cache_pool *attn_cache_pool_of(const attn_cache *cache);
+
+/* Appends tokens: O(T), nothing is moved but at most one page of each sequence that it shares with another one.
+ *   k       [B,G,T,D]  f32, f16 or bf16
+ *   v       [B,G,T,E]
+ *   counts  [B], or NULL: sequence b gets its first counts[b] ≤ T tokens; NULL: all T
+ * Errors: NULL, SHAPE, STRIDE, DTYPE, OVERFLOW, VALUE (counts; values that int8 cannot hold: Inf, NaN), FULL (capacity,
+ * or the pool has too few pages), MEMORY (scratch of types other than f32); nothing is changed then. */
 ATTN_API attn_status attn_cache_append(attn_context *context, attn_cache *cache, const attn_tensor *k,
-                                       const attn_tensor *v);
+                                       const attn_tensor *v, const int64_t *counts);
 
-/* Forgets the tokens from `length` on; 0 empties the cache. Errors: NULL, SHAPE (longer than it is). */
-ATTN_API attn_status attn_cache_truncate(attn_context *context, attn_cache *cache, size_t length);
+/* Forgets the tokens of a sequence from `length` on; 0 empties it. Errors: NULL, SHAPE (no such sequence, longer than
+ * it is, or so short that a rolling cache does not have its window any more). */
+ATTN_API attn_status attn_cache_truncate(attn_context *context, attn_cache *cache, size_t sequence, size_t length);
 
-/* attn_sdpa of the queries over all tokens of the cache, Tk = attn_cache_length(cache). ATTN_CAUSAL_BOTTOM_RIGHT is the
- * mask of a decoder whose last Tq tokens were appended before.
- *   q    [B,H,Tq,D], H mod G = 0
- *   out  [B,H,Tq,E], output
- *   params  NULL: all defaults
- * Everything else, errors too, is as in attn_sdpa. How the tokens were appended changes no bit. */
+/* Empties all sequences. Errors: NULL. */
+ATTN_API attn_status attn_cache_reset(attn_context *context, attn_cache *cache);
+
+/* Makes sequence `to` (whatever it held) the same as sequence `from`: O(pages), they share them until one of the two
+ * appends into the last one. For beams, and prefixes in common. Errors: NULL, SHAPE (no such sequence). */
+ATTN_API attn_status attn_cache_fork(attn_context *context, attn_cache *cache, size_t from, size_t to);
+
+/* attn_sdpa of the queries over the tokens of the cache: Tk is the length of the longest sequence, key_lengths are
+ * those of the cache (or less, if given). ATTN_CAUSAL_BOTTOM_RIGHT is the mask of a decoder whose last Tq tokens were
+ * appended before. q    [B,H,Tq,D], H mod G = 0 out  [B,H,Tq,E], output params  NULL: all defaults; not ragged, and no
+ * window for a rolling cache Everything else, errors too, is as in attn_sdpa. How the tokens were appended, and which
+ * pages they are in, changes no bit. */
 ATTN_API attn_status attn_cache_attend(attn_context *context, const attn_cache *cache, const attn_tensor *q,
                                        const attn_tensor *out, const attn_sdpa_params *params);
 
-/* Sets *bytes to the scratch that attn_cache_attend with the same arguments needs while the cache holds up to its
- * capacity. The data pointers may be NULL, and so may causal_offset. Errors as attn_cache_attend, but for those that
- * only the data show. */
+/* Sets *bytes to the scratch that attn_cache_attend with the same arguments needs while the sequences are up to the
+ * capacity long. The data pointers may be NULL, and so may causal_offset. Errors as attn_cache_attend, but for those
+ * that only the data show. */
 ATTN_API attn_status attn_cache_scratch_size(attn_context *context, const attn_cache *cache, const attn_tensor *q,
                                              const attn_tensor *out, const attn_sdpa_params *params, size_t *bytes);
 

@@ -26,7 +26,7 @@ typedef struct attn_context attn_context;
 /* Instruction sets, as bits of attn_context_options.isa. ATTN_ISA_GENERIC is plain C and always there. */
 enum {
     ATTN_ISA_GENERIC = 1,
-    ATTN_ISA_AVX2 = 2,   /* AVX2 and FMA */
+    ATTN_ISA_AVX2 = 2,   /* AVX2, FMA and F16C */
     ATTN_ISA_AVX512 = 4, /* AVX-512 F, BW, DQ and VL */
     ATTN_ISA_NEON = 8    /* AArch64 */
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Scaled dot-product attention. */
+/* Scaled dot-product attention, all variants of it. */
 #ifndef ATTN_SDPA_H
 #define ATTN_SDPA_H
 
@@ -11,57 +11,211 @@
 #include "status.h"
 #include "tensor.h"
 
-/* Which keys j a query i may see. */
+/* Which keys j a query i may see, and where it stands among the keys: its position p. */
 typedef enum attn_causal {
-    ATTN_CAUSAL_NONE = 0,         /* all */
-    ATTN_CAUSAL_TOP_LEFT = 1,     /* j ≤ i: PyTorch's is_causal, ONNX */
-    ATTN_CAUSAL_BOTTOM_RIGHT = 2, /* j ≤ i + Tk − Tq: the last query sees the last key; FlashAttention, decoding */
-    ATTN_CAUSAL_OFFSET = 3        /* j ≤ i + causal_offset[b] */
+    ATTN_CAUSAL_NONE = 0,         /* all keys; p = i + Tk − Tq */
+    ATTN_CAUSAL_TOP_LEFT = 1,     /* j ≤ p = i: PyTorch's is_causal, ONNX */
+    ATTN_CAUSAL_BOTTOM_RIGHT = 2, /* j ≤ p = i + Tk − Tq: the last query sees the last key; FlashAttention, decoding */
+    ATTN_CAUSAL_OFFSET = 3        /* j ≤ p = i + causal_offset[b] */
 } attn_causal;
 
+/* Keys j in [p − left, p + right]; −1: unbounded on that side. {256, 0} is 256 keys back and the token itself. */
+typedef struct attn_window {
+    int64_t left, right;
+} attn_window;
+
+/* What an element of a boolean mask that is true means. There is no default: libraries disagree. */
+typedef enum attn_polarity {
+    ATTN_POLARITY_UNSET = 0,
+    ATTN_KEEP = 1, /* true: attend. PyTorch's scaled_dot_product_attention, ONNX, Hugging Face's attention_mask */
+    ATTN_DROP = 2  /* true: masked. PyTorch's nn.MultiheadAttention */
+} attn_polarity;
+
+typedef enum attn_alibi {
+    ATTN_ALIBI_NONE = 0,
+    ATTN_ALIBI_STANDARD = 1, /* slopes 2^(−8(h+1)/n) for the n = 2^⌊log2 H⌋ first heads; every second of those of 2n
+                                heads for the rest */
+    ATTN_ALIBI_SLOPES = 2    /* the caller's, in alibi_slopes */
+} attn_alibi;
+
+/* What params.weights gets. All but the last are in natural units (base e). */
+typedef enum attn_stage {
+    ATTN_STAGE_PROBABILITIES = 0, /* after the softmax, before dropout; 0 where masked */
+    ATTN_STAGE_RAW = 1,           /* scale · q·k, masked or not; 0 beyond the lengths of a sequence */
+    ATTN_STAGE_CAPPED = 2,        /* after the soft cap, as RAW */
+    ATTN_STAGE_BIASED = 3         /* after bias, ALiBi, callback and masks; −inf where masked */
+} attn_stage;
+
+/* Scores of one head for a rectangle of queries and keys. */
+typedef struct attn_score_tile {
+    size_t batch, head;
+    size_t query, queries; /* tokens [query, query + queries) */
+    size_t key, keys;      /* tokens [key, key + keys) */
+    float *scores;         /* (i, j) at scores[i·stride + j], to be changed in place; natural units */
+    size_t stride;
+} attn_score_tile;
+
+/* Changes the scores of a tile. Called from any of the context's threads, from several at the same time, for every tile
+ * that is not masked whole, once or more; keys that are masked may be in it or not. The result for a score must depend
+ * on its place and value alone. −inf masks the key. Must not call a function on the same context. */
+typedef void (*attn_score_fn)(void *data, const attn_score_tile *tile);
+
+/* The k most probable keys of each row. */
+typedef struct attn_top_keys {
+    size_t k;
+    int64_t *keys; /* output, [B,H,Tq,k], the most probable first, of equals the first; −1 where no further key has
+                      a probability above 0 */
+    float *probabilities; /* output, [B,H,Tq,k], or NULL; 0 there */
+} attn_top_keys;
+
+/* Options in the order in which they act on a score:
+ *     s = scale · q·k → softcap → + bias → + ALiBi → callback → masks → softmax (with sinks) → dropout → · V
+ * Shapes that broadcast: a tensor's size[0], [1] and [2] may be 1 where B, H and Tq are asked for. */
 typedef struct attn_sdpa_params {
     size_t struct_size;
 
     /* Factor of the scores. 0: 1/√D. Any other finite value is used as it is. */
     float scale;
 
+    /* c > 0: s becomes c · tanh(s / c). 0: off. */
+    float softcap;
+
+    /* Added to the scores: [B|1,H|1,Tq|1,Tk], f32, f16 or bf16, or NULL. −inf is a mask. */
+    const attn_tensor *bias;
+
+    /* −slope · |p − j| is added. */
+    attn_alibi alibi;
+    const float *alibi_slopes; /* [H], for ATTN_ALIBI_SLOPES, otherwise NULL */
+
+    attn_score_fn score; /* or NULL */
+    void *score_data;
+
+    /* Boolean masks (ATTN_BOOL), or NULL: a key must pass both. */
+    const attn_tensor *mask;     /* [B|1,H|1,Tq|1,Tk] */
+    const attn_tensor *key_mask; /* [B|1,1,1,Tk]: padding */
+    attn_polarity polarity;      /* of both; required if there is one */
+
+    /* Not 0: mask and bias may have fewer columns than Tk; the keys beyond them are masked, as in ONNX. */
+    int pad_masks;
+
     attn_causal causal;
+    const int64_t *causal_offset; /* [B], for ATTN_CAUSAL_OFFSET, otherwise NULL: how many tokens each sequence's cache
+                                     held before this call */
+    const attn_window *window;    /* or NULL; on top of `causal` */
 
-    /* [B], for ATTN_CAUSAL_OFFSET, otherwise NULL: e.g. how many tokens each sequence's cache held before this call. */
-    const int64_t *causal_offset;
+    /* [B], or NULL: only the first so many tokens of each sequence are there; keys beyond are masked, queries beyond
+     * are empty rows. Tk and Tq in `causal` are then these. */
+    const int64_t *key_lengths;
+    const int64_t *query_lengths;
 
-    /* Output, or NULL: dense [B,H,Tq], the natural logarithm of Σ_j exp(score) of each row; −inf for an empty row. */
+    /* Block-sparse: [B|1,H|1,⌈Tq/block_queries⌉,⌈Tk/block_keys⌉] (ATTN_BOOL), or NULL. True: that rectangle of scores
+     * is computed; false: it is masked. */
+    const attn_tensor *block_map;
+    size_t block_queries, block_keys;
+
+    /* Ragged batch: N sequences one after the other in tensors with B = 1; sequence n has tokens
+     * [starts[n], starts[n+1]), starts[0] ≥ 0, not decreasing. Both NULL: off; key_starts NULL: as query_starts. All
+     * that is [B] here is then [N], and Tq and Tk in shapes of mask, bias, block_map and weights are those of the
+     * longest sequence; tokens of `out` between the sequences are not written. */
+    size_t sequences;            /* N */
+    const int64_t *query_starts; /* [N+1], "cu_seqlens_q" */
+    const int64_t *key_starts;   /* [N+1] */
+
+    /* [H], or NULL: exp(sink) is added to the denominator of each row. An empty row stays 0, its lse is the sink. */
+    const float *sinks;
+
+    /* Probability p in [0, 1) that a weight is dropped; kept ones are multiplied by 1/(1−p). Which are dropped depends
+     * on (seed, b, h, i, j) alone: attn_dropout_mask tells. */
+    float dropout;
+    uint64_t dropout_seed;
+
+    /* Output, or NULL: dense [B,H,Tq] (ragged: [H,T], T = q.size[2]), f32, the natural logarithm of Σ_j exp(score) of
+     * each row; −inf for an empty row. */
     float *lse;
 
-    /* Output, or NULL: [B,H,Tq,Tk], the probabilities after the softmax. The one thing whose memory grows with Tq·Tk;
-     * costs about one more pass over the scores. */
-    const attn_tensor *probabilities;
+    /* Outputs that need one or two further walks over the scores; memory but for `weights` is O(Tq + Tk). */
+
+    /* [B,H,Tq,Tk], or [B,1,Tq,Tk] for the average over the heads; f32, f16 or bf16; or NULL. The one thing whose memory
+     * grows with Tq·Tk. */
+    const attn_tensor *weights;
+    attn_stage weights_stage;
+
+    float *key_mass;               /* dense [B,H,Tk], or NULL: Σ_i of the probabilities that key j received */
+    float *entropy;                /* dense [B,H,Tq], or NULL: −Σ_j p ln p of each row, in nats */
+    const attn_top_keys *top_keys; /* or NULL */
 } attn_sdpa_params;
+
+/* Whose conventions to follow. */
+typedef enum attn_preset {
+    ATTN_PRESET_PYTORCH_SDPA = 0,
+    ATTN_PRESET_PYTORCH_MHA = 1,
+    ATTN_PRESET_ONNX = 2,
+    ATTN_PRESET_FLASH = 3,
+    ATTN_PRESET_HF = 4
+} attn_preset;
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* out = softmax(scale · q · kᵀ, masked) · v for every batch and head.
- *   q    [B,H,Tq,D]
+/* out = softmax(scores, masked) · v for every batch and head.
+ *   q    [B,H,Tq,D]  f32, f16 or bf16; each tensor may have its own type, arithmetic is f32
  *   k    [B,G,Tk,D], H mod G = 0: query head h reads key head h / (H/G)
  *   v    [B,G,Tk,E]
  *   out  [B,H,Tq,E], output
  *   params  NULL: all defaults
  * A query that sees no key is an empty row: out = 0, lse = −inf, probabilities = 0. A masked key or value is never read
- * into a result: NaN or Inf there changes no bit. Memory is O(1) in Tq and Tk. Arithmetic is f32.
- * Same inputs, build, backend and ISA give the same bits for any number of threads.
- * Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE, STRUCT, OVERFLOW, ALIAS, MEMORY; nothing is written then.
- * Source: Vaswani et al., "Attention is all you need", 2017; the tiling: Dao et al., "FlashAttention", 2022. */
+ * into a result: NaN or Inf there changes no bit; nor does NaN in a bias where a mask masks. A score of −inf counts as
+ * masked. A key whose distance (ALiBi) makes its probability 0 in f32 beside another is not computed. Memory is O(1) in
+ * Tq and Tk. Same inputs, build, backend and ISA give the same bits for any number of threads. Errors: NULL, SHAPE,
+ * STRIDE, DTYPE, VALUE, STRUCT, OVERFLOW, ALIAS, MEMORY; nothing is written then. Source: Vaswani et al., "Attention is
+ * all you need", 2017; the tiling: Dao et al., "FlashAttention", 2022. */
 ATTN_API attn_status attn_sdpa(attn_context *context, const attn_tensor *q, const attn_tensor *k, const attn_tensor *v,
                                const attn_tensor *out, const attn_sdpa_params *params);
 
 /* Sets *bytes to the scratch that attn_sdpa with the same arguments needs (see attn_context_reserve). Reads no data:
- * the data pointers may be NULL, and so may causal_offset. Errors as attn_sdpa, but for those that only the data show.
- */
+ * the data pointers of tensors may be NULL, and the arrays of params are looked at for being NULL only, but
+ * query_starts, key_starts and the lengths, which are read if they are given. Errors as attn_sdpa, but for those that
+ * only the data show. */
 ATTN_API attn_status attn_sdpa_scratch_size(attn_context *context, const attn_tensor *q, const attn_tensor *k,
                                             const attn_tensor *v, const attn_tensor *out,
                                             const attn_sdpa_params *params, size_t *bytes);
+
+/* ATTN_INIT, and then the conventions of another project:
+ *
+ *                                    PYTORCH_SDPA  PYTORCH_MHA  ONNX         FLASH         HF
+ *     causal, if `is_causal` is set  TOP_LEFT      TOP_LEFT     TOP_LEFT     BOTTOM_RIGHT  BOTTOM_RIGHT
+ *     polarity of boolean masks      KEEP          DROP         KEEP         KEEP          KEEP
+ *     pad_masks                      0             0            1            0             0
+ *
+ * PYTORCH_SDPA: attn_mask, is_causal, scale and enable_gqa (H and G) of scaled_dot_product_attention.
+ * PYTORCH_MHA: attn_mask and key_padding_mask of nn.MultiheadAttention are `mask` and `key_mask`; for its
+ * average_attn_weights give `weights` one head.
+ * ONNX: Attention of opset 23 and 24. With a past, use ATTN_CAUSAL_OFFSET and the length of the past;
+ * nonpad_kv_seqlen is key_lengths, qk_matmul_output_mode 0 to 3 are RAW, CAPPED, BIASED and PROBABILITIES (the first
+ * two are 0 beyond key_lengths here); a row without keys is 0, where ONNX's reference has NaN. FLASH: flash_attn's
+ * causal, window_size = window, softcap, alibi_slopes, cu_seqlens = query_starts and key_starts, seqused_k =
+ * key_lengths. HF: attention_mask of zeros and ones is key_mask, the 4-D mask of floats is `bias`; sliding_window W is
+ * window {W − 1, 0}; s_aux is sinks. Errors: NULL, VALUE (unknown preset). */
+ATTN_API attn_status attn_sdpa_preset(attn_preset preset, int is_causal, attn_sdpa_params *params);
+
+/* Combines attention of the same queries over two disjoint sets of keys, in place:
+ *   out   [B,H,T,E] f32, input and output: attention over one set
+ *   lse   dense [B,H,T], input and output
+ *   part, part_lse  attention over the other, f32
+ * Afterwards both are of the union. (out = 0, lse = −inf), which is the result over no keys, changes nothing.
+ * Associative and commutative to rounding: for keys split over machines (each sends out and lse), prefixes that several
+ * sequences share (attend once, merge many), and caches in pieces. Not with sinks, which must be in one part only.
+ * Errors: NULL, SHAPE, STRIDE, DTYPE, OVERFLOW, ALIAS; nothing is written then.
+ * Source: Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018, section 3.1. */
+ATTN_API attn_status attn_merge(attn_context *context, const attn_tensor *out, float *lse, const attn_tensor *part,
+                                const float *part_lse);
+
+/* The mask that dropout uses: mask [B,H,Tq,Tk] (ATTN_BOOL), output, true where a weight is kept.
+ * Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE (dropout not in [0, 1)), OVERFLOW.
+ * Source: Philox4x32-10 of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011, with key = seed and
+ * counter (j/4, i, h, b), word j mod 4: a weight is dropped where the word is below p·2^32. */
+ATTN_API attn_status attn_dropout_mask(attn_context *context, float dropout, uint64_t seed, const attn_tensor *mask);
 
 #ifdef __cplusplus
 }

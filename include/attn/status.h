@@ -16,7 +16,8 @@
     X(ATTN_ERROR_OVERFLOW, 7, "a product of sizes overflows")                                                          \
     X(ATTN_ERROR_ALIAS, 8, "an output overlaps itself or an input")                                                    \
     X(ATTN_ERROR_MEMORY, 9, "memory could not be allocated")                                                           \
-    X(ATTN_ERROR_BACKEND, 10, "the BLAS backend is missing, of the wrong kind or unsafe")
+    X(ATTN_ERROR_BACKEND, 10, "the BLAS backend is missing, of the wrong kind or unsafe")                              \
+    X(ATTN_ERROR_FULL, 11, "the cache, or the pool of its pages, is full")
 
 #define ATTN_STATUS_ENUM(name, value, text) name = (value),
 typedef enum attn_status { ATTN_STATUS_TABLE(ATTN_STATUS_ENUM) } attn_status;

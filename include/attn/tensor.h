@@ -12,7 +12,11 @@
 #include "status.h"
 
 typedef enum attn_dtype {
-    ATTN_F32 = 0 /* IEEE single precision */
+    ATTN_F32 = 0,  /* IEEE single precision */
+    ATTN_F16 = 1,  /* IEEE half precision */
+    ATTN_BF16 = 2, /* bfloat16: the upper half of a single */
+    ATTN_BOOL = 3, /* a byte: 0 is false, anything else true */
+    ATTN_INT8 = 4  /* −127 to 127, times a scale: how a cache may store keys and values */
 } attn_dtype;
 
 /* A view of memory of the caller's as [batch, heads, tokens, width]. Element (b, h, t, d) stands at
@@ -53,7 +57,8 @@ ATTN_API attn_tensor attn_tensor_packed_qkv(const void *data, attn_dtype dtype, 
 ATTN_API attn_tensor attn_tensor_packed_kv(const void *data, attn_dtype dtype, attn_qkv which, size_t B, size_t T,
                                            size_t G, size_t D);
 
-/* Copies `source` into `destination` (output), of the same sizes and type, whatever the strides of both.
+/* Copies `source` into `destination` (output), of the same sizes, whatever the strides of both; between f32, f16 and
+ * bf16 it converts, to the nearest, ties to even.
  * Errors: NULL, SHAPE, STRIDE, DTYPE, OVERFLOW, ALIAS; nothing is written then. */
 ATTN_API attn_status attn_tensor_copy(attn_context *context, const attn_tensor *source, const attn_tensor *destination);
 

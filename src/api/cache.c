@@ -1,39 +1,150 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "attn/cache.h"
 
-#include "api/check.h"
+#include "api/cached.h"
+#include "context/sizes.h"
 #include "mha/cache.h"
 
-static attn_status check_sizes(attn_context *context, attn_cache_params *p) {
-    const struct {
-        const char *name;
-        size_t size;
-    } required[] = {
-        {"batch", p->batch}, {"kv_heads", p->kv_heads}, {"head_width", p->head_width}, {"capacity", p->capacity}};
+static attn_status check_at_least_one(attn_context *context, const char *name, size_t size) {
+    return size ? ATTN_OK : attni_fail(context, ATTN_ERROR_SHAPE, "params.%s is 0, expected at least 1", name);
+}
+
+/* -- pools -- */
+
+/* A power of two that blocks of K and segments of keys are multiples and divisors of. */
+static attn_status check_page_size(attn_context *context, attn_cache_pool_params *p) {
+    enum { LEAST = 128, DEFAULT = 256, MOST = 2048 };
+    p->page_size = p->page_size ? p->page_size : DEFAULT;
+    if (p->page_size >= LEAST && p->page_size <= MOST && (p->page_size & (p->page_size - 1)) == 0)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_SHAPE, "params.page_size is %zu, expected a power of two from 128 to 2048",
+                      p->page_size);
+}
+
+static attn_status check_pool(attn_context *context, attn_cache_pool_params *p) {
     size_t product;
-    for (size_t i = 0; i < sizeof required / sizeof *required; i++)
-        if (required[i].size == 0)
-            return attni_fail(context, ATTN_ERROR_SHAPE, "params.%s is 0, expected at least 1", required[i].name);
+    ATTNI_TRY(check_at_least_one(context, "kv_heads", p->kv_heads));
+    ATTNI_TRY(check_at_least_one(context, "head_width", p->head_width));
     p->value_width = p->value_width ? p->value_width : p->head_width;
+    if (p->dtype != ATTN_F32 && p->dtype != ATTN_F16 && p->dtype != ATTN_BF16 && p->dtype != ATTN_INT8)
+        return attni_fail(context, ATTN_ERROR_DTYPE,
+                          "params.dtype is %d, expected ATTN_F32 (0), ATTN_F16 (1), ATTN_BF16 (2) or ATTN_INT8 (4)",
+                          (int)p->dtype);
+    ATTNI_TRY(check_page_size(context, p));
+    ATTNI_TRY(attni_check_int(context, "params.pages", p->pages));
     ATTNI_TRY(attni_check_int(context, "params.head_width", p->head_width));
     ATTNI_TRY(attni_check_int(context, "params.value_width", p->value_width));
+    ATTNI_TRY(attni_check_product(context, "params.pages", p->pages, 2 * p->page_size, &product));
+    ATTNI_TRY(attni_check_product(context, "params.kv_heads", product, p->kv_heads, &product));
+    return attni_check_product(context, "params.head_width", product, p->head_width + p->value_width + 256, &product);
+}
+
+attn_status attn_cache_pool_create(attn_context *context, const attn_cache_pool_params *params,
+                                   attn_cache_pool **pool) {
+    attn_cache_pool_params p;
+    if (pool)
+        *pool = NULL;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "pool", pool));
+    ATTNI_TRY(attni_check_pointer(context, "params", params));
+    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
+    ATTNI_TRY(check_at_least_one(context, "pages", p.pages));
+    ATTNI_TRY(check_pool(context, &p));
+    *pool = attni_pool_new(context, &p);
+    return *pool ? ATTN_OK : attni_fail(context, ATTN_ERROR_MEMORY, "pool: no memory for %zu pages", p.pages);
+}
+
+void attn_cache_pool_destroy(attn_cache_pool *pool) {
+    if (pool)
+        attni_pool_delete(pool);
+}
+
+attn_status attn_cache_pool_describe(attn_context *context, const attn_cache_pool *pool, attn_cache_pool_info *info) {
+    attn_cache_pool_info given;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "pool", pool));
+    ATTNI_TRY(attni_check_pointer(context, "info", info));
+    ATTNI_TRY(attni_check_params(context, "info", info, sizeof given, &given));
+    info->pages = pool->pages;
+    info->free_pages = pool->free;
+    info->page_size = pool->form.tokens;
+    info->page_bytes = pool->form.page;
+    return ATTN_OK;
+}
+
+/* -- caches -- */
+
+/* What says the shape of a cache must be 0 or the pool's. */
+static attn_status check_same(attn_context *context, const char *name, size_t given, size_t of_pool) {
+    if (given == 0 || given == of_pool)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_SHAPE, "params.%s is %zu, but that of params.pool is %zu", name, given,
+                      of_pool);
+}
+
+static attn_status check_given_pool(attn_context *context, const attn_cache_params *p) {
+    ATTNI_TRY(check_same(context, "kv_heads", p->kv_heads, p->pool->G));
+    ATTNI_TRY(check_same(context, "head_width", p->head_width, p->pool->D));
+    ATTNI_TRY(check_same(context, "value_width", p->value_width, p->pool->E));
+    ATTNI_TRY(check_same(context, "page_size", p->page_size, p->pool->form.tokens));
+    if (p->dtype == ATTN_F32 || p->dtype == p->pool->form.dtype)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_DTYPE, "params.dtype is %d, but that of params.pool is %d", (int)p->dtype,
+                      (int)p->pool->form.dtype);
+}
+
+/* Pages that a sequence may need: all, or the first ones, the window and as much again for what is appended at once. */
+static size_t pages_of_sequence(const attn_cache_params *p, size_t P) {
+    const size_t all = attni_ceil_div(p->capacity, P);
+    const size_t rolling = attni_ceil_div(p->first_tokens, P) + 2 * attni_ceil_div(p->window, P) + 1;
+    return p->window ? attni_min(all, rolling) : all;
+}
+
+static attn_status describe_own_pool(attn_context *context, const attn_cache_params *p, attn_cache_pool_params *pool) {
+    ATTN_INIT(pool);
+    pool->kv_heads = p->kv_heads;
+    pool->head_width = p->head_width;
+    pool->value_width = p->value_width;
+    pool->page_size = p->page_size;
+    pool->dtype = p->dtype;
+    ATTNI_TRY(check_page_size(context, pool));
+    ATTNI_TRY(
+        attni_check_product(context, "params.batch", p->batch, pages_of_sequence(p, pool->page_size), &pool->pages));
+    return check_pool(context, pool);
+}
+
+static attn_status check_cache(attn_context *context, const attn_cache_params *p) {
+    size_t product;
+    ATTNI_TRY(check_at_least_one(context, "batch", p->batch));
+    ATTNI_TRY(check_at_least_one(context, "capacity", p->capacity));
     ATTNI_TRY(attni_check_int(context, "params.capacity", p->capacity));
-    ATTNI_TRY(attni_check_product(context, "params.kv_heads", p->batch, p->kv_heads, &product));
-    ATTNI_TRY(attni_check_product(context, "params.capacity", product, p->capacity + 256, &product));
-    return attni_check_product(context, "params.capacity", product, p->head_width + p->value_width + 256, &product);
+    ATTNI_TRY(attni_check_int(context, "params.window", p->window));
+    ATTNI_TRY(attni_check_int(context, "params.first_tokens", p->first_tokens));
+    if (p->first_tokens && !p->window)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.first_tokens is %zu, but params.window is 0",
+                          p->first_tokens);
+    return attni_check_product(context, "params.batch", p->batch, p->capacity + 64, &product);
 }
 
 attn_status attn_cache_create(attn_context *context, const attn_cache_params *params, attn_cache **cache) {
     attn_cache_params p;
+    attn_cache_pool_params of_own;
     if (cache)
         *cache = NULL;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "cache", cache));
     ATTNI_TRY(attni_check_pointer(context, "params", params));
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
-    ATTNI_TRY(check_sizes(context, &p));
-    *cache = attni_cache_new(context, &p);
-    return *cache ? ATTN_OK : attni_fail(context, ATTN_ERROR_MEMORY, "cache: no memory for its capacity");
+    ATTNI_TRY(check_cache(context, &p));
+    ATTNI_TRY(p.pool ? check_given_pool(context, &p) : describe_own_pool(context, &p, &of_own));
+    attn_cache_pool *own = p.pool ? NULL : attni_pool_new(context, &of_own);
+    *cache = p.pool || own ? attni_cache_new(context, &p, own ? own : p.pool) : NULL;
+    if (*cache) {
+        (*cache)->own = own;
+        return ATTN_OK;
+    }
+    attn_cache_pool_destroy(own);
+    return attni_fail(context, ATTN_ERROR_MEMORY, "cache: no memory for its tables or its pages");
 }
 
 void attn_cache_destroy(attn_cache *cache) {
@@ -41,75 +152,212 @@ void attn_cache_destroy(attn_cache *cache) {
         attni_cache_delete(cache);
 }
 
-size_t attn_cache_length(const attn_cache *cache) { return cache->length; }
+size_t attn_cache_length(const attn_cache *cache, size_t sequence) { return (size_t)cache->lengths[sequence]; }
+
+attn_cache_pool *attn_cache_pool_of(const attn_cache *cache) { return cache->pool; }
+
+/* -- changing a cache -- */
 
 static attn_status check_appended(attn_context *context, const attn_cache *cache, const char *name,
                                   const attn_tensor *t, const char *letter, size_t width) {
-    ATTNI_TRY(attni_check_tensor(context, name, t, false, true));
+    ATTNI_TRY(attni_check_typed(context, name, t, ATTNI_FLOATS, false, true));
     ATTNI_TRY(attni_check_size(context, name, t, 0, "B", cache->B));
-    ATTNI_TRY(attni_check_size(context, name, t, 1, "G", cache->G));
+    ATTNI_TRY(attni_check_size(context, name, t, 1, "G", cache->pool->G));
     return attni_check_size(context, name, t, 3, letter, width);
 }
 
-attn_status attn_cache_append(attn_context *context, attn_cache *cache, const attn_tensor *k, const attn_tensor *v) {
-    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
-    ATTNI_TRY(attni_check_pointer(context, "cache", cache));
-    ATTNI_TRY(check_appended(context, cache, "k", k, "D", cache->D));
-    ATTNI_TRY(check_appended(context, cache, "v", v, "E", cache->E));
-    ATTNI_TRY(attni_check_size(context, "v", v, 2, "T", k->size[2]));
-    if (k->size[2] > cache->capacity - cache->length)
-        return attni_fail(context, ATTN_ERROR_SHAPE, "k.size[2] is %zu, but the cache holds %zu of its %zu tokens",
-                          k->size[2], cache->length, cache->capacity);
-    const attni_view keys = attni_view_of(k), values = attni_view_of(v);
-    attni_cache_append(context, cache, k->size[2], &keys, &values);
+static attn_status check_counts(attn_context *context, const attni_append *a) {
+    const attn_cache *cache = a->cache;
+    for (size_t b = 0; b < cache->B; b++) {
+        if (a->counts && (a->counts[b] < 0 || (uint64_t)a->counts[b] > a->T))
+            return attni_fail(context, ATTN_ERROR_VALUE, "counts[%zu] is %lld, expected 0 to T = %zu", b,
+                              (long long)a->counts[b], a->T);
+        const size_t count = attni_append_count(a, b), length = (size_t)cache->lengths[b];
+        if (count > cache->capacity - length)
+            return attni_fail(context, ATTN_ERROR_FULL,
+                              "%zu tokens for sequence %zu, but it has %zu, and the cache's capacity is %zu", count, b,
+                              length, cache->capacity);
+    }
     return ATTN_OK;
 }
 
-attn_status attn_cache_truncate(attn_context *context, attn_cache *cache, size_t length) {
-    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
-    ATTNI_TRY(attni_check_pointer(context, "cache", cache));
-    if (length > cache->length)
-        return attni_fail(context, ATTN_ERROR_SHAPE, "length is %zu, but the cache holds %zu tokens", length,
-                          cache->length);
-    cache->length = length;
+static attn_status check_pages(attn_context *context, const attni_append *a) {
+    const ptrdiff_t needed = attni_append_pages(a);
+    if (needed <= (ptrdiff_t)a->cache->pool->free)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_FULL, "%td more pages needed, but the pool has %zu free of its %zu", needed,
+                      a->cache->pool->free, a->cache->pool->pages);
+}
+
+attn_status attni_check_append(attn_context *context, const attni_append *a) {
+    ATTNI_TRY(check_counts(context, a));
+    return check_pages(context, a);
+}
+
+/* Whether a row, of any type, has no Inf and no NaN. */
+static bool is_finite(const attni_kernels *kernels, const attni_view *view, size_t b, size_t h, size_t t,
+                      size_t width) {
+    enum { PIECE = 256 };
+    const char *row = attni_at(view, b, h, t);
+    float piece[PIECE];
+    for (size_t d = 0; d < width; d += PIECE) {
+        const size_t n = attni_min(PIECE, width - d);
+        kernels->copy(1, n, view->dtype, row + d * attni_size_of(view->dtype), 0, ATTN_F32, piece, 0);
+        if (!kernels->all_finite(1, n, piece, 0))
+            return false;
+    }
+    return true;
+}
+
+static attn_status check_finite(attn_context *context, const attni_append *a, const char *name, const attni_view *view,
+                                size_t width) {
+    for (size_t b = 0; b < a->cache->B; b++)
+        for (size_t g = 0; g < a->cache->pool->G; g++)
+            for (size_t t = 0; t < attni_append_count(a, b); t++)
+                if (!is_finite(context->kernels, view, b, g, t, width))
+                    return attni_fail(context, ATTN_ERROR_VALUE,
+                                      "%s has Inf or NaN in sequence %zu, head %zu, token %zu, which int8 cannot hold",
+                                      name, b, g, t);
     return ATTN_OK;
 }
+
+attn_status attn_cache_append(attn_context *context, attn_cache *cache, const attn_tensor *k, const attn_tensor *v,
+                              const int64_t *counts) {
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "cache", cache));
+    ATTNI_TRY(check_appended(context, cache, "k", k, "D", cache->pool->D));
+    ATTNI_TRY(check_appended(context, cache, "v", v, "E", cache->pool->E));
+    ATTNI_TRY(attni_check_size(context, "v", v, 2, "T", k->size[2]));
+    const attni_append a = {cache, k->size[2], counts, attni_view_of(k), attni_view_of(v)};
+    ATTNI_TRY(attni_check_append(context, &a));
+    if (cache->pages.form->dtype == ATTN_INT8) {
+        ATTNI_TRY(check_finite(context, &a, "k", &a.k, cache->pool->D));
+        ATTNI_TRY(check_finite(context, &a, "v", &a.v, cache->pool->E));
+    }
+    ATTNI_TRY(attni_scratch_reserve(context, attni_append_scratch(context, &a)));
+    attni_append_run(context, &a, context->scratch);
+    return ATTN_OK;
+}
+
+static attn_status check_sequence(attn_context *context, const attn_cache *cache, const char *name, size_t sequence) {
+    ATTNI_TRY(attni_check_pointer(context, "cache", cache));
+    if (sequence < cache->B)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_SHAPE, "%s is %zu, but the cache has %zu sequences", name, sequence,
+                      cache->B);
+}
+
+attn_status attn_cache_truncate(attn_context *context, attn_cache *cache, size_t sequence, size_t length) {
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(check_sequence(context, cache, "sequence", sequence));
+    const size_t now = (size_t)cache->lengths[sequence], forgotten = cache->forgotten[sequence];
+    if (length > now)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "length is %zu, but sequence %zu has %zu tokens", length, sequence,
+                          now);
+    if (length && forgotten && length + 1 < forgotten + cache->window)
+        return attni_fail(context, ATTN_ERROR_SHAPE,
+                          "length is %zu, but tokens before %zu have been forgotten: expected 0, or %zu and more",
+                          length, forgotten, forgotten + cache->window - 1);
+    attni_cache_truncate(cache, sequence, length);
+    return ATTN_OK;
+}
+
+attn_status attn_cache_reset(attn_context *context, attn_cache *cache) {
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "cache", cache));
+    for (size_t b = 0; b < cache->B; b++)
+        attni_cache_truncate(cache, b, 0);
+    return ATTN_OK;
+}
+
+attn_status attn_cache_fork(attn_context *context, attn_cache *cache, size_t from, size_t to) {
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(check_sequence(context, cache, "from", from));
+    ATTNI_TRY(check_sequence(context, cache, "to", to));
+    attni_cache_fork(cache, from, to);
+    return ATTN_OK;
+}
+
+/* -- attending to it -- */
 
 static attn_status check_shapes(attn_context *context, const attn_cache *cache, const attn_tensor *q,
                                 const attn_tensor *out, bool data) {
-    ATTNI_TRY(attni_check_tensor(context, "q", q, false, data));
-    ATTNI_TRY(attni_check_tensor(context, "out", out, true, data));
+    const attn_cache_pool *pool = cache->pool;
+    ATTNI_TRY(attni_check_typed(context, "q", q, ATTNI_FLOATS, false, data));
+    ATTNI_TRY(attni_check_typed(context, "out", out, ATTNI_FLOATS, true, data));
     ATTNI_TRY(attni_check_size(context, "q", q, 0, "B", cache->B));
-    ATTNI_TRY(attni_check_size(context, "q", q, 3, "D", cache->D));
+    ATTNI_TRY(attni_check_size(context, "q", q, 3, "D", pool->D));
     ATTNI_TRY(attni_check_size(context, "out", out, 0, "B", cache->B));
     ATTNI_TRY(attni_check_size(context, "out", out, 1, "H", q->size[1]));
     ATTNI_TRY(attni_check_size(context, "out", out, 2, "Tq", q->size[2]));
-    ATTNI_TRY(attni_check_size(context, "out", out, 3, "E", cache->E));
-    if (q->size[1] % cache->G == 0)
+    ATTNI_TRY(attni_check_size(context, "out", out, 3, "E", pool->E));
+    if (q->size[1] % pool->G == 0)
         return ATTN_OK;
     return attni_fail(context, ATTN_ERROR_SHAPE, "q.size[1] is H = %zu, which the cache's kv_heads, %zu, do not divide",
-                      q->size[1], cache->G);
+                      q->size[1], pool->G);
+}
+
+/* Lengths of the caller's may only be shorter. */
+static attn_status check_lengths(attn_context *context, const attn_cache *cache, const int64_t *lengths,
+                                 size_t appended) {
+    for (size_t b = 0; lengths && b < cache->B; b++)
+        if (lengths[b] > cache->lengths[b] + (int64_t)appended)
+            return attni_fail(context, ATTN_ERROR_VALUE, "params.key_lengths[%zu] is %lld, but the sequence has %lld",
+                              b, (long long)lengths[b], (long long)cache->lengths[b] + (long long)appended);
+    return ATTN_OK;
+}
+
+/* A rolling cache's window is the call's. */
+static attn_status set_window(attn_context *context, const attn_cache *cache, const attn_sdpa_params *p,
+                              attni_sdpa *call) {
+    if (!cache->window)
+        return ATTN_OK;
+    if (p->window)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.window is set, but the cache rolls by its own window, %zu",
+                          cache->window);
+    call->left = (ptrdiff_t)cache->window - 1;
+    call->first_keys = cache->first_tokens;
+    call->forgotten = cache->forgotten;
+    return ATTN_OK;
+}
+
+attn_status attni_check_cached(attn_context *context, const attn_cache *cache, size_t appended,
+                               const attn_sdpa_params *p, bool data, attni_sdpa *call, attni_extras *extras) {
+    call->pages = &cache->pages;
+    call->Tk = attni_cache_longest(cache) + appended;
+    ATTNI_TRY(check_lengths(context, cache, p->key_lengths, appended));
+    ATTNI_TRY(attni_check_sequences(context, p, false, call));
+    ATTNI_TRY(attni_check_attention(context, p, data, call, extras));
+    ATTNI_TRY(set_window(context, cache, p, call));
+    if (!p->key_lengths && !attni_cache_is_even(cache))
+        call->key_lengths = cache->lengths;
+    return ATTN_OK;
+}
+
+void attni_fill_cached(const attn_cache *cache, attni_sdpa *call) {
+    call->Tk = cache->capacity;
+    call->key_lengths = cache->lengths; /* as if they differed, which takes more */
 }
 
 static attn_status check(attn_context *context, const attn_cache *cache, const attn_tensor *q, const attn_tensor *out,
                          const attn_sdpa_params *params, bool data, attni_sdpa *call) {
-    attni_extra_outputs extra;
+    attni_extras extras;
+    attn_sdpa_params p;
     ATTNI_TRY(attni_check_pointer(context, "cache", cache));
     ATTNI_TRY(check_shapes(context, cache, q, out, data));
     *call = (attni_sdpa){.B = cache->B,
                          .H = q->size[1],
-                         .G = cache->G,
+                         .G = cache->pool->G,
                          .Tq = q->size[2],
-                         .Tk = cache->length,
-                         .D = cache->D,
-                         .E = cache->E,
+                         .D = cache->pool->D,
+                         .E = cache->pool->E,
                          .q = attni_view_of(q),
-                         .out = attni_view_of(out),
-                         .blocks = &cache->blocks};
-    ATTNI_TRY(attni_check_attention(context, params, data, call, &extra));
+                         .out = attni_view_of(out)};
+    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
+    ATTNI_TRY(attni_check_cached(context, cache, 0, &p, data, call, &extras));
     if (!data)
         return ATTN_OK;
-    return attni_check_outputs(context, &extra, out, 1, (const char *const[]){"q"}, (const attn_tensor *const[]){q});
+    return attni_check_outputs(context, &extras, out, 1, (const char *const[]){"q"}, (const attn_tensor *const[]){q});
 }
 
 attn_status attn_cache_attend(attn_context *context, const attn_cache *cache, const attn_tensor *q,
@@ -128,7 +376,7 @@ attn_status attn_cache_scratch_size(attn_context *context, const attn_cache *cac
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "bytes", bytes));
     ATTNI_TRY(check(context, cache, q, out, params, false, &call));
-    call.Tk = cache->capacity;
+    attni_fill_cached(cache, &call);
     *bytes = attni_sdpa_scratch(context, &call);
     return ATTN_OK;
 }

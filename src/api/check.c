@@ -2,7 +2,6 @@
 #include "api/check.h"
 
 #include <limits.h>
-#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -98,11 +97,20 @@ static attn_status check_unique(attn_context *context, const char *name, const a
     return ATTN_OK;
 }
 
-attn_status attni_check_tensor(attn_context *context, const char *name, const attn_tensor *t, bool output, bool data) {
+static attn_status check_type(attn_context *context, const char *name, attn_dtype dtype, unsigned types) {
+    if (dtype >= ATTN_F32 && dtype <= ATTN_BOOL && types >> dtype & 1U)
+        return ATTN_OK;
+    const char *expected = types == ATTNI_F32_ONLY ? "ATTN_F32 (0)"
+                           : types == ATTNI_BOOLS  ? "ATTN_BOOL (3)"
+                           : types == ATTNI_FLOATS ? "ATTN_F32 (0), ATTN_F16 (1) or ATTN_BF16 (2)"
+                                                   : "an attn_dtype of 0 to 3";
+    return attni_fail(context, ATTN_ERROR_DTYPE, "%s.dtype is %d, expected %s", name, (int)dtype, expected);
+}
+
+attn_status attni_check_typed(attn_context *context, const char *name, const attn_tensor *t, unsigned types,
+                              bool output, bool data) {
     ATTNI_TRY(attni_check_pointer(context, name, t));
-    if (t->dtype != ATTN_F32)
-        return attni_fail(context, ATTN_ERROR_DTYPE, "%s.dtype is %d, expected ATTN_F32 (%d)", name, (int)t->dtype,
-                          (int)ATTN_F32);
+    ATTNI_TRY(check_type(context, name, t->dtype, types));
     ATTNI_TRY(check_sizes(context, name, t));
     if (t->stride[3] != 1 && t->size[3] > 1)
         return attni_fail(context, ATTN_ERROR_STRIDE, "%s.stride[3] is %td, expected 1", name, t->stride[3]);
@@ -113,6 +121,10 @@ attn_status attni_check_tensor(attn_context *context, const char *name, const at
     return ATTN_OK;
 }
 
+attn_status attni_check_tensor(attn_context *context, const char *name, const attn_tensor *t, bool output, bool data) {
+    return attni_check_typed(context, name, t, ATTNI_F32_ONLY, output, data);
+}
+
 attn_status attni_check_size(attn_context *context, const char *name, const attn_tensor *t, int axis,
                              const char *letter, size_t expected) {
     if (t->size[axis] == expected)
@@ -121,15 +133,16 @@ attn_status attni_check_size(attn_context *context, const char *name, const attn
                       letter, expected);
 }
 
-/* The bytes from `low` up to, not including, `high` that a tensor touches, axes below `axes` left out. */
+/* The bytes from `low` up to, not including, `high` that a tensor touches. */
 typedef struct extent {
     uintptr_t low, high;
 } extent;
 
-static extent extent_of(const attn_tensor *t, int first_axis) {
-    extent e = {(uintptr_t)t->data, (uintptr_t)t->data + sizeof(float)};
-    for (int i = first_axis; i < 4; i++) {
-        const size_t span = t->size[i] > 1 ? magnitude(t->stride[i]) * (t->size[i] - 1) * sizeof(float) : 0;
+static extent extent_of(const attn_tensor *t) {
+    const size_t size = attni_size_of(t->dtype);
+    extent e = {(uintptr_t)t->data, (uintptr_t)t->data + size};
+    for (int i = 0; i < 4; i++) {
+        const size_t span = t->size[i] > 1 ? magnitude(t->stride[i]) * (t->size[i] - 1) * size : 0;
         if (t->stride[i] < 0)
             e.low -= span;
         else
@@ -138,11 +151,12 @@ static extent extent_of(const attn_tensor *t, int first_axis) {
     return e;
 }
 
-/* Columns of one buffer with rows of `pitch` floats: true where a tensor is [T, width] rows of it and stays in them. */
+/* Columns of one buffer with rows of `pitch` elements: true where a tensor is [T, width] rows of it and stays in them.
+ */
 static bool columns_of(const attn_tensor *t, ptrdiff_t pitch, extent *columns) {
     attn_tensor row = *t;
     row.size[0] = row.size[2] = 1;
-    *columns = extent_of(&row, 0);
+    *columns = extent_of(&row);
     const bool batches = t->size[0] <= 1 || t->stride[0] % pitch == 0;
     return batches && t->stride[2] == pitch;
 }
@@ -150,9 +164,10 @@ static bool columns_of(const attn_tensor *t, ptrdiff_t pitch, extent *columns) {
 /* Parts of one packed buffer interleave without meeting: Q, K and V in [B,T,3,H,D]. */
 static bool interleave(const attn_tensor *a, const attn_tensor *b) {
     const ptrdiff_t pitch = a->stride[2];
-    const uintptr_t bytes = (uintptr_t)pitch * sizeof(float);
+    const uintptr_t bytes = (uintptr_t)pitch * attni_size_of(a->dtype);
     extent x, y;
-    if (pitch <= 0 || !columns_of(a, pitch, &x) || !columns_of(b, pitch, &y))
+    if (pitch <= 0 || attni_size_of(a->dtype) != attni_size_of(b->dtype) || !columns_of(a, pitch, &x) ||
+        !columns_of(b, pitch, &y))
         return false;
     const uintptr_t base = x.low < y.low ? x.low : y.low;
     const uintptr_t x_at = (x.low - base) % bytes, y_at = (y.low - base) % bytes;
@@ -164,80 +179,13 @@ attn_status attni_check_disjoint(attn_context *context, const char *output_name,
                                  const char *name, const attn_tensor *t) {
     if (!output->data || !t->data || is_empty(output) || is_empty(t))
         return ATTN_OK;
-    const extent x = extent_of(output, 0), y = extent_of(t, 0);
+    const extent x = extent_of(output), y = extent_of(t);
     if (x.high <= y.low || y.high <= x.low || interleave(output, t))
         return ATTN_OK;
     return attni_fail(context, ATTN_ERROR_ALIAS, "%s overlaps %s: an output needs memory of its own", output_name,
                       name);
 }
 
-static attn_status check_causal(attn_context *context, const attn_sdpa_params *p, bool data, const attni_sdpa *call) {
-    if ((int)p->causal < ATTN_CAUSAL_NONE || (int)p->causal > ATTN_CAUSAL_OFFSET)
-        return attni_fail(context, ATTN_ERROR_VALUE, "params.causal is %d, expected an attn_causal of 0 to %d",
-                          (int)p->causal, (int)ATTN_CAUSAL_OFFSET);
-    if (p->causal != ATTN_CAUSAL_OFFSET && p->causal_offset)
-        return attni_fail(context, ATTN_ERROR_VALUE,
-                          "params.causal_offset is set, but params.causal is not ATTN_CAUSAL_OFFSET");
-    if (p->causal == ATTN_CAUSAL_OFFSET && !p->causal_offset && data && call->B > 0)
-        return attni_fail(context, ATTN_ERROR_NULL,
-                          "params.causal_offset is NULL, but params.causal is ATTN_CAUSAL_OFFSET");
-    return ATTN_OK;
-}
-
-static attn_status check_scale(attn_context *context, float scale, attni_sdpa *call) {
-    if (!isfinite(scale))
-        return attni_fail(context, ATTN_ERROR_VALUE, "params.scale is %g, expected a finite number", (double)scale);
-    call->scale = scale != 0 ? scale : call->D ? (float)(1 / sqrt((double)call->D)) : 1.0F;
-    return ATTN_OK;
-}
-
-static attn_status check_probabilities(attn_context *context, const attn_tensor *p, bool data, const attni_sdpa *call) {
-    static const char *const letters[] = {"B", "H", "Tq", "Tk"};
-    const size_t sizes[] = {call->B, call->H, call->Tq, call->Tk};
-    ATTNI_TRY(attni_check_tensor(context, "params.probabilities", p, true, data));
-    for (int i = 0; i < 4; i++)
-        ATTNI_TRY(attni_check_size(context, "params.probabilities", p, i, letters[i], sizes[i]));
-    return ATTN_OK;
-}
-
-attn_status attni_check_attention(attn_context *context, const attn_sdpa_params *params, bool data, attni_sdpa *call,
-                                  attni_extra_outputs *outputs) {
-    attn_sdpa_params p;
-    *outputs = (attni_extra_outputs){{0}, {0}};
-    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
-    ATTNI_TRY(check_scale(context, p.scale, call));
-    ATTNI_TRY(check_causal(context, &p, data, call));
-    if (p.probabilities) {
-        ATTNI_TRY(check_probabilities(context, p.probabilities, data, call));
-        outputs->probabilities = *p.probabilities;
-        call->wants_probabilities = true;
-        call->probabilities = attni_view_of(p.probabilities);
-    }
-    if (p.lse) {
-        outputs->lse = attn_tensor_bhtd(p.lse, ATTN_F32, call->B, call->H, call->Tq, 1);
-        ATTNI_TRY(attni_check_tensor(context, "params.lse", &outputs->lse, true, true));
-    }
-    call->lse = p.lse;
-    call->causal = p.causal;
-    call->causal_offset = p.causal_offset;
-    return attni_check_disjoint(context, "params.lse", &outputs->lse, "params.probabilities", &outputs->probabilities);
-}
-
-static attn_status check_extra(attn_context *context, const attni_extra_outputs *extra, const char *name,
-                               const attn_tensor *tensor) {
-    ATTNI_TRY(attni_check_disjoint(context, "params.lse", &extra->lse, name, tensor));
-    return attni_check_disjoint(context, "params.probabilities", &extra->probabilities, name, tensor);
-}
-
-attn_status attni_check_outputs(attn_context *context, const attni_extra_outputs *extra, const attn_tensor *out,
-                                size_t count, const char *const names[], const attn_tensor *const inputs[]) {
-    for (size_t i = 0; i < count; i++) {
-        ATTNI_TRY(attni_check_disjoint(context, "out", out, names[i], inputs[i]));
-        ATTNI_TRY(check_extra(context, extra, names[i], inputs[i]));
-    }
-    return check_extra(context, extra, "out", out);
-}
-
 attni_view attni_view_of(const attn_tensor *t) {
-    return (attni_view){t->data, t->stride[0], t->stride[1], t->stride[2]};
+    return (attni_view){t->data, t->dtype, t->stride[0], t->stride[1], t->stride[2]};
 }

@@ -31,7 +31,12 @@ attn_status attni_check_product(attn_context *context, const char *name, size_t 
 /* A size that the BLAS must hold in an int. */
 attn_status attni_check_int(attn_context *context, const char *name, size_t size);
 
-/* A tensor that a function reads, or writes (`output`). With `data` unset the data pointer is not looked at. */
+/* A tensor that a function reads, or writes (`output`), of one of some types: bits 1 << attn_dtype. With `data` unset
+ * the data pointer is not looked at. */
+enum { ATTNI_F32_ONLY = 1, ATTNI_FLOATS = 7, ATTNI_BOOLS = 8 };
+attn_status attni_check_typed(attn_context *context, const char *name, const attn_tensor *tensor, unsigned types,
+                              bool output, bool data);
+/* The same for f32. */
 attn_status attni_check_tensor(attn_context *context, const char *name, const attn_tensor *tensor, bool output,
                                bool data);
 
@@ -43,16 +48,26 @@ attn_status attni_check_size(attn_context *context, const char *name, const attn
 attn_status attni_check_disjoint(attn_context *context, const char *output_name, const attn_tensor *output,
                                  const char *name, const attn_tensor *tensor);
 
-/* The options and outputs of attention that attn_sdpa and attn_mha_forward share, once call->B … D are set. The outputs
- * are lse [B,H,Tq,1] and probabilities, as tensors, data = NULL where they are not wanted. */
-typedef struct attni_extra_outputs {
-    attn_tensor lse, probabilities;
-} attni_extra_outputs;
+/* What the options of attention read and write, for the search for overlaps; data = NULL where there is nothing. */
+enum { ATTNI_EXTRA_INPUTS = 11, ATTNI_EXTRA_OUTPUTS = 6 };
+typedef struct attni_extras {
+    attn_tensor inputs[ATTNI_EXTRA_INPUTS], outputs[ATTNI_EXTRA_OUTPUTS];
+    const char *input_names[ATTNI_EXTRA_INPUTS], *output_names[ATTNI_EXTRA_OUTPUTS];
+} attni_extras;
+
+/* Which sequences a call has: sets B, Tq and Tk of a ragged one from its arrays, where they were those of the tensors.
+ */
+attn_status attni_check_sequences(attn_context *context, const attn_sdpa_params *params, bool may_be_ragged,
+                                  attni_sdpa *call);
+/* All other options, once call->B … E are set; `params` is a copy from attni_check_params. */
 attn_status attni_check_attention(attn_context *context, const attn_sdpa_params *params, bool data, attni_sdpa *call,
-                                  attni_extra_outputs *outputs);
-/* Neither `out` nor an extra output shares memory with one of the `count` inputs, nor `out` with an extra output. */
-attn_status attni_check_outputs(attn_context *context, const attni_extra_outputs *extra, const attn_tensor *out,
-                                size_t count, const char *const names[], const attn_tensor *const inputs[]);
+                                  attni_extras *extras);
+attn_status attni_check_dropout(attn_context *context, const char *name, float dropout, uint64_t seed,
+                                attni_dropout *to);
+/* Neither `out` nor an extra output shares memory with an input or another output; `count` named inputs come beside the
+ * extra ones. */
+attn_status attni_check_outputs(attn_context *context, const attni_extras *extras, const attn_tensor *out, size_t count,
+                                const char *const names[], const attn_tensor *const inputs[]);
 
 attni_view attni_view_of(const attn_tensor *tensor);
 

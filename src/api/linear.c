@@ -30,8 +30,8 @@ static attn_status check(attn_context *context, const attn_linear *linear, const
                          bool data) {
     size_t rows, floats;
     ATTNI_TRY(attni_check_pointer(context, "linear", linear));
-    ATTNI_TRY(attni_check_tensor(context, "x", x, false, data));
-    ATTNI_TRY(attni_check_tensor(context, "out", out, true, data));
+    ATTNI_TRY(attni_check_typed(context, "x", x, ATTNI_FLOATS, false, data));
+    ATTNI_TRY(attni_check_typed(context, "out", out, ATTNI_FLOATS, true, data));
     ATTNI_TRY(attni_check_size(context, "x", x, 1, "1", 1));
     ATTNI_TRY(attni_check_size(context, "x", x, 3, "in_width", linear->map.in));
     ATTNI_TRY(attni_check_size(context, "out", out, 0, "B", x->size[0]));

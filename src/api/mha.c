@@ -120,7 +120,7 @@ typedef struct tensors {
 
 static attn_status check_input(attn_context *context, const char *name, const attn_tensor *t, bool output, bool data,
                                const char *letter, size_t width) {
-    ATTNI_TRY(attni_check_tensor(context, name, t, output, data));
+    ATTNI_TRY(attni_check_typed(context, name, t, ATTNI_FLOATS, output, data));
     ATTNI_TRY(attni_check_size(context, name, t, 1, "1", 1));
     return attni_check_size(context, name, t, 3, letter, width);
 }
@@ -148,18 +148,21 @@ static attn_status check_buffers(attn_context *context, const attn_mha *mha, con
 
 static attn_status check(attn_context *context, const attn_mha *mha, tensors t, const attn_sdpa_params *params,
                          bool data, attni_mha_call *call) {
-    attni_extra_outputs extra;
+    attni_extras extras;
+    attn_sdpa_params p;
     ATTNI_TRY(attni_check_pointer(context, "mha", mha));
     t.key = t.key ? t.key : t.query;
     t.value = t.value ? t.value : t.key;
     ATTNI_TRY(check_tensors(context, mha, &t, data));
     ATTNI_TRY(check_buffers(context, mha, &t));
     *call = (attni_mha_call){.mha = mha,
+                             .B = t.query->size[0],
+                             .Tq = t.query->size[2],
+                             .Tk = t.key->size[2],
                              .query = attni_view_of(t.query),
                              .key = attni_view_of(t.key),
                              .value = attni_view_of(t.value),
                              .out = attni_view_of(t.out),
-                             .keys = t.key->size[2],
                              .attention = {.B = t.query->size[0],
                                            .H = mha->H,
                                            .G = mha->G,
@@ -167,10 +170,12 @@ static attn_status check(attn_context *context, const attn_mha *mha, tensors t, 
                                            .Tk = t.key->size[2],
                                            .D = mha->D,
                                            .E = mha->E}};
-    ATTNI_TRY(attni_check_attention(context, params, data, &call->attention, &extra));
+    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
+    ATTNI_TRY(attni_check_sequences(context, &p, true, &call->attention));
+    ATTNI_TRY(attni_check_attention(context, &p, data, &call->attention, &extras));
     if (!data)
         return ATTN_OK;
-    return attni_check_outputs(context, &extra, t.out, 3, (const char *const[]){"query", "key", "value"},
+    return attni_check_outputs(context, &extras, t.out, 3, (const char *const[]){"query", "key", "value"},
                                (const attn_tensor *const[]){t.query, t.key, t.value});
 }
 
@@ -181,8 +186,7 @@ attn_status attn_mha_forward(attn_context *context, const attn_mha *mha, const a
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(check(context, mha, (tensors){query, key, value, out}, params, true, &call));
     ATTNI_TRY(attni_scratch_reserve(context, attni_mha_scratch(context, &call)));
-    attni_mha_run(context, &call, context->scratch);
-    return ATTN_OK;
+    return attni_mha_run(context, &call, context->scratch);
 }
 
 attn_status attn_mha_scratch_size(attn_context *context, const attn_mha *mha, const attn_tensor *query,

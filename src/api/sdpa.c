@@ -5,10 +5,10 @@
 
 static attn_status check_tensors(attn_context *context, const attn_tensor *q, const attn_tensor *k,
                                  const attn_tensor *v, const attn_tensor *out, bool data) {
-    ATTNI_TRY(attni_check_tensor(context, "q", q, false, data));
-    ATTNI_TRY(attni_check_tensor(context, "k", k, false, data));
-    ATTNI_TRY(attni_check_tensor(context, "v", v, false, data));
-    ATTNI_TRY(attni_check_tensor(context, "out", out, true, data));
+    ATTNI_TRY(attni_check_typed(context, "q", q, ATTNI_FLOATS, false, data));
+    ATTNI_TRY(attni_check_typed(context, "k", k, ATTNI_FLOATS, false, data));
+    ATTNI_TRY(attni_check_typed(context, "v", v, ATTNI_FLOATS, false, data));
+    ATTNI_TRY(attni_check_typed(context, "out", out, ATTNI_FLOATS, true, data));
     ATTNI_TRY(attni_check_int(context, "q.size[3]", q->size[3]));
     return attni_check_int(context, "v.size[3]", v->size[3]);
 }
@@ -36,7 +36,8 @@ static attn_status check_shapes(attn_context *context, const attn_tensor *q, con
 
 static attn_status check(attn_context *context, const attn_tensor *q, const attn_tensor *k, const attn_tensor *v,
                          const attn_tensor *out, const attn_sdpa_params *params, bool data, attni_sdpa *call) {
-    attni_extra_outputs extra;
+    attni_extras extras;
+    attn_sdpa_params p;
     ATTNI_TRY(check_tensors(context, q, k, v, out, data));
     ATTNI_TRY(check_shapes(context, q, k, v, out));
     *call = (attni_sdpa){.B = q->size[0],
@@ -50,10 +51,12 @@ static attn_status check(attn_context *context, const attn_tensor *q, const attn
                          .k = attni_view_of(k),
                          .v = attni_view_of(v),
                          .out = attni_view_of(out)};
-    ATTNI_TRY(attni_check_attention(context, params, data, call, &extra));
+    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
+    ATTNI_TRY(attni_check_sequences(context, &p, true, call));
+    ATTNI_TRY(attni_check_attention(context, &p, data, call, &extras));
     if (!data)
         return ATTN_OK;
-    return attni_check_outputs(context, &extra, out, 3, (const char *const[]){"q", "k", "v"},
+    return attni_check_outputs(context, &extras, out, 3, (const char *const[]){"q", "k", "v"},
                                (const attn_tensor *const[]){q, k, v});
 }
 
@@ -75,5 +78,71 @@ attn_status attn_sdpa_scratch_size(attn_context *context, const attn_tensor *q, 
     ATTNI_TRY(attni_check_pointer(context, "bytes", bytes));
     ATTNI_TRY(check(context, q, k, v, out, params, false, &call));
     *bytes = attni_sdpa_scratch(context, &call);
+    return ATTN_OK;
+}
+
+attn_status attn_sdpa_preset(attn_preset preset, int is_causal, attn_sdpa_params *params) {
+    static const struct {
+        attn_causal causal;
+        attn_polarity polarity;
+        int pad_masks;
+    } conventions[] = {
+        [ATTN_PRESET_PYTORCH_SDPA] = {ATTN_CAUSAL_TOP_LEFT, ATTN_KEEP, 0},
+        [ATTN_PRESET_PYTORCH_MHA] = {ATTN_CAUSAL_TOP_LEFT, ATTN_DROP, 0},
+        [ATTN_PRESET_ONNX] = {ATTN_CAUSAL_TOP_LEFT, ATTN_KEEP, 1},
+        [ATTN_PRESET_FLASH] = {ATTN_CAUSAL_BOTTOM_RIGHT, ATTN_KEEP, 0},
+        [ATTN_PRESET_HF] = {ATTN_CAUSAL_BOTTOM_RIGHT, ATTN_KEEP, 0},
+    };
+    ATTNI_TRY(attni_check_pointer(NULL, "params", params));
+    if ((int)preset < 0 || (size_t)preset >= sizeof conventions / sizeof *conventions)
+        return attni_fail(NULL, ATTN_ERROR_VALUE, "preset is %d, expected an attn_preset of 0 to 4", (int)preset);
+    ATTN_INIT(params);
+    params->causal = is_causal ? conventions[preset].causal : ATTN_CAUSAL_NONE;
+    params->polarity = conventions[preset].polarity;
+    params->pad_masks = conventions[preset].pad_masks;
+    return ATTN_OK;
+}
+
+static attn_status check_merge(attn_context *context, const attn_tensor *out, const float *lse, const attn_tensor *part,
+                               const float *part_lse) {
+    static const char *const letters[] = {"B", "H", "T", "E"};
+    ATTNI_TRY(attni_check_tensor(context, "out", out, true, true));
+    ATTNI_TRY(attni_check_tensor(context, "part", part, false, true));
+    for (int i = 0; i < 4; i++)
+        ATTNI_TRY(attni_check_size(context, "part", part, i, letters[i], out->size[i]));
+    const attn_tensor sums = attn_tensor_bhtd(lse, ATTN_F32, out->size[0], out->size[1], out->size[2], 1);
+    const attn_tensor part_sums = attn_tensor_bhtd(part_lse, ATTN_F32, out->size[0], out->size[1], out->size[2], 1);
+    ATTNI_TRY(attni_check_tensor(context, "lse", &sums, true, true));
+    ATTNI_TRY(attni_check_tensor(context, "part_lse", &part_sums, false, true));
+    ATTNI_TRY(attni_check_disjoint(context, "out", out, "part", part));
+    ATTNI_TRY(attni_check_disjoint(context, "out", out, "part_lse", &part_sums));
+    ATTNI_TRY(attni_check_disjoint(context, "lse", &sums, "out", out));
+    ATTNI_TRY(attni_check_disjoint(context, "lse", &sums, "part", part));
+    return attni_check_disjoint(context, "lse", &sums, "part_lse", &part_sums);
+}
+
+attn_status attn_merge(attn_context *context, const attn_tensor *out, float *lse, const attn_tensor *part,
+                       const float *part_lse) {
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(check_merge(context, out, lse, part, part_lse));
+    const attni_merge call = {.B = out->size[0],
+                              .H = out->size[1],
+                              .T = out->size[2],
+                              .E = out->size[3],
+                              .out = attni_view_of(out),
+                              .part = attni_view_of(part),
+                              .lse = lse,
+                              .part_lse = part_lse};
+    attni_merge_run(context, &call);
+    return ATTN_OK;
+}
+
+attn_status attn_dropout_mask(attn_context *context, float dropout, uint64_t seed, const attn_tensor *mask) {
+    attni_dropout d;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_dropout(context, "dropout", dropout, seed, &d));
+    ATTNI_TRY(attni_check_typed(context, "mask", mask, ATTNI_BOOLS, true, true));
+    const attni_view view = attni_view_of(mask);
+    attni_dropout_mask_run(context, &d, &view, mask->size);
     return ATTN_OK;
 }

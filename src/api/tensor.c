@@ -24,15 +24,10 @@ attn_tensor attn_tensor_btm(const void *data, attn_dtype dtype, size_t B, size_t
     return attn_tensor_bthd(data, dtype, B, T, 1, M);
 }
 
-static size_t element_size(attn_dtype dtype) {
-    (void)dtype;
-    return sizeof(float);
-}
-
 /* `heads` heads from head `first` on, of a packed buffer [B,T,all,D]. */
 static attn_tensor packed(const void *data, attn_dtype dtype, const size_t size[4], size_t first, size_t all) {
     const size_t row = all * size[3];
-    const char *start = data ? (const char *)data + first * size[3] * element_size(dtype) : NULL;
+    const char *start = data ? (const char *)data + first * size[3] * attni_size_of(dtype) : NULL;
     return view(start, dtype, size, size[2] * row, size[3], row);
 }
 
@@ -57,16 +52,17 @@ static void copy_plane(void *arg, size_t unit, size_t worker) {
     const copy_job *j = arg;
     const size_t b = unit / j->H, h = unit % j->H;
     (void)worker;
-    j->kernels->copy(j->T, j->D, attni_at(&j->from, b, h, 0), j->from.stride_t, attni_at(&j->to, b, h, 0),
-                     j->to.stride_t);
+    j->kernels->copy(j->T, j->D, j->from.dtype, attni_at(&j->from, b, h, 0), j->from.stride_t, j->to.dtype,
+                     attni_at(&j->to, b, h, 0), j->to.stride_t);
 }
 
 static attn_status copy(attn_context *context, const char *from_name, const attn_tensor *from, const char *to_name,
                         const attn_tensor *to) {
     enum { FLOPS = 8 }; /* as long as an element takes */
     static const char *const letters[] = {"B", "H", "T", "D"};
-    ATTNI_TRY(attni_check_tensor(context, from_name, from, false, true));
-    ATTNI_TRY(attni_check_tensor(context, to_name, to, true, true));
+    ATTNI_TRY(attni_check_typed(context, from_name, from, ATTNI_FLOATS | ATTNI_BOOLS, false, true));
+    ATTNI_TRY(
+        attni_check_typed(context, to_name, to, from->dtype == ATTN_BOOL ? ATTNI_BOOLS : ATTNI_FLOATS, true, true));
     for (int i = 0; i < 4; i++)
         ATTNI_TRY(attni_check_size(context, to_name, to, i, letters[i], from->size[i]));
     ATTNI_TRY(attni_check_disjoint(context, to_name, to, from_name, from));

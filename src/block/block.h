@@ -43,7 +43,8 @@ typedef struct attni_block_call {
     attni_mha_call self, cross;
 } attni_block_call;
 size_t attni_block_scratch(const attn_context *context, const attni_block_call *call);
-void attni_block_run(attn_context *context, const attni_block_call *call, float *scratch);
+/* Fails as attni_mha_run does. */
+attn_status attni_block_run(attn_context *context, const attni_block_call *call, float *scratch);
 
 /* Inside the room: y = y + feed(norm(y)) for a matrix of M columns; norm may be NULL. */
 size_t attni_feed_scratch(const attn_context *context, const attni_feed *feed, size_t M, size_t rows);

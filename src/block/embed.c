@@ -13,7 +13,8 @@ static void add(size_t n, const float *x, float *y) {
 
 static void begin(const attni_embed *e, size_t b, size_t t, float *y) {
     const attn_embed_params *p = &e->params;
-    const float *x = p->ids ? p->token_table + (size_t)p->ids[b * e->T + t] * e->M : attni_at(&e->vectors, b, 0, t);
+    const float *vector = p->vectors ? attni_at(&e->vectors, b, 0, t) : NULL;
+    const float *x = vector ? vector : p->token_table + (size_t)p->ids[b * e->T + t] * e->M;
     for (size_t j = 0; j < e->M; j++)
         y[j] = p->scale * x[j];
 }
@@ -82,10 +83,13 @@ typedef struct patch_job {
 static void cut_patch(const patch_job *j, size_t b, size_t patch) {
     const attni_patches *p = j->patches;
     const size_t row = patch / p->patches_x * p->height, column = patch % p->patches_x * p->width;
+    const size_t size = p->height * p->width;
     float *y = attni_at(&p->out, b, 0, patch);
-    for (size_t c = 0; c < p->C; c++)
-        j->kernels->copy(p->height, p->width, attni_at(&p->image, b, c, row) + column, p->image.stride_t,
-                         y + c * p->height * p->width, (ptrdiff_t)p->width);
+    for (size_t c = 0; c < p->C; c++) {
+        const float *x = attni_at(&p->image, b, c, row);
+        j->kernels->copy(p->height, p->width, ATTN_F32, x + column, p->image.stride_t, ATTN_F32, y + c * size,
+                         (ptrdiff_t)p->width);
+    }
 }
 
 static void cut_patches(void *arg, size_t begin_row, size_t end_row) {

@@ -31,7 +31,8 @@ static attni_matrix normalised(attn_context *context, const attni_norm *norm, si
                                float *room) {
     if (!norm)
         return *y;
-    const attni_rows rows = {1, 1, y->rows, M, {y->data, 0, 0, (ptrdiff_t)y->ld}, {room, 0, 0, (ptrdiff_t)M}};
+    const attni_rows rows = {
+        1, 1, y->rows, M, {y->data, ATTN_F32, 0, 0, (ptrdiff_t)y->ld}, {room, ATTN_F32, 0, 0, (ptrdiff_t)M}};
     attni_norm_rows(context, norm, &rows);
     return (attni_matrix){room, y->rows, M};
 }

@@ -7,6 +7,61 @@
 
 #include "attn/context.h"
 
+static inline V load_up_to(const float *p, size_t n, V fill) { return n >= VL ? v_load(p) : v_load_n(p, n, fill); }
+static inline void store_up_to(float *p, size_t n, V x) { n >= VL ? v_store(p, x) : v_store_n(p, n, x); }
+
+/* Up to VL elements of another type than f32; beyond n they are 0. */
+static inline __attribute__((always_inline)) V load_half(attn_dtype type, const uint16_t *p, size_t n) {
+    uint16_t part[VL] = {0};
+    if (n < VL) {
+        memcpy(part, p, n * sizeof *p);
+        p = part;
+    }
+    return type == ATTN_F16 ? v_load_f16(p) : v_load_bf16(p);
+}
+
+static inline __attribute__((always_inline)) V load_from(attn_dtype type, const void *p, size_t n, V fill) {
+    return type == ATTN_F32 ? load_up_to(p, n, fill) : load_half(type, p, n);
+}
+
+static void row_load(attn_dtype from, size_t n, const void *x, float *y) {
+    const uint16_t *half = x;
+    for (size_t j = 0; j < n; j += VL) {
+        const V v = from == ATTN_F16 ? load_half(ATTN_F16, half + j, n - j) : load_half(ATTN_BF16, half + j, n - j);
+        n - j < VL ? v_store_n(y + j, n - j, v) : v_store(y + j, v);
+    }
+}
+
+static inline void store_half(attn_dtype type, uint16_t *p, V x) {
+    type == ATTN_F16 ? v_store_f16(p, x) : v_store_bf16(p, x);
+}
+
+static void row_store(attn_dtype to, size_t n, const float *x, uint16_t *y) {
+    size_t j = 0;
+    for (; j + VL <= n; j += VL)
+        store_half(to, y + j, v_load(x + j));
+    if (j < n) {
+        uint16_t part[VL];
+        store_half(to, part, v_load_n(x + j, n - j, v_set(0.0F)));
+        memcpy(y + j, part, (n - j) * sizeof *y);
+    }
+}
+
+/* From any type to one that is not f32, in pieces. */
+static void row_convert(attn_dtype from, size_t n, const void *x, attn_dtype to, void *y) {
+    enum { PIECE = 256 };
+    float piece[PIECE];
+    for (size_t j = 0; j < n; j += PIECE) {
+        const size_t count = n - j < PIECE ? n - j : PIECE;
+        if (from == ATTN_F32)
+            row_store(to, count, (const float *)x + j, (uint16_t *)y + j);
+        else {
+            row_load(from, count, (const uint16_t *)x + j, piece);
+            row_store(to, count, piece, (uint16_t *)y + j);
+        }
+    }
+}
+
 /* 2^x, r being x − round(x), perhaps with more bits than x has room for. The polynomial of degree 6 is fitted to 2^r on
  * [−½, ½] for the least relative error (3e-9) by reweighted least squares, one coefficient after the other rounded to
  * f32 and the rest fitted again, from the constant term up; that one is 1, so that 2^0 is exactly 1. */
@@ -191,15 +246,20 @@ static void merge(size_t rows, size_t width, float *o, attni_row *state, const f
     }
 }
 
-static void normalize(size_t rows, size_t width, const float *o, size_t ldo, const attni_row *state, float *y,
+static void normalize(size_t rows, size_t width, float *o, size_t ldo, const attni_row *state, attn_dtype to, void *y,
                       ptrdiff_t ldy) {
     if (width == 0) /* y may be NULL */
         return;
-    for (size_t r = 0; r < rows; r++, o += ldo, y += ldy)
-        if (state[r].sum != 0)
-            row_scale(width, o, (float)(1 / state[r].sum), y);
-        else
-            zero(width, y);
+    for (size_t r = 0; r < rows; r++, o += ldo) {
+        const ptrdiff_t at = (ptrdiff_t)r * ldy;
+        if (state[r].sum == 0) {
+            memset((char *)y + at * (to == ATTN_F32 ? 4 : 2), 0, width * (to == ATTN_F32 ? 4 : 2));
+            continue;
+        }
+        row_scale(width, o, (float)(1 / state[r].sum), to == ATTN_F32 ? (float *)y + at : o);
+        if (to != ATTN_F32)
+            row_store(to, width, o, (uint16_t *)y + at);
+    }
 }
 
 static float largest(V a) {
@@ -231,43 +291,110 @@ static float softmax_row(size_t n, const float *x, float *y) {
 
 static void exp_many(size_t n, const float *x, float *y) { row_exp(BASE_E, n, x, 0.0F, y); }
 
-/* Begins to bring x[offset], which need not exist, into the L2 cache; offsets wrap around as strides do. */
-static inline void fetch(const float *x, size_t offset) {
-    __builtin_prefetch((const void *)((uintptr_t)x + offset * sizeof *x), 0, 2);
+/* Begins to bring the line at x + bytes, which need not exist, into the L2 cache; offsets wrap around as strides do. */
+static inline void fetch(const void *x, size_t bytes) {
+    __builtin_prefetch((const void *)((uintptr_t)x + bytes), 0, 2);
 }
-
-static inline V load_up_to(const float *p, size_t n, V fill) { return n >= VL ? v_load(p) : v_load_n(p, n, fill); }
 
 /* Reading many rows side by side defeats the hardware's prefetching: the rows that come AHEAD rows later, in this call
  * or the next, are fetched meanwhile. */
-static void transpose(size_t rows, size_t depth, const float *x, ptrdiff_t ldx, size_t columns, float *block,
-                      size_t ldb) {
+static inline __attribute__((always_inline)) void transpose_from(attn_dtype type, size_t rows, size_t depth,
+                                                                 const char *x, ptrdiff_t ldx, size_t columns,
+                                                                 float *block, size_t ldb) {
     enum { AHEAD = 64 };
+    const size_t size = type == ATTN_F32 ? 4 : 2;
     for (size_t j = 0; j < columns; j += VL)
         for (size_t d = 0; d < depth; d += VL) {
             V t[VL];
             for (size_t i = 0; i < VL; i++)
-                t[i] =
-                    j + i < rows ? load_up_to(x + (ptrdiff_t)(j + i) * ldx + d, depth - d, v_set(0.0F)) : v_set(0.0F);
+                t[i] = j + i < rows ? load_from(type, x + ((ptrdiff_t)(j + i) * ldx + (ptrdiff_t)d) * (ptrdiff_t)size,
+                                                depth - d, v_set(0.0F))
+                                    : v_set(0.0F);
             for (size_t i = 0; i < VL; i++)
-                fetch(x, (j + i + AHEAD) * (size_t)ldx + d);
+                fetch(x, ((j + i + AHEAD) * (size_t)ldx + d) * size);
             v_transpose(t);
             for (size_t i = 0; i < VL && d + i < depth; i++)
                 v_store(block + (d + i) * ldb + j, t[i]);
         }
 }
 
-static void copy(size_t rows, size_t columns, const float *x, ptrdiff_t ldx, float *y, ptrdiff_t ldy) {
-    if (columns == 0) /* x and y may be NULL */
-        return;
-    for (size_t r = 0; r < rows; r++, x += ldx, y += ldy)
-        memcpy(y, x, columns * sizeof *y);
+static void transpose(attn_dtype type, size_t rows, size_t depth, const void *x, ptrdiff_t ldx, size_t columns,
+                      float *block, size_t ldb) {
+    if (type == ATTN_F32)
+        transpose_from(ATTN_F32, rows, depth, x, ldx, columns, block, ldb);
+    else if (type == ATTN_F16)
+        transpose_from(ATTN_F16, rows, depth, x, ldx, columns, block, ldb);
+    else
+        transpose_from(ATTN_BF16, rows, depth, x, ldx, columns, block, ldb);
 }
 
-static void prefetch(size_t rows, size_t columns, const float *x, ptrdiff_t ldx) {
-    for (size_t r = 0; r < rows; r++, x += ldx)
-        for (size_t j = 0; j < columns; j += 64 / sizeof *x)
-            fetch(x, j);
+static void copy(size_t rows, size_t columns, attn_dtype from, const void *x, ptrdiff_t ldx, attn_dtype to, void *y,
+                 ptrdiff_t ldy) {
+    const ptrdiff_t in = from == ATTN_F32 ? 4 : from <= ATTN_BF16 ? 2 : 1, out = to == ATTN_F32 ? 4 : 2;
+    if (columns == 0) /* x and y may be NULL */
+        return;
+    for (ptrdiff_t r = 0; r < (ptrdiff_t)rows; r++) {
+        const char *source = (const char *)x + r * ldx * in;
+        char *target = (char *)y + r * ldy * (from == to ? in : out);
+        if (from == to)
+            memcpy(target, source, columns * (size_t)in);
+        else if (to == ATTN_F32)
+            row_load(from, columns, source, (float *)(void *)target);
+        else
+            row_convert(from, columns, source, to, target);
+    }
+}
+
+/* Elements of one row of a stream, times f or g[j]. */
+static inline __attribute__((always_inline)) void widen_row(attn_dtype from, size_t n, const char *x, V f,
+                                                            const float *g, float *y) {
+    enum { AHEAD = 2048 };
+    const size_t size = from == ATTN_INT8 ? 1 : 2;
+    for (size_t j = 0; j < n; j += VL) {
+        const size_t left = n - j;
+        V v;
+        if (j * size % 64 == 0)
+            fetch(x, j * size + AHEAD);
+        if (from == ATTN_INT8) {
+            int8_t part[VL] = {0};
+            const int8_t *p = (const int8_t *)x + j;
+            if (left < VL)
+                p = memcpy(part, p, left);
+            v = v_mul(v_load_int8(p), g ? load_up_to(g + j, left, f) : f);
+        } else {
+            v = load_half(from, (const uint16_t *)(const void *)x + j, left);
+        }
+        left < VL ? v_store_n(y + j, left, v) : v_store(y + j, v);
+    }
+}
+
+static void widen(size_t rows, size_t columns, attn_dtype from, const void *x, const float *scale, bool of_rows,
+                  float *y) {
+    const V one = v_set(1.0F);
+    if (from == ATTN_F16)
+        widen_row(ATTN_F16, rows * columns, x, one, NULL, y);
+    else if (from == ATTN_BF16)
+        widen_row(ATTN_BF16, rows * columns, x, one, NULL, y);
+    else
+        for (size_t r = 0; r < rows; r++)
+            widen_row(ATTN_INT8, columns, (const char *)x + r * columns, of_rows ? v_set(scale[r]) : one,
+                      of_rows ? NULL : scale, y + r * columns);
+}
+
+static float quantize(size_t n, const float *x, int8_t *y) {
+    float most = 0;
+    for (size_t j = 0; j < n; j++)
+        most = fmaxf(most, fabsf(x[j]));
+    const float scale = most / 127, inverse = scale >= 0x1p-120F ? 1 / scale : 0.0F;
+    for (size_t j = 0; j < n; j++)
+        y[j] = (int8_t)lrintf(x[j] * inverse);
+    return inverse == 0 ? 0.0F : scale;
+}
+
+static void prefetch(size_t rows, size_t bytes, const void *x, ptrdiff_t stride) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < bytes; j += 64)
+            fetch(x, r * (size_t)stride + j);
 }
 
 static bool all_finite(size_t rows, size_t columns, const float *x, ptrdiff_t ldx) {
@@ -279,11 +406,14 @@ static bool all_finite(size_t rows, size_t columns, const float *x, ptrdiff_t ld
 }
 
 #include "kernels/layer_body.h"
+#include "kernels/score_body.h"
 
 const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .isa = SIMD_ISA,
                                   .transpose = transpose,
                                   .copy = copy,
+                                  .widen = widen,
+                                  .quantize = quantize,
                                   .prefetch = prefetch,
                                   .softmax_step = softmax_step,
                                   .softmax_final = softmax_final,
@@ -292,5 +422,12 @@ const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .softmax_row = softmax_row,
                                   .exp = exp_many,
                                   .all_finite = all_finite,
+                                  .cap = cap,
+                                  .add_bias = add_bias,
+                                  .add_slope = add_slope,
+                                  .mask = mask,
+                                  .seen = seen,
+                                  .dropout = dropout,
+                                  .entropy = entropy,
                                   .activate = activate,
                                   .norm = norm_rows};

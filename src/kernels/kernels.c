@@ -4,10 +4,17 @@
 #include "attn/context.h"
 
 #if defined(__x86_64__)
+#include <cpuid.h>
+
+static bool has_f16c(void) { /* __builtin_cpu_supports of older clangs does not know the name */
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
 static uint32_t cpu_isa(void) {
     uint32_t isa = ATTN_ISA_GENERIC;
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
         isa |= ATTN_ISA_AVX2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "attn/norm.h"
+#include "attn/tensor.h"
 
 /* A normalisation, defaults resolved. */
 typedef struct attni_norm {
@@ -32,20 +33,37 @@ typedef struct attni_row {
 
 #define ATTNI_MAX_LAG 8.0F
 
+enum { ATTNI_SEEN_FALSE = 1, ATTNI_SEEN_TRUE = 2 };
+
+/* A weight is dropped where its random word is below `threshold`. */
+typedef struct attni_dropout {
+    uint64_t seed, threshold;
+    float scale; /* of the others */
+} attni_dropout;
+
 typedef struct attni_kernels {
     const char *name;
     uint32_t isa; /* ATTN_ISA_* */
 
-    /* Transposes x [rows, depth] with row stride ldx (any sign) into block[d·ldb + r]. Columns up to `columns`, a
-     * multiple of 16 and at least `rows`, are filled with zeros. */
-    void (*transpose)(size_t rows, size_t depth, const float *x, ptrdiff_t ldx, size_t columns, float *block,
-                      size_t ldb);
+    /* Transposes x [rows, depth], f32, f16 or bf16, with row stride ldx (any sign) into block[d·ldb + r]. Columns up to
+     * `columns`, a multiple of 16 and at least `rows`, are filled with zeros. */
+    void (*transpose)(attn_dtype type, size_t rows, size_t depth, const void *x, ptrdiff_t ldx, size_t columns,
+                      float *block, size_t ldb);
 
-    /* y[r,:] = x[r,:] for [rows, columns]. */
-    void (*copy)(size_t rows, size_t columns, const float *x, ptrdiff_t ldx, float *y, ptrdiff_t ldy);
+    /* y[r,:] = x[r,:] for [rows, columns], between f32, f16 and bf16, or from any type to itself. */
+    void (*copy)(size_t rows, size_t columns, attn_dtype from, const void *x, ptrdiff_t ldx, attn_dtype to, void *y,
+                 ptrdiff_t ldy);
 
-    /* Begins to bring x [rows, columns] into the L2 cache. */
-    void (*prefetch)(size_t rows, size_t columns, const float *x, ptrdiff_t ldx);
+    /* y = x as f32, dense [rows, columns], from f16, bf16 or int8; int8 times scale[row] (`of_rows`) or scale[column].
+     * Fetches ahead, as x is one part of a stream. */
+    void (*widen)(size_t rows, size_t columns, attn_dtype from, const void *x, const float *scale, bool of_rows,
+                  float *y);
+
+    /* y = x / scale, rounded, x [n], with the smallest scale that makes |y| ≤ 127; returns the scale. */
+    float (*quantize)(size_t n, const float *x, int8_t *y);
+
+    /* Begins to bring rows of so many bytes, `stride` bytes apart, into the L2 cache. */
+    void (*prefetch)(size_t rows, size_t bytes, const void *x, ptrdiff_t stride);
 
     /* One step of the online softmax: s [rows, columns], scores in base 2, becomes p = 2^(s - max), 0 where masked.
      * `range` [rows] tells what is visible; NULL: everything. Where a row's max moves that was not −∞ before, its sum
@@ -61,8 +79,8 @@ typedef struct attni_kernels {
      * where state2 has seen no key. */
     void (*merge)(size_t rows, size_t width, float *o, attni_row *state, const float *o2, const attni_row *state2);
 
-    /* y[r,:] = o[r,:] / state[r].sum for [rows, width], 0 where the sum is 0. */
-    void (*normalize)(size_t rows, size_t width, const float *o, size_t ldo, const attni_row *state, float *y,
+    /* y[r,:] = o[r,:] / state[r].sum for [rows, width], 0 where the sum is 0; y is f32, f16 or bf16. May use o. */
+    void (*normalize)(size_t rows, size_t width, float *o, size_t ldo, const attni_row *state, attn_dtype to, void *y,
                       ptrdiff_t ldy);
 
     /* Softmax of one row of n scores in base e, x = y allowed. Returns its log-sum-exp. */
@@ -73,6 +91,23 @@ typedef struct attni_kernels {
 
     /* True if no element of x [rows, columns] is Inf or NaN. */
     bool (*all_finite)(size_t rows, size_t columns, const float *x, ptrdiff_t ldx);
+
+    /* The score program, on n scores of one row. */
+    void (*cap)(size_t n, float *s, float factor); /* s = factor · tanh s */
+    /* s = s + factor · bias, −∞ where the bias is, whatever s is; f32, f16 or bf16. */
+    void (*add_bias)(size_t n, float *s, attn_dtype type, const void *bias, float factor);
+    void (*add_slope)(size_t n, float *s, float slope, float distance); /* s[j] = s[j] − slope · |distance + j| */
+    void (*mask)(size_t n, float *s, const uint8_t *m, bool keep);      /* s = −∞ where (m ≠ 0) ≠ keep */
+    /* ATTNI_SEEN_*: what elements there are in m [rows, n]. */
+    unsigned (*seen)(size_t rows, size_t n, const uint8_t *m, ptrdiff_t ldm);
+
+    /* y = p · scale where a weight is kept, 0 where it is dropped; `place` is (i, h, b), and `first`, a multiple of 4,
+     * the first key. */
+    void (*dropout)(const attni_dropout *dropout, const uint32_t place[3], size_t first, size_t n, const float *p,
+                    float *y);
+
+    /* Adds Σ p and Σ p·(s − max) to *mass and *moment, p the probabilities of the scores s. */
+    void (*entropy)(size_t n, const float *s, const float *p, float max, double *mass, double *moment);
 
     /* y[r,:] = activation(x[r,:]) · factor[r,:] for [rows, columns]; factor may be NULL: 1. y = x is allowed. */
     void (*activate)(attn_activation kind, size_t rows, size_t columns, const float *x, ptrdiff_t ldx,

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The kernels of a layer's pointwise parts, over the vector operations and functions of body.h, which includes this. */
 
-static inline void store_up_to(float *p, size_t n, V x) { n >= VL ? v_store(p, x) : v_store_n(p, n, x); }
-
 /* −|x|, at least `least`, which spares 0 · ∞. Where x is NaN the other factor is too. */
 static inline V negative(V x, float least) { return v_max(v_set(least), v_sub(v_set(0.0F), v_abs(x))); }
 

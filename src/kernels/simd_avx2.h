@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The vector operations of body.h in AVX2 and FMA; simd_avx512.h says what they mean. */
+/* The vector operations of body.h in AVX2, FMA and F16C; simd_avx512.h says what they mean. */
 #include <immintrin.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define SIMD_TABLE attni_kernels_avx2
 #define SIMD_NAME "avx2"
@@ -48,6 +49,39 @@ static inline float v_first(V a) { return _mm256_cvtss_f32(a); }
 static inline int v_any_not_finite(V a) { /* a − a is NaN exactly there */
     const V zero = _mm256_sub_ps(a, a);
     return _mm256_movemask_ps(_mm256_cmp_ps(zero, zero, _CMP_UNORD_Q)) != 0;
+}
+
+static inline V v_iota(void) { return _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7); }
+static inline V v_where_bytes(const uint8_t *m, V x, V y) {
+    const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)m));
+    return _mm256_blendv_ps(x, y, _mm256_castsi256_ps(_mm256_cmpeq_epi32(wide, _mm256_setzero_si256())));
+}
+static inline V v_where_equal(V key, float value, V x, V y) {
+    return _mm256_blendv_ps(x, y, _mm256_cmp_ps(key, _mm256_set1_ps(value), _CMP_EQ_OQ));
+}
+
+static inline V v_load_f16(const uint16_t *p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+static inline void v_store_f16(uint16_t *p, V x) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+static inline V v_load_bf16(const uint16_t *p) {
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+static inline V v_load_int8(const int8_t *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
+static inline void v_store_bf16(uint16_t *p, V x) {
+    const __m256i u = _mm256_castps_si256(x), one = _mm256_set1_epi32(1);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), one);
+    const __m256i rounded = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
+    const __m256i nan = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+    const __m256i y = _mm256_blendv_epi8(rounded, nan, _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
+    const __m256i high = _mm256_srli_epi32(y, 16);
+    const __m128i all = _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+    _mm_storeu_si128((__m128i *)(void *)p, all);
 }
 
 /* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */

@@ -2,6 +2,7 @@
 /* The vector operations of body.h in AVX-512. */
 #include <immintrin.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define SIMD_TABLE attni_kernels_avx512
 #define SIMD_NAME "avx512"
@@ -45,6 +46,40 @@ static inline void v_largest_4(const V a[4], float out[4]) {
 }
 static inline float v_first(V a) { return _mm512_cvtss_f32(a); }
 static inline int v_any_not_finite(V a) { return _mm512_fpclass_ps_mask(a, 0x99) != 0; /* QNaN, ±Inf, SNaN */ }
+
+/* 0, 1, 2, … */
+static inline V v_iota(void) { return _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
+/* x where m[i] is not 0, y where it is; and y where key equals `value`, x elsewhere. */
+static inline V v_where_bytes(const uint8_t *m, V x, V y) {
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)m);
+    return _mm512_mask_blend_ps(_mm_test_epi8_mask(bytes, bytes), y, x);
+}
+static inline V v_where_equal(V key, float value, V x, V y) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(key, _mm512_set1_ps(value), _CMP_EQ_OQ), x, y);
+}
+
+/* VL elements of the other types; stores round to the nearest, ties to even. */
+static inline V v_load_f16(const uint16_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+static inline void v_store_f16(uint16_t *p, V x) {
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+static inline V v_load_bf16(const uint16_t *p) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+static inline V v_load_int8(const int8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
+static inline void v_store_bf16(uint16_t *p, V x) {
+    const __m512i u = _mm512_castps_si512(x), one = _mm512_set1_epi32(1);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), one);
+    const __m512i rounded = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+    const __m512i nan = _mm512_or_si512(u, _mm512_set1_epi32(0x400000));
+    const __m512i y = _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), rounded, nan);
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(y, 16)));
+}
 
 /* x − round(x), 0 for −∞. */
 static inline V v_fraction(V x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define SIMD_TABLE attni_kernels_generic
 #define SIMD_NAME "generic"
@@ -35,6 +36,46 @@ static inline void v_sum_4(const V a[4], float out[4]) {
 static inline void v_largest_4(const V a[4], float out[4]) { v_sum_4(a, out); }
 static inline float v_first(V a) { return a; }
 static inline int v_any_not_finite(V a) { return !isfinite(a); }
+
+static inline V v_iota(void) { return 0.0F; }
+static inline V v_where_bytes(const uint8_t *m, V x, V y) { return *m ? x : y; }
+static inline V v_where_equal(V key, float value, V x, V y) { return key == value ? y : x; }
+
+static inline uint32_t bits_of(float x) {
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    return u;
+}
+static inline float float_of(uint32_t u) {
+    float x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+
+/* A half's exponent and fraction, read as a single's, are 2^112 too small; that product is exact, subnormal or not. */
+static inline V v_load_f16(const uint16_t *p) {
+    const uint32_t magnitude = (uint32_t)(*p & 0x7FFF) << 13, sign = (uint32_t)(*p & 0x8000) << 16;
+    const uint32_t special = magnitude >= 0x7C00U << 13 ? magnitude | 0x7F800000U : 0; /* Inf and NaN */
+    return float_of(sign | (special ? special : bits_of(float_of(magnitude) * 0x1p112F)));
+}
+/* Adding 2^(e + 13) rounds to the multiples of 2^(e − 10) that a half with exponent e, or −14, can have. */
+static inline void v_store_f16(uint16_t *p, V x) {
+    const uint32_t u = bits_of(x), sign = (u >> 16) & 0x8000U, magnitude = u & 0x7FFFFFFFU;
+    const uint32_t exponent = magnitude >> 23 < 113 ? 113 : magnitude >> 23;
+    if (magnitude >= 0x477FF000U) { /* 65520 and more */
+        *p = (uint16_t)(sign | 0x7C00U | (magnitude > 0x7F800000U ? 0x200U | (magnitude >> 13 & 0x3FFU) : 0));
+        return;
+    }
+    const float anchor = float_of((exponent + 13) << 23);
+    const uint32_t rounded = bits_of((float_of(magnitude) + anchor) - anchor);
+    *p = (uint16_t)(sign | bits_of(float_of(rounded) * 0x1p-112F) >> 13);
+}
+static inline V v_load_bf16(const uint16_t *p) { return float_of((uint32_t)*p << 16); }
+static inline V v_load_int8(const int8_t *p) { return *p; }
+static inline void v_store_bf16(uint16_t *p, V x) {
+    const uint32_t u = bits_of(x);
+    *p = (uint16_t)((x == x ? u + 0x7FFFU + (u >> 16 & 1U) : u | 0x400000U) >> 16);
+}
 
 /* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */
 static inline V clamp(V x) { return x < -160.0F ? -160.0F : x; }

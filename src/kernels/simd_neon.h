@@ -2,6 +2,7 @@
 /* The vector operations of body.h in AArch64's Advanced SIMD; simd_avx512.h says what they mean. */
 #include <arm_neon.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 #define SIMD_TABLE attni_kernels_neon
@@ -38,6 +39,29 @@ static inline float v_first(V a) { return vgetq_lane_f32(a, 0); }
 static inline int v_any_not_finite(V a) { /* a − a is NaN exactly there */
     const V zero = vsubq_f32(a, a);
     return vminvq_u32(vceqq_f32(zero, zero)) == 0;
+}
+
+static inline V v_iota(void) { return (V){0, 1, 2, 3}; }
+static inline V v_where_bytes(const uint8_t *m, V x, V y) {
+    const uint32x4_t wide = {m[0], m[1], m[2], m[3]};
+    return vbslq_f32(vceqzq_u32(wide), y, x);
+}
+static inline V v_where_equal(V key, float value, V x, V y) {
+    return vbslq_f32(vceqq_f32(key, vdupq_n_f32(value)), y, x);
+}
+
+static inline V v_load_f16(const uint16_t *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+static inline void v_store_f16(uint16_t *p, V x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
+static inline V v_load_bf16(const uint16_t *p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
+static inline V v_load_int8(const int8_t *p) {
+    const int32x4_t wide = {p[0], p[1], p[2], p[3]};
+    return vcvtq_f32_s32(wide);
+}
+static inline void v_store_bf16(uint16_t *p, V x) {
+    const uint32x4_t u = vreinterpretq_u32_f32(x), odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
+    const uint32x4_t rounded = vaddq_u32(u, vaddq_u32(odd, vdupq_n_u32(0x7FFF)));
+    const uint32x4_t nan = vorrq_u32(u, vdupq_n_u32(0x400000));
+    vst1_u16(p, vshrn_n_u32(vbslq_u32(vceqq_f32(x, x), rounded, nan), 16));
 }
 
 /* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */

@@ -15,9 +15,9 @@ static void pack_panel(const attni_kernels *kernels, const attni_weight *w, size
     const float *from = w->data + first * w->stride_out;
     const size_t count = attni_min(w->out - first, width);
     if (w->stride_in == 1)
-        kernels->transpose(count, w->in, from, (ptrdiff_t)w->stride_out, width, panel, width);
+        kernels->transpose(ATTN_F32, count, w->in, from, (ptrdiff_t)w->stride_out, width, panel, width);
     else
-        kernels->copy(w->in, count, from, (ptrdiff_t)w->stride_in, panel, (ptrdiff_t)width);
+        kernels->copy(w->in, count, ATTN_F32, from, (ptrdiff_t)w->stride_in, ATTN_F32, panel, (ptrdiff_t)width);
 }
 
 attni_linear attni_linear_pack(const attn_context *context, const attni_weight *w, float *memory) {

@@ -1,99 +1,155 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Keys and values, put once where the engine will read them. */
+/* The tables of a cache: which pages its sequences have. */
 #include "mha/cache.h"
 
 #include <string.h>
 
-#include "blas/blas.h"
 #include "context/sizes.h"
 
-static attni_blocks blocks_of(const attn_context *context, const attn_cache_params *p) {
-    const attni_tile tile = attni_tile_for_attention(context->blas, p->head_width, p->value_width, true);
-    const size_t width = attni_output_width(p->value_width), panel = attni_min(tile.columns, width);
-    attni_blocks blocks = {.width = tile.width, .panel = panel, .capacity = attni_round_up(p->capacity, tile.width)};
-    blocks.k_head = blocks.capacity * p->head_width;
-    blocks.v_head = blocks.capacity * attni_round_up(width, panel);
-    return blocks;
-}
-
-attn_cache *attni_cache_new(const attn_context *context, const attn_cache_params *p) {
-    attni_blocks blocks = blocks_of(context, p);
-    const size_t heads = p->batch * p->kv_heads, floats = heads * (blocks.k_head + blocks.v_head);
-    attn_cache *cache = attni_allocate(&context->allocator, sizeof *cache);
-    blocks.k = cache ? attni_allocate(&context->allocator, floats * sizeof *blocks.k) : NULL;
-    if (!blocks.k) {
-        attni_release(&context->allocator, cache);
+attn_cache *attni_cache_new(const attn_context *context, const attn_cache_params *p, attn_cache_pool *pool) {
+    const attn_allocator *allocator = &context->allocator;
+    const size_t slots = attni_ceil_div(p->capacity, pool->form.tokens);
+    const size_t lengths = p->batch * sizeof(int64_t), forgotten = p->batch * sizeof(size_t);
+    attn_cache *cache = attni_allocate(allocator, sizeof *cache);
+    char *memory = cache ? attni_allocate(allocator, lengths + forgotten + p->batch * slots * sizeof(uint32_t)) : NULL;
+    if (!memory) {
+        attni_release(allocator, cache);
         return NULL;
     }
-    memset(blocks.k, 0, floats * sizeof *blocks.k);
-    blocks.v = blocks.k + heads * blocks.k_head;
-    *cache = (attn_cache){.allocator = context->allocator,
+    memset(memory, 0, lengths + forgotten);
+    *cache = (attn_cache){.allocator = *allocator,
+                          .pool = pool,
                           .B = p->batch,
-                          .G = p->kv_heads,
-                          .D = p->head_width,
-                          .E = p->value_width,
                           .capacity = p->capacity,
-                          .blocks = blocks};
+                          .window = p->window,
+                          .first_tokens = p->first_tokens,
+                          .lengths = (int64_t *)(void *)memory,
+                          .forgotten = (size_t *)(void *)(memory + lengths),
+                          .table = (uint32_t *)(void *)(memory + lengths + forgotten)};
+    cache->pages = (attni_pages){&pool->form, pool->memory, cache->table, slots};
+    for (size_t n = 0; n < p->batch * slots; n++)
+        cache->table[n] = ATTNI_NO_PAGE;
     return cache;
 }
 
 void attni_cache_delete(attn_cache *cache) {
     const attn_allocator allocator = cache->allocator;
-    attni_release(&allocator, cache->blocks.k);
+    for (size_t b = 0; b < cache->B; b++)
+        attni_cache_truncate(cache, b, 0);
+    if (cache->own)
+        attni_pool_delete(cache->own);
+    attni_release(&allocator, cache->lengths);
     attni_release(&allocator, cache);
 }
 
-typedef struct append_job {
-    const attni_kernels *kernels;
-    attn_cache *cache;
-    size_t T;
-    const attni_view *k, *v;
-} append_job;
+static void give(attn_cache *cache, uint32_t *slot) {
+    if (*slot != ATTNI_NO_PAGE)
+        attni_pool_give(cache->pool, *slot);
+    *slot = ATTNI_NO_PAGE;
+}
 
-/* Up to n tokens into the columns of a block from `column` on, whole vectors at once where they fit; returns how many.
- */
-static size_t append_columns(const append_job *j, const float *k, size_t n, float *block, size_t column) {
-    enum { VECTOR = 16 };
-    const size_t D = j->cache->D, W = j->cache->blocks.width, room = attni_min(n, W - column);
-    if (room >= VECTOR) {
-        const size_t whole = room / VECTOR * VECTOR;
-        j->kernels->transpose(whole, D, k, j->k->stride_t, whole, block + column, W);
-        return whole;
+void attni_cache_truncate(attn_cache *cache, size_t sequence, size_t length) {
+    uint32_t *table = cache->table + sequence * cache->pages.slots;
+    for (size_t n = attni_ceil_div(length, cache->pages.form->tokens); n < cache->pages.slots; n++)
+        give(cache, &table[n]);
+    cache->lengths[sequence] = (int64_t)length;
+    cache->forgotten[sequence] = length ? cache->forgotten[sequence] : 0;
+}
+
+void attni_cache_fork(attn_cache *cache, size_t from, size_t to) {
+    const uint32_t *source = cache->table + from * cache->pages.slots;
+    uint32_t *target = cache->table + to * cache->pages.slots;
+    if (from == to)
+        return;
+    attni_cache_truncate(cache, to, 0);
+    for (size_t n = 0; n < cache->pages.slots; n++) {
+        target[n] = source[n];
+        if (source[n] != ATTNI_NO_PAGE)
+            cache->pool->users[source[n]]++;
     }
-    for (size_t d = 0; d < D; d++)
-        block[d * W + column] = k[d];
-    return 1;
+    cache->lengths[to] = cache->lengths[from];
+    cache->forgotten[to] = cache->forgotten[from];
 }
 
-static void append_k(const append_job *j, size_t b, size_t g) {
-    const attni_blocks *blocks = &j->cache->blocks;
-    float *head = blocks->k + (b * j->cache->G + g) * blocks->k_head;
-    for (size_t t = 0; t < j->T;) {
-        const size_t at = j->cache->length + t, column = at % blocks->width;
-        t += append_columns(j, attni_at(j->k, b, g, t), j->T - t, head + (at - column) * j->cache->D, column);
+size_t attni_cache_longest(const attn_cache *cache) {
+    int64_t longest = 0;
+    for (size_t b = 0; b < cache->B; b++)
+        longest = cache->lengths[b] > longest ? cache->lengths[b] : longest;
+    return (size_t)longest;
+}
+
+bool attni_cache_is_even(const attn_cache *cache) {
+    for (size_t b = 1; b < cache->B; b++)
+        if (cache->lengths[b] != cache->lengths[0])
+            return false;
+    return true;
+}
+
+/* The pages of a sequence that no query from now on can see: [first, end). */
+static attni_range unseen_pages(const attn_cache *cache, size_t b) {
+    const size_t P = cache->pages.form->tokens, length = (size_t)cache->lengths[b];
+    const size_t first = attni_max(cache->forgotten[b] / P, attni_ceil_div(cache->first_tokens, P));
+    const size_t end = cache->window && length + 1 > cache->window ? (length + 1 - cache->window) / P : 0;
+    return (attni_range){first, attni_max(first, end)};
+}
+
+/* The last page, if tokens will be appended to it that another sequence should not see; or NULL. */
+static uint32_t *shared_page(const attni_append *a, size_t b) {
+    const attn_cache *cache = a->cache;
+    const size_t length = (size_t)cache->lengths[b], P = cache->pages.form->tokens;
+    uint32_t *slot = cache->table + b * cache->pages.slots + length / P;
+    return length % P && attni_append_count(a, b) && cache->pool->users[*slot] > 1 ? slot : NULL;
+}
+
+static size_t new_pages(const attni_append *a, size_t b) {
+    const size_t P = a->cache->pages.form->tokens, length = (size_t)a->cache->lengths[b];
+    return attni_ceil_div(length + attni_append_count(a, b), P) - attni_ceil_div(length, P);
+}
+
+ptrdiff_t attni_append_pages(const attni_append *a) {
+    const attn_cache *cache = a->cache;
+    ptrdiff_t pages = 0;
+    for (size_t b = 0; b < cache->B; b++) {
+        const attni_range unseen = unseen_pages(cache, b);
+        for (size_t n = unseen.begin; n < unseen.end;
+             n++) /* of shared ones, the last to go would free them: not counted */
+            pages -= cache->pool->users[cache->table[b * cache->pages.slots + n]] == 1;
+        pages += (ptrdiff_t)new_pages(a, b) + (shared_page(a, b) ? 1 : 0);
     }
+    return pages;
 }
 
-static void append_v(const append_job *j, size_t b, size_t g) {
-    const attni_blocks *blocks = &j->cache->blocks;
-    const size_t E = j->cache->E, panel = blocks->panel;
-    float *head = blocks->v + (b * j->cache->G + g) * blocks->v_head + j->cache->length * panel;
-    for (size_t c = 0; c < E; c += panel)
-        j->kernels->copy(j->T, attni_min(panel, E - c), attni_at(j->v, b, g, 0) + c, j->v->stride_t,
-                         head + c * blocks->capacity, (ptrdiff_t)panel);
+static void forget_unseen(attn_cache *cache, size_t b) {
+    const attni_range unseen = unseen_pages(cache, b);
+    for (size_t n = unseen.begin; n < unseen.end; n++)
+        give(cache, &cache->table[b * cache->pages.slots + n]);
+    if (unseen.end > unseen.begin)
+        cache->forgotten[b] = unseen.end * cache->pages.form->tokens;
 }
 
-static void append_head(void *arg, size_t unit, size_t worker) {
-    const append_job *j = arg;
-    (void)worker;
-    append_k(j, unit / j->cache->G, unit % j->cache->G);
-    append_v(j, unit / j->cache->G, unit % j->cache->G);
+/* Copy on write. */
+static void part(attn_cache *cache, uint32_t *slot) {
+    const size_t bytes = cache->pages.form->page;
+    const uint32_t page = attni_pool_take(cache->pool);
+    memcpy(cache->pool->memory + page * bytes, cache->pool->memory + *slot * bytes, bytes);
+    attni_pool_give(cache->pool, *slot);
+    *slot = page;
 }
 
-void attni_cache_append(attn_context *context, attn_cache *cache, size_t T, const attni_view *k, const attni_view *v) {
-    enum { FLOPS = 16 }; /* as long as an element takes */
-    append_job job = {context->kernels, cache, T, k, v};
-    const double elements = (double)cache->B * (double)cache->G * (double)T * (double)(cache->D + cache->E);
-    attni_parallel(context, T ? cache->B * cache->G : 0, FLOPS * elements, append_head, &job);
-    cache->length += T;
+void attni_append_run(attn_context *context, const attni_append *a, void *scratch) {
+    attn_cache *cache = a->cache;
+    for (size_t b = 0; b < cache->B; b++)
+        forget_unseen(cache, b);
+    for (size_t b = 0; b < cache->B; b++) {
+        uint32_t *shared = shared_page(a, b);
+        uint32_t *slot = cache->table + b * cache->pages.slots +
+                         attni_ceil_div((size_t)cache->lengths[b], cache->pages.form->tokens);
+        if (shared)
+            part(cache, shared);
+        for (size_t n = new_pages(a, b); n > 0; n--)
+            *slot++ = attni_pool_take(cache->pool);
+    }
+    attni_store(context, a, scratch);
+    for (size_t b = 0; b < cache->B; b++)
+        cache->lengths[b] += (int64_t)attni_append_count(a, b);
 }

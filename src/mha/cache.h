@@ -6,18 +6,61 @@
 #include "context/context.h"
 #include "sdpa/sdpa.h"
 
-struct attn_cache {
+struct attn_cache_pool {
     attn_allocator allocator;
-    size_t B, G, D, E;
-    size_t length, capacity; /* as the caller sees it; that of the blocks is rounded up */
-    attni_blocks blocks;
+    size_t G, D, E;
+    attni_page_form form;
+    size_t pages, free;
+    char *memory;
+    uint32_t *users; /* [pages]: how many sequences a page belongs to */
+    uint32_t *stack; /* [pages]: its first `free` elements are the free pages */
 };
 
-/* NULL: no memory. The sizes are checked. */
-attn_cache *attni_cache_new(const attn_context *context, const attn_cache_params *params);
-void attni_cache_delete(attn_cache *cache);
+struct attn_cache {
+    attn_allocator allocator;
+    attn_cache_pool *pool, *own; /* `own` is the pool, where it is the cache's */
+    size_t B, capacity, window, first_tokens;
+    int64_t *lengths;  /* [B] */
+    size_t *forgotten; /* [B]: tokens below, but for the first, have no pages any more; a multiple of the page size */
+    uint32_t *table;   /* [B, pages.slots] */
+    attni_pages pages; /* as the engine sees it */
+};
 
-/* Appends T tokens, which fit. */
-void attni_cache_append(attn_context *context, attn_cache *cache, size_t T, const attni_view *k, const attni_view *v);
+/* pool.c. The form of pages for a context's backend. NULL: no memory. The sizes are checked. */
+attni_page_form attni_page_form_for(const attn_context *context, const attn_cache_pool_params *params);
+attn_cache_pool *attni_pool_new(const attn_context *context, const attn_cache_pool_params *params);
+void attni_pool_delete(attn_cache_pool *pool);
+/* One more page, of which there must be one; one user less of a page, which may free it. */
+uint32_t attni_pool_take(attn_cache_pool *pool);
+void attni_pool_give(attn_cache_pool *pool, uint32_t page);
+
+/* cache.c. NULL: no memory. */
+attn_cache *attni_cache_new(const attn_context *context, const attn_cache_params *params, attn_cache_pool *pool);
+void attni_cache_delete(attn_cache *cache);
+void attni_cache_truncate(attn_cache *cache, size_t sequence, size_t length);
+void attni_cache_fork(attn_cache *cache, size_t from, size_t to);
+/* Tokens of the longest sequence. */
+size_t attni_cache_longest(const attn_cache *cache);
+/* Whether all sequences are equally long. */
+bool attni_cache_is_even(const attn_cache *cache);
+
+/* Appending counts[b] tokens (NULL: T) to each sequence: how many pages that takes, less those that it frees; then the
+ * pages, and the tokens into them (store.c), with so much scratch. */
+typedef struct attni_append {
+    attn_cache *cache;
+    size_t T;
+    const int64_t *counts;
+    attni_view k, v;
+} attni_append;
+ptrdiff_t attni_append_pages(const attni_append *append);
+size_t attni_append_scratch(const attn_context *context, const attni_append *append);
+void attni_append_run(attn_context *context, const attni_append *append, void *scratch);
+
+static inline size_t attni_append_count(const attni_append *a, size_t b) {
+    return a->counts ? (size_t)a->counts[b] : a->T;
+}
+
+/* store.c: writes the tokens; the lengths are still those before. */
+void attni_store(attn_context *context, const attni_append *append, void *scratch);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Forward of the layer: project, attend, project. Heads are split and joined by views alone. */
+#include "context/sizes.h"
 #include "mha/matrix.h"
 #include "mha/mha.h"
 
@@ -7,16 +8,16 @@
 typedef struct layout {
     size_t query, key, value, out; /* dense copies of inputs and output that a BLAS cannot use in place */
     size_t q, k, v, o;             /* projected heads, [B·T, H·D] and so on */
-    size_t attention;              /* scratch of attention, to the end */
+    size_t rest;                   /* scratch of the cache, then of attention, to the end */
 } layout;
 
 static bool same(const attni_view *x, const attni_view *y) {
-    return x->data == y->data && x->stride_b == y->stride_b && x->stride_t == y->stride_t;
+    return x->data == y->data && x->dtype == y->dtype && x->stride_b == y->stride_b && x->stride_t == y->stride_t;
 }
 
 static layout lay(const attni_mha_call *call) {
     const attn_mha *m = call->mha;
-    const size_t B = call->attention.B, Tq = call->attention.Tq, Tk = call->keys;
+    const size_t B = call->B, Tq = call->Tq, Tk = call->Tk;
     size_t used = 0;
     layout at;
     at.query = attni_reserve(&used, attni_matrix_floats(&call->query, B, Tq, m->M));
@@ -27,14 +28,14 @@ static layout lay(const attni_mha_call *call) {
     at.k = attni_reserve(&used, B * Tk * m->k.out);
     at.v = attni_reserve(&used, B * Tk * m->v.out);
     at.o = attni_reserve(&used, B * Tq * m->out.in);
-    at.attention = used;
+    at.rest = used;
     return at;
 }
 
-/* Heads inside a projected matrix [B·T, heads·width]. */
-static attni_view heads_of(float *data, size_t T, size_t heads, size_t width) {
-    const ptrdiff_t row = (ptrdiff_t)(heads * width);
-    return (attni_view){data, (ptrdiff_t)T * row, (ptrdiff_t)width, row};
+/* Heads inside a projected matrix [B·T, heads·width]. Sequences of a ragged batch share one b. */
+static attni_view heads_of(const attni_mha_call *call, float *data, size_t T, size_t heads, size_t width) {
+    const ptrdiff_t row = (ptrdiff_t)(heads * width), batch = call->attention.query_starts ? 0 : (ptrdiff_t)T * row;
+    return (attni_view){data, ATTN_F32, batch, (ptrdiff_t)width, row};
 }
 
 static attni_matrix dense(float *data, size_t rows, size_t width) { return (attni_matrix){data, rows, width}; }
@@ -42,21 +43,34 @@ static attni_matrix dense(float *data, size_t rows, size_t width) { return (attn
 static attni_sdpa attention_of(const attni_mha_call *call, const layout *at, float *scratch) {
     const attn_mha *m = call->mha;
     attni_sdpa s = call->attention;
-    s.q = heads_of(scratch + at->q, s.Tq, m->H, m->D);
-    s.k = heads_of(scratch + at->k, call->keys, m->G, m->D);
-    s.v = heads_of(scratch + at->v, call->keys, m->G, m->E);
-    s.out = heads_of(scratch + at->o, s.Tq, m->H, m->E);
+    s.q = heads_of(call, scratch + at->q, call->Tq, m->H, m->D);
+    s.k = heads_of(call, scratch + at->k, call->Tk, m->G, m->D);
+    s.v = heads_of(call, scratch + at->v, call->Tk, m->G, m->E);
+    s.out = heads_of(call, scratch + at->o, call->Tq, m->H, m->E);
     return s;
 }
 
+static attni_append append_of(const attni_mha_call *call, const attni_sdpa *attention) {
+    return (attni_append){call->cache, call->Tk, NULL, attention->k, attention->v};
+}
+
+static size_t append_scratch(const attn_context *context, const attni_mha_call *call) {
+    const attni_append append = append_of(call, &call->attention);
+    return call->cache ? attni_append_scratch(context, &append) : 0;
+}
+
+size_t attni_mha_append_scratch(const attn_context *context, const attni_mha_call *call) {
+    return lay(call).rest * sizeof(float) + append_scratch(context, call);
+}
+
 size_t attni_mha_scratch(const attn_context *context, const attni_mha_call *call) {
-    const layout at = lay(call);
-    return at.attention * sizeof(float) + attni_sdpa_scratch(context, &call->attention);
+    const size_t attention = attni_sdpa_scratch(context, &call->attention);
+    return lay(call).rest * sizeof(float) + attni_max(attention, append_scratch(context, call));
 }
 
 static void project_inputs(attn_context *context, const attni_mha_call *call, const layout *at, float *scratch) {
     const attn_mha *m = call->mha;
-    const size_t B = call->attention.B, Tq = call->attention.Tq, Tk = call->keys;
+    const size_t B = call->B, Tq = call->Tq, Tk = call->Tk;
     const attni_matrix query = attni_matrix_read(context, &call->query, B, Tq, m->M, scratch + at->query);
     const attni_matrix key = attni_matrix_read(context, &call->key, B, Tk, m->k.in, scratch + at->key);
     const attni_matrix value = same(&call->value, &call->key) && m->v.in == m->k.in
@@ -68,31 +82,52 @@ static void project_inputs(attn_context *context, const attni_mha_call *call, co
     attni_project(context, products, 3);
 }
 
-static void append(attn_context *context, const attni_mha_call *call, const attni_sdpa *attention) {
-    if (call->cache)
-        attni_cache_append(context, call->cache, call->keys, &attention->k, &attention->v);
+/* Whether what was projected fits the cache's type. */
+static attn_status check_finite(attn_context *context, const attni_mha_call *call, const layout *at,
+                                const float *scratch) {
+    const attn_mha *m = call->mha;
+    const size_t rows = call->B * call->Tk;
+    if (call->cache->pages.form->dtype != ATTN_INT8)
+        return ATTN_OK;
+    if (context->kernels->all_finite(rows, m->k.out, scratch + at->k, (ptrdiff_t)m->k.out) &&
+        context->kernels->all_finite(rows, m->v.out, scratch + at->v, (ptrdiff_t)m->v.out))
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_VALUE,
+                      "the keys or values have Inf or NaN, which the cache's int8 cannot hold");
 }
 
-size_t attni_mha_append_scratch(const attni_mha_call *call) { return lay(call).attention * sizeof(float); }
+static attn_status append(attn_context *context, const attni_mha_call *call, const layout *at,
+                          const attni_sdpa *attention, float *scratch) {
+    const attni_append append = append_of(call, attention);
+    if (!call->cache)
+        return ATTN_OK;
+    const attn_status status = check_finite(context, call, at, scratch);
+    if (status == ATTN_OK)
+        attni_append_run(context, &append, scratch + at->rest);
+    return status;
+}
 
-void attni_mha_append(attn_context *context, const attni_mha_call *call, float *scratch) {
+attn_status attni_mha_append(attn_context *context, const attni_mha_call *call, float *scratch) {
     const layout at = lay(call);
     const attni_sdpa attention = attention_of(call, &at, scratch);
     project_inputs(context, call, &at, scratch);
-    append(context, call, &attention);
+    return append(context, call, &at, &attention, scratch);
 }
 
-void attni_mha_run(attn_context *context, const attni_mha_call *call, float *scratch) {
+attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, float *scratch) {
     const attn_mha *m = call->mha;
-    const size_t B = call->attention.B, Tq = call->attention.Tq;
+    const size_t B = call->B, Tq = call->Tq;
     const layout at = lay(call);
     const attni_sdpa attention = attention_of(call, &at, scratch);
     const attni_matrix out = attni_matrix_of(&call->out, B, Tq, m->M, scratch + at.out);
     const attni_product product = {
         .linear = &m->out, .x = dense(scratch + at.o, B * Tq, m->out.in), .y = out, .residual = call->residual};
     project_inputs(context, call, &at, scratch);
-    append(context, call, &attention);
-    attni_sdpa_run(context, &attention, scratch + at.attention);
+    const attn_status status = append(context, call, &at, &attention, scratch);
+    if (status != ATTN_OK)
+        return status;
+    attni_sdpa_run(context, &attention, scratch + at.rest);
     attni_project(context, &product, 1);
     attni_matrix_write(context, &call->out, B, Tq, m->M, scratch + at.out);
+    return ATTN_OK;
 }

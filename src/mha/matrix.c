@@ -6,7 +6,7 @@
 #include "context/sizes.h"
 
 static bool is_matrix(const attni_view *x, size_t B, size_t T, size_t width) {
-    const bool plain = x->stride_t >= (ptrdiff_t)width && x->stride_t <= INT_MAX;
+    const bool plain = x->dtype == ATTN_F32 && x->stride_t >= (ptrdiff_t)width && x->stride_t <= INT_MAX;
     return plain && (B <= 1 || x->stride_b == (ptrdiff_t)T * x->stride_t);
 }
 
@@ -24,14 +24,16 @@ attni_matrix attni_matrix_read(const attn_context *context, const attni_view *x,
                                float *room) {
     const attni_matrix m = attni_matrix_of(x, B, T, width, room);
     for (size_t b = 0; b < B && m.data == room; b++)
-        context->kernels->copy(T, width, attni_at(x, b, 0, 0), x->stride_t, room + b * T * width, (ptrdiff_t)width);
+        context->kernels->copy(T, width, x->dtype, attni_at(x, b, 0, 0), x->stride_t, ATTN_F32, room + b * T * width,
+                               (ptrdiff_t)width);
     return m;
 }
 
 void attni_matrix_write(const attn_context *context, const attni_view *y, size_t B, size_t T, size_t width,
                         const float *room) {
     for (size_t b = 0; b < B && !is_matrix(y, B, T, width); b++)
-        context->kernels->copy(T, width, room + b * T * width, (ptrdiff_t)width, attni_at(y, b, 0, 0), y->stride_t);
+        context->kernels->copy(T, width, ATTN_F32, room + b * T * width, (ptrdiff_t)width, y->dtype,
+                               attni_at(y, b, 0, 0), y->stride_t);
 }
 
 size_t attni_reserve(size_t *used, size_t floats) {

@@ -24,20 +24,23 @@ typedef enum attni_role { ATTNI_W_Q, ATTNI_W_K, ATTNI_W_V, ATTNI_W_OUT } attni_r
 attn_mha *attni_mha_new(const attn_context *context, size_t H, size_t G, const attni_weight weights[4]);
 void attni_mha_delete(attn_mha *mha);
 
-/* One call of the layer. Inputs and output are views [B,1,T,width]; `attention` has everything but q, k, v and out. */
+/* One call of the layer. Inputs and output are views [B,1,T,width]; `attention` has everything but q, k, v and out (in
+ * a ragged batch its B, Tq and Tk are others, with a cache its Tk). */
 typedef struct attni_mha_call {
     const attn_mha *mha;
+    size_t B, Tq, Tk; /* of the views */
     attni_view query, key, value, out;
-    size_t keys;                  /* tokens of `key` and `value`; all Tk of them, but with a cache */
-    attn_cache *cache;            /* they are appended to it, and it is attended to (attention.blocks); or NULL */
+    attn_cache *cache; /* keys and values are appended to it, and it is attended to (attention.pages); or NULL */
     const attni_matrix *residual; /* [B·Tq, M], added to the output; may be the output; or NULL */
     attni_sdpa attention;
 } attni_mha_call;
 size_t attni_mha_scratch(const attn_context *context, const attni_mha_call *call);
-void attni_mha_run(attn_context *context, const attni_mha_call *call, float *scratch);
 
-/* Only the part that appends to the cache: attention.Tq is 0, and of the rest only B is read. */
-size_t attni_mha_append_scratch(const attni_mha_call *call);
-void attni_mha_append(attn_context *context, const attni_mha_call *call, float *scratch);
+/* Fails, with nothing written or appended, only where keys or values do not fit the cache's int8. */
+attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, float *scratch);
+
+/* Only the part that appends to the cache: Tq is 0. */
+size_t attni_mha_append_scratch(const attn_context *context, const attni_mha_call *call);
+attn_status attni_mha_append(attn_context *context, const attni_mha_call *call, float *scratch);
 
 #endif

@@ -14,8 +14,7 @@ static size_t count_supers(const attn_context *context, const attni_sdpa *call, 
 /* A decoding step has few rows and many keys: threads that would be idle share the keys of a head. */
 static bool segments_apart(const attn_context *context, const attni_sdpa *call, const attni_cut *cut) {
     const bool one_tile = cut->head_cuts * cut->token_cuts == 1;
-    return one_tile && cut->segments > 1 && call->B * call->G < 2 * context->threads && context->threads > 1 &&
-           !call->wants_probabilities;
+    return one_tile && cut->segments > 1 && call->B * call->G < 2 * context->threads && context->threads > 1;
 }
 
 /* OpenBLAS's small kernels treat up to 8 columns left over from 16 in one way for up to 31 keys and in another for
@@ -28,22 +27,29 @@ static size_t least_keys(size_t o_width) {
 /* An odd number of columns is summed in a way that depends on the rows. */
 size_t attni_output_width(size_t E) { return attni_round_up(E, 4); }
 
-attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
-    attni_cut cut = {.tile =
-                         attni_tile_for_attention(context->blas, call->D, call->E, call->causal != ATTN_CAUSAL_NONE)};
-    if (call->blocks) {
-        cut.tile.width = call->blocks->width;
-        cut.tile.columns = call->blocks->panel;
+static attni_tile rule_for(const attn_context *context, const attni_sdpa *call) {
+    const bool bounded = call->causal != ATTN_CAUSAL_NONE || call->left >= 0 || call->right >= 0;
+    attni_tile tile = attni_tile_for_attention(context->blas, call->D, call->E, bounded);
+    if (call->pages) { /* whose sizes are powers of two, and divide a segment */
+        tile.width = call->pages->form->width;
+        tile.columns = call->pages->form->panel;
+        tile.keys = attni_min(tile.keys, call->pages->form->tokens);
     }
-    const size_t heads = call->H / call->G, rows = attni_min(cut.tile.rows, call->Tq * heads);
-    cut.tokens = attni_min(rows, call->Tq);
-    cut.heads = cut.tokens == call->Tq ? attni_max(1, rows / cut.tokens) : 1;
+    return tile;
+}
+
+attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
+    attni_cut cut = {.tile = rule_for(context, call)};
+    const size_t heads = call->H / call->G, Tq = attni_max(1, call->Tq),
+                 rows = attni_max(1, attni_min(cut.tile.rows, Tq * heads));
+    cut.tokens = attni_min(rows, Tq);
+    cut.heads = cut.tokens == Tq ? rows / Tq : 1;
     cut.tile.rows = cut.heads * cut.tokens;
-    cut.tile.keys = attni_min(cut.tile.keys, attni_round_up(call->Tk, cut.tile.width));
+    cut.tile.keys = attni_min(cut.tile.keys, attni_round_up(attni_max(1, call->Tk), cut.tile.width));
     cut.head_cuts = attni_ceil_div(heads, cut.heads);
     cut.token_cuts = attni_ceil_div(call->Tq, cut.tokens);
     cut.supers = count_supers(context, call, &cut);
-    cut.tile.tiles = attni_ceil_div(cut.head_cuts * cut.token_cuts, cut.supers);
+    cut.tile.tiles = cut.supers ? attni_ceil_div(cut.head_cuts * cut.token_cuts, cut.supers) : 1;
     cut.o_width = attni_output_width(call->E);
     cut.least_keys = least_keys(cut.o_width);
     cut.segments = attni_max(1, attni_ceil_div(call->Tk, ATTNI_SEGMENT));
@@ -51,60 +57,71 @@ attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
     return cut;
 }
 
+attni_cut attni_cut_longest(const attn_context *context, const attni_sdpa *call) {
+    const attni_tile rule = rule_for(context, call);
+    attni_cut cut = attni_cut_call(context, call);
+    cut.tile.rows = attni_max(1, attni_min(rule.rows, call->Tq * (call->H / call->G)));
+    cut.tile.tiles = rule.tiles;
+    return cut;
+}
+
 /* Hands out the pieces of a desk one after the other. */
-static float *take(float *base, size_t *used, size_t floats) {
-    float *piece = base ? base + *used : NULL;
-    *used += attni_round_up(floats, ATTNI_LINE / sizeof(float));
+static void *take(char *base, size_t *used, size_t bytes) {
+    char *piece = base ? base + *used : NULL;
+    *used += attni_round_up(bytes, ATTNI_LINE);
     return piece;
 }
 
-static size_t floats_of(size_t bytes) { return attni_ceil_div(bytes, sizeof(float)); }
-
-size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, float *base, attni_desk *desk) {
+static void lay_inspection(const attni_cut *cut, const attni_sdpa *call, char *base, size_t *used, attni_desk *desk) {
     const attni_tile *t = &cut->tile;
-    const size_t rows = t->tiles * t->rows, o = rows * cut->o_width, states = floats_of(rows * sizeof *desk->state);
-    const size_t values = attni_max(t->keys, cut->least_keys) * attni_ceil_div(cut->o_width, t->columns) *
-                          attni_min(t->columns, cut->o_width);
+    const size_t slots = call->H * t->rows, sums = attni_max(2 * slots, call->H / call->G * t->keys);
+    if (!attni_inspects(call))
+        return;
+    desk->weights = take(base, used, t->rows * t->keys * sizeof(float));
+    desk->average = take(base, used, t->rows * t->keys * sizeof(float));
+    desk->sums = take(base, used, sums * sizeof *desk->sums);
+    desk->best = take(base, used, slots * call->inspection.top.k * sizeof *desk->best);
+    desk->found = take(base, used, slots * sizeof *desk->found);
+}
+
+size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, char *base, attni_desk *desk) {
+    const attni_tile *t = &cut->tile;
+    const size_t rows = t->tiles * t->rows, o = rows * cut->o_width * sizeof(float), states = rows * sizeof(attni_row);
+    const size_t values = attni_round_up(t->keys, cut->least_keys) * attni_ceil_div(cut->o_width, t->columns) *
+                          attni_min(t->columns, cut->o_width) * sizeof(float);
     const bool totals = cut->segments > 1 && !cut->apart;
     size_t used = 0;
-    desk->tiles = (attni_query_tile *)(void *)take(base, &used, floats_of(t->tiles * sizeof *desk->tiles));
-    desk->group.k_room = take(base, &used, t->keys * call->D);
+    desk->tiles = take(base, &used, t->tiles * sizeof *desk->tiles);
+    desk->group.k_room = take(base, &used, t->keys * call->D * sizeof(float));
     desk->group.v_copy = take(base, &used, values);
     desk->group.v_clean_room = take(base, &used, values);
-    desk->q = take(base, &used, rows * call->D);
+    desk->q = take(base, &used, rows * call->D * sizeof(float));
     desk->o = take(base, &used, o);
     desk->total_o = totals ? take(base, &used, o) : desk->o;
-    desk->scores = take(base, &used, t->rows * t->keys);
-    desk->state = (attni_row *)(void *)take(base, &used, states);
-    desk->total_state = totals ? (attni_row *)(void *)take(base, &used, states) : desk->state;
-    desk->range = (attni_range *)(void *)take(base, &used, floats_of(t->rows * sizeof *desk->range));
+    desk->scores = take(base, &used, t->rows * t->keys * sizeof(float));
+    desk->alive = take(base, &used, t->rows * t->keys);
+    desk->state = take(base, &used, states);
+    desk->total_state = totals ? take(base, &used, states) : desk->state;
+    desk->range = take(base, &used, t->rows * sizeof *desk->range);
+    lay_inspection(cut, call, base, &used, desk);
     return used;
 }
 
 /* A part: o [rows, o_width] and state [rows]. */
-static size_t part_floats(const attni_cut *cut, float *base, float **o, attni_row **state) {
+static size_t part_bytes(const attni_cut *cut, char *base, float **o, attni_row **state) {
     size_t used = 0;
-    *o = take(base, &used, cut->tile.rows * cut->o_width);
-    *state = (attni_row *)(void *)take(base, &used, floats_of(cut->tile.rows * sizeof **state));
+    *o = take(base, &used, cut->tile.rows * cut->o_width * sizeof **o);
+    *state = take(base, &used, cut->tile.rows * sizeof **state);
     return used;
 }
 
-size_t attni_parts_floats(const attni_cut *cut, const attni_sdpa *call) {
+size_t attni_parts_bytes(const attni_cut *cut, const attni_sdpa *call) {
     float *o;
     attni_row *state;
-    return cut->apart ? call->B * call->G * cut->segments * part_floats(cut, NULL, &o, &state) : 0;
+    return cut->apart ? call->B * call->G * cut->segments * part_bytes(cut, NULL, &o, &state) : 0;
 }
 
 void attni_part_at(const attni_engine *e, size_t head, size_t segment, float **o, attni_row **state) {
-    const size_t floats = part_floats(&e->cut, NULL, o, state);
-    part_floats(&e->cut, e->parts + (head * e->cut.segments + segment) * floats, o, state);
-}
-
-size_t attni_sdpa_scratch(const attn_context *context, const attni_sdpa *call) {
-    attni_desk desk;
-    if (call->B == 0 || call->H == 0 || call->Tq == 0)
-        return 0;
-    const attni_cut cut = attni_cut_call(context, call);
-    const size_t desks = attni_desk_lay(&cut, call, NULL, &desk) * context->threads;
-    return (desks + attni_parts_floats(&cut, call)) * sizeof(float);
+    const size_t bytes = part_bytes(&e->room, NULL, o, state);
+    part_bytes(&e->room, e->parts + (head * e->room.segments + segment) * bytes, o, state);
 }

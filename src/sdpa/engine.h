@@ -7,13 +7,19 @@
 
 #include "sdpa/sdpa.h"
 
+#define ATTNI_LOG2_E 1.44269504088896340736
+
+/* Scores are in base 2 inside. What is finite in natural units stays so: the lowest float stands for itself. */
+#define ATTNI_LOWEST (-0x1.fffffep127F)
+static inline double attni_natural(double x) { return x == (double)ATTNI_LOWEST ? x : x / ATTNI_LOG2_E; }
+
 /* The keys come in segments of this many. Each has its own online softmax, and they are merged in their order: which
  * threads walk them, and in what units of work, changes no bit. A multiple of cut.tile.keys. */
 enum { ATTNI_SEGMENT = 2048 };
 
-/* How a call is cut: the query heads and tokens of one key/value head into tiles, consecutive tiles into super-blocks.
- * A tile has several heads only where each has fewer tokens than a tile has rows. Which rows share a tile depends on
- * the shape alone, never on the threads; how many tiles share a super-block changes no bit. */
+/* How the queries and keys of a call are cut: the query heads and tokens of one key/value head into tiles, consecutive
+ * tiles into super-blocks. A tile has several heads only where each has fewer tokens than a tile has rows. Which rows
+ * share a tile depends on the shape alone, never on the threads; how many tiles share a super-block changes no bit. */
 typedef struct attni_cut {
     attni_tile tile;
     size_t heads, tokens;         /* of a tile, at most */
@@ -24,7 +30,11 @@ typedef struct attni_cut {
     size_t segments;              /* segments of the keys */
     bool apart;                   /* each segment is a unit of its own, instead of all of them one */
 } attni_cut;
+
+/* Of a call whose sequences are all alike, or of one of them. */
 attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call);
+/* Of a call whose sequences differ: as large as that of any of them. */
+attni_cut attni_cut_longest(const attn_context *context, const attni_sdpa *call);
 
 /* Query tokens [token, token + tokens) of heads [head, head + heads) as a dense matrix of rows = heads · tokens. */
 typedef struct attni_query_tile {
@@ -50,9 +60,10 @@ static inline void attni_forget(attni_row *state, size_t rows) {
         state[r] = (attni_row){.sum = 0, .max = -INFINITY};
 }
 
-/* Keys [begin, begin + count) of one key/value head, packed, and their values. */
+/* Keys [begin, begin + count) of key/value head g of sequence b, and their values. */
 typedef struct attni_key_group {
-    size_t begin, count;
+    size_t b, g, begin, count;
+    bool packed;    /* the rest is there */
     const float *k; /* [count/W][D][W], the last block with zeros up to a multiple of 16 columns, and least_keys */
     attni_values v; /* where the caller has them, or in v_copy */
     attni_values v_clean;         /* with zeros where a row of a panel is not finite; made only where needed */
@@ -72,37 +83,88 @@ typedef struct attni_desk {
     attni_key_group group;
     float *q, *o, *total_o;         /* [tiles][rows, D], and [tiles][rows, o_width] twice */
     float *scores;                  /* [rows, keys] */
+    uint8_t *alive;                 /* [rows, keys], for values that are not finite */
     attni_row *state, *total_state; /* [tiles][rows] */
     attni_range *range;
+    /* For inspections. */
+    float *weights, *average; /* [rows, keys] */
+    double *sums;             /* [H·rows, 2], or [H/G, keys] */
+    float *best;              /* [H·rows, k], the most probable keys' probabilities, and how many there are */
+    size_t *found;            /* [H·rows] */
 } attni_desk;
 
 typedef struct attni_engine {
+    const attn_context *context;
     const attni_sdpa *call;
     const attni_blas *blas;
     const attni_kernels *kernels;
-    attni_cut cut;
-    size_t workers;
-    bool far;       /* inputs come from further than the L2 cache, and are fetched ahead */
-    float *scratch; /* a desk for each worker */
-    size_t desk_floats;
-    float *parts; /* o and state of each segment that is a unit */
+    unsigned lines, masking; /* of the score program: those in use, and of these the ones that mask */
+    attni_cut cut;           /* of the call, or of the sequence at hand */
+    attni_cut room;          /* what the scratch is laid out for */
+    bool varied;             /* sequences differ: each has a cut of its own, */
+    size_t *starts;          /* [B+1], and its units begin here */
+    bool far;                /* inputs come from further than the L2 cache, and are fetched ahead */
+    char *desks;             /* a desk for each worker */
+    size_t desk_bytes;
+    char *parts;       /* o and state of each segment that is a unit */
+    attni_row *states; /* [B,H,states_tokens], kept for the inspections; or NULL */
+    size_t states_tokens;
 } attni_engine;
 
-/* schedule.c: tile n of the unit's key/value head, without its buffers. */
-attni_query_tile attni_tile_at(const attni_engine *e, const attni_unit *unit, size_t n);
+/* schedule.c: tile n of a key/value head, without its buffers. */
+attni_query_tile attni_tile_at(const attni_engine *e, size_t b, size_t g, size_t n);
 
-/* cut.c. Lays a desk out at `base` and returns its size in floats, a multiple of a cache line. */
-size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, float *base, attni_desk *desk);
-/* What segments that are units of their own keep until they are merged, in floats, and where one keeps it. */
-size_t attni_parts_floats(const attni_cut *cut, const attni_sdpa *call);
+/* sequence.c: whether sequences differ, and in `one` the call that sequence b alone is, with an engine for it; for
+ * calls whose sequences are alike, the engine itself. */
+bool attni_is_varied(const attni_sdpa *call);
+attni_sdpa attni_sequence_of(const attni_sdpa *call, size_t b);
+const attni_engine *attni_engine_of(const attni_engine *e, size_t b, attni_engine *local, attni_sdpa *one);
+/* Writes what is known of tokens beyond the ends of sequences. */
+void attni_blank_beyond(attn_context *context, const attni_sdpa *call);
+
+/* cut.c. Lays a desk out at `base` and returns its size in bytes, a multiple of a cache line. */
+size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, char *base, attni_desk *desk);
+/* What segments that are units of their own keep until they are merged, in bytes, and where one keeps it. */
+size_t attni_parts_bytes(const attni_cut *cut, const attni_sdpa *call);
 void attni_part_at(const attni_engine *e, size_t head, size_t segment, float **o, attni_row **state);
 
-/* score.c: the keys that query token i of sequence b may see. */
-attni_range attni_visible(const attni_sdpa *call, size_t b, size_t i);
+/* score.c, the score program. Which of its lines the call uses. */
+void attni_read_program(attni_engine *e);
+
+/* The keys that query token i of head h of sequence b may see, as far as that is one range. */
+attni_range attni_visible(const attni_sdpa *call, size_t b, size_t h, size_t i);
+/* The keys that any query of a tile may see. */
+attni_range attni_bounds(const attni_sdpa *call, const attni_query_tile *t);
+/* ALiBi's slope of a head. */
+float attni_slope(const attni_sdpa *call, size_t h);
+
+/* What of a group a tile sees: columns [begin, begin + columns), begin being a multiple of W. */
+typedef struct attni_sight {
+    size_t begin, columns;
+    const attni_range *range; /* of the rows, from `begin` on; NULL: every row sees all columns */
+    unsigned lines;           /* of the program, that have something to do */
+    bool partial;             /* something may be masked */
+} attni_sight;
+
+/* The next run of blocks of which something is visible, from column `from` of the group on; false: there is none. */
+bool attni_next_run(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group, size_t from,
+                    attni_sight *seen);
+/* Everything, whether visible or not. */
+attni_sight attni_see_all(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group);
+/* s [rows, columns] = the scores after `stage`, in base 2; what is masked by lines is −∞ (not what is out of range). */
+void attni_score(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
+                 const attni_sight *seen, attn_stage stage, float *s);
+
+/* alibi.c: whether there may be a distance beyond which ALiBi leaves nothing; for each head, reach [B,H], norms [B,G]
+ * being room. */
+bool attni_alibi_ends(const attni_sdpa *call);
+void attni_alibi_reach(attn_context *context, const attni_sdpa *call, size_t *reach, float *norms);
 
 /* pack.c, the door in. */
 void attni_pack_query(const attni_engine *e, attni_query_tile *tile, float *room);
-void attni_pack_keys(const attni_engine *e, const attni_unit *unit, size_t begin, size_t count, attni_key_group *group);
+/* Says which keys a group has, and brings them, for one tile only or for several. */
+void attni_open_group(attni_key_group *group, size_t b, size_t g, size_t begin, size_t count);
+void attni_pack_keys(const attni_engine *e, size_t tiles, attni_key_group *group);
 /* Whether all values of the group are finite; if not, v_clean is made. */
 bool attni_values_finite(const attni_engine *e, attni_key_group *group);
 
@@ -118,12 +180,12 @@ static inline const float *attni_panel_of(const attni_engine *e, const attni_val
 /* tile.c, the tile loop: the desk's tiles walk the keys of their unit. `next` is the unit that this worker will
  * probably do next, or NULL. */
 void attni_walk(const attni_engine *e, const attni_unit *unit, const attni_unit *next, attni_desk *desk);
-/* Walks the scores again, now that each row's maximum and sum are known. */
-void attni_walk_probabilities(const attni_engine *e, const attni_unit *unit, attni_desk *desk);
 
 /* output.c, the door out. */
 void attni_write_output(const attni_engine *e, const attni_query_tile *tile);
-void attni_write_probabilities(const attni_engine *e, const attni_query_tile *tile, const attni_key_group *group,
-                               const float *scores, size_t columns, const attni_range *range);
+
+/* inspect.c: walks over the scores again, now that each row's maximum and sum are known. */
+bool attni_inspects(const attni_sdpa *call);
+void attni_inspect(attn_context *context, attni_engine *e);
 
 #endif

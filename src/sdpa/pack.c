@@ -9,7 +9,8 @@
 /* Rows of several heads are one matrix only where the heads follow each other as the tokens do. */
 static bool is_dense(const attni_sdpa *call, const attni_query_tile *t) {
     const ptrdiff_t D = (ptrdiff_t)call->D;
-    return call->q.stride_t == D && (t->heads == 1 || call->q.stride_h == (ptrdiff_t)t->tokens * D);
+    return call->q.dtype == ATTN_F32 && call->q.stride_t == D &&
+           (t->heads == 1 || call->q.stride_h == (ptrdiff_t)t->tokens * D);
 }
 
 void attni_pack_query(const attni_engine *e, attni_query_tile *t, float *room) {
@@ -19,16 +20,17 @@ void attni_pack_query(const attni_engine *e, attni_query_tile *t, float *room) {
     if (is_dense(call, t))
         return;
     for (size_t h = 0; h < t->heads; h++)
-        e->kernels->copy(t->tokens, D, attni_at(&call->q, t->batch, t->head + h, t->token), call->q.stride_t,
-                         room + h * t->tokens * D, (ptrdiff_t)D);
+        e->kernels->copy(t->tokens, D, call->q.dtype, attni_at(&call->q, t->batch, t->head + h, t->token),
+                         call->q.stride_t, ATTN_F32, room + h * t->tokens * D, (ptrdiff_t)D);
     t->q = room;
 }
 
-static void pack_k(const attni_engine *e, const attni_unit *unit, attni_key_group *group) {
+static void pack_k(const attni_engine *e, attni_key_group *group) {
+    const attni_view *k = &e->call->k;
     const size_t W = e->cut.tile.width, D = e->call->D;
     for (size_t j = 0; j < group->count; j += W) {
         const size_t n = attni_min(W, group->count - j);
-        e->kernels->transpose(n, D, attni_at(&e->call->k, unit->b, unit->g, group->begin + j), e->call->k.stride_t,
+        e->kernels->transpose(k->dtype, n, D, attni_at(k, group->b, group->g, group->begin + j), k->stride_t,
                               attni_round_up(attni_max(n, e->cut.least_keys), 16), group->k_room + j * D, W);
     }
     group->k = group->k_room;
@@ -36,12 +38,17 @@ static void pack_k(const attni_engine *e, const attni_unit *unit, attni_key_grou
 
 /* V is read where the caller has it only where it is read about once: by one tile, and by few rows if there are gaps
  * between the rows of V. Else a copy in panels is faster, by up to a fifth. */
-static bool values_in_place(const attni_engine *e, const attni_unit *unit, const attni_key_group *group) {
+static bool values_in_place(const attni_engine *e, size_t tiles, const attni_key_group *group) {
     enum { FEW_ROWS = 16 };
     const ptrdiff_t stride = e->call->v.stride_t, E = (ptrdiff_t)e->call->E;
-    const bool plain = e->call->E == e->cut.o_width && stride >= E && stride <= INT_MAX;
-    const bool enough = group->count >= e->cut.least_keys;
-    return unit->count == 1 && plain && enough && (stride == E || e->cut.tile.rows <= FEW_ROWS);
+    const bool plain = e->call->v.dtype == ATTN_F32 && e->call->E == e->cut.o_width && stride >= E && stride <= INT_MAX;
+    const bool enough = group->count % e->cut.least_keys == 0;
+    return tiles == 1 && plain && enough && (stride == E || e->cut.tile.rows <= FEW_ROWS);
+}
+
+/* Rows of the values in memory: the smallest sum may begin at any block. */
+static size_t value_rows(const attni_engine *e, const attni_key_group *group) {
+    return attni_round_up(group->count, e->cut.least_keys);
 }
 
 static size_t panel_width(const attni_engine *e) { return attni_min(e->cut.tile.columns, e->cut.o_width); }
@@ -57,41 +64,81 @@ static void zero_margin(float *panel, size_t rows, size_t columns, size_t all_ro
         memset(panel + r * ld, 0, all_columns * sizeof *panel);
 }
 
-static void place_v(const attni_engine *e, const attni_unit *unit, attni_key_group *group) {
-    const size_t width = panel_width(e), rows = attni_max(group->count, e->cut.least_keys);
-    const ptrdiff_t stride = e->call->v.stride_t;
-    const float *v = attni_at(&e->call->v, unit->b, unit->g, group->begin);
-    group->v = (attni_values){v, width, (size_t)stride};
-    if (values_in_place(e, unit, group))
+static void place_v(const attni_engine *e, size_t tiles, attni_key_group *group) {
+    const attni_view *view = &e->call->v;
+    const size_t width = panel_width(e), rows = value_rows(e, group), size = attni_size_of(view->dtype);
+    const char *v = attni_at(view, group->b, group->g, group->begin);
+    if (values_in_place(e, tiles, group)) {
+        group->v = (attni_values){(const float *)(const void *)v, width, (size_t)view->stride_t};
         return;
+    }
     group->v = (attni_values){group->v_copy, width * rows, width};
     for (size_t c = 0; c < e->call->E; c += width) {
         float *panel = group->v_copy + c * rows;
-        e->kernels->copy(group->count, real_columns(e, c), v + c, stride, panel, (ptrdiff_t)width);
+        e->kernels->copy(group->count, real_columns(e, c), view->dtype, v + c * size, view->stride_t, ATTN_F32, panel,
+                         (ptrdiff_t)width);
         zero_margin(panel, group->count, real_columns(e, c), rows, attni_min(width, e->cut.o_width - c), width);
     }
 }
 
-/* A cache has both as they must be. */
-static void use_blocks(const attni_engine *e, const attni_unit *unit, attni_key_group *group) {
-    const attni_blocks *blocks = e->call->blocks;
-    const size_t head = unit->b * e->call->G + unit->g, panel = blocks->panel;
-    group->k = blocks->k + head * blocks->k_head + group->begin * e->call->D;
-    group->v =
-        (attni_values){blocks->v + head * blocks->v_head + group->begin * panel, blocks->capacity * panel, panel};
+/* The page that a group is in, of its head: groups divide pages. Keys that have been forgotten, which only inspections
+ * come to, and which are masked, may be any. */
+static const char *page_of(const attni_pages *pages, const attni_key_group *group) {
+    const size_t page = pages->table[group->b * pages->slots + group->begin / pages->form->tokens];
+    return pages->memory + (page == ATTNI_NO_PAGE ? 0 : page) * pages->form->page + group->g * pages->form->head;
 }
 
-void attni_pack_keys(const attni_engine *e, const attni_unit *unit, size_t begin, size_t count,
-                     attni_key_group *group) {
+/* Pages of f32 have both as they must be. */
+static void use_page(const attni_engine *e, const char *page, attni_key_group *group) {
+    const attni_page_form *form = e->call->pages->form;
+    const size_t at = group->begin % form->tokens;
+    group->k = (const float *)(const void *)page + at * e->call->D;
+    group->v = (attni_values){(const float *)(const void *)(page + form->values) + at * form->panel,
+                              form->tokens * form->panel, form->panel};
+}
+
+/* Other types are widened into the desk's room. */
+static void widen_page(const attni_engine *e, const char *page, attni_key_group *group) {
+    const attni_page_form *form = e->call->pages->form;
+    const size_t at = group->begin % form->tokens, D = e->call->D, size = attni_size_of(form->dtype), W = form->width;
+    const size_t rows = attni_min(value_rows(e, group), form->tokens - at), panel = form->panel;
+    const float *scales = (const float *)(const void *)(page + form->scales) + at;
+    for (size_t j = 0; j < group->count; j += W)
+        e->kernels->widen(D, W, form->dtype, page + (at + j) * D * size, scales + j, false, group->k_room + j * D);
+    for (size_t n = 0; n < form->panels; n++)
+        e->kernels->widen(rows, panel, form->dtype, page + form->values + (n * form->tokens + at) * panel * size,
+                          scales + form->tokens, true, group->v_copy + n * rows * panel);
+    group->k = group->k_room;
+    group->v = (attni_values){group->v_copy, rows * panel, panel};
+}
+
+static void open_page(const attni_engine *e, attni_key_group *group) {
+    const char *page = page_of(e->call->pages, group);
+    if (e->call->pages->form->dtype == ATTN_F32)
+        use_page(e, page, group);
+    else
+        widen_page(e, page, group);
+}
+
+void attni_open_group(attni_key_group *group, size_t b, size_t g, size_t begin, size_t count) {
+    group->b = b;
+    group->g = g;
     group->begin = begin;
     group->count = count;
+    group->packed = false;
     group->finite = ATTNI_UNKNOWN;
-    if (e->call->blocks) {
-        use_blocks(e, unit, group);
+}
+
+void attni_pack_keys(const attni_engine *e, size_t tiles, attni_key_group *group) {
+    if (group->packed)
+        return;
+    if (e->call->pages) {
+        open_page(e, group);
     } else {
-        pack_k(e, unit, group);
-        place_v(e, unit, group);
+        pack_k(e, group);
+        place_v(e, tiles, group);
     }
+    group->packed = true;
 }
 
 /* Copies a panel with zeros for the rows that are not finite. */
@@ -105,7 +152,7 @@ static void clean_panel(const attni_engine *e, size_t rows, size_t columns, cons
 }
 
 static void clean_values(const attni_engine *e, attni_key_group *group) {
-    const size_t width = panel_width(e), rows = attni_max(group->count, e->cut.least_keys);
+    const size_t width = panel_width(e), rows = value_rows(e, group);
     group->v_clean = (attni_values){group->v_clean_room, width * rows, width};
     for (size_t c = 0; c < e->cut.o_width; c += width)
         clean_panel(e, rows, attni_min(width, e->cut.o_width - c), attni_panel_of(e, &group->v, c), group->v.ld,
@@ -118,7 +165,7 @@ bool attni_values_finite(const attni_engine *e, attni_key_group *group) {
         return group->finite == ATTNI_FINITE;
     group->finite = ATTNI_FINITE;
     for (size_t c = 0; c < e->cut.o_width; c += width)
-        if (!e->kernels->all_finite(attni_max(group->count, e->cut.least_keys), attni_min(width, e->cut.o_width - c),
+        if (!e->kernels->all_finite(value_rows(e, group), attni_min(width, e->cut.o_width - c),
                                     attni_panel_of(e, &group->v, c), (ptrdiff_t)group->v.ld))
             group->finite = ATTNI_NOT_FINITE;
     if (group->finite == ATTNI_NOT_FINITE)
@@ -126,16 +173,21 @@ bool attni_values_finite(const attni_engine *e, attni_key_group *group) {
     return group->finite == ATTNI_FINITE;
 }
 
+static void prefetch(const attni_engine *e, const attni_view *view, size_t b, size_t h, size_t t, size_t rows,
+                     size_t width) {
+    const size_t size = attni_size_of(view->dtype);
+    e->kernels->prefetch(rows, width * size, attni_at(view, b, h, t), view->stride_t * (ptrdiff_t)size);
+}
+
 void attni_prefetch_keys(const attni_engine *e, const attni_unit *unit, size_t i, size_t n) {
     const attni_sdpa *call = e->call;
     const size_t keys = attni_min(e->cut.tile.keys, unit->end - unit->begin);
     const size_t from = unit->begin + keys * i / n, count = unit->begin + keys * (i + 1) / n - from;
-    e->kernels->prefetch(count, call->D, attni_at(&call->k, unit->b, unit->g, from), call->k.stride_t);
-    e->kernels->prefetch(count, call->E, attni_at(&call->v, unit->b, unit->g, from), call->v.stride_t);
+    prefetch(e, &call->k, unit->b, unit->g, from, count, call->D);
+    prefetch(e, &call->v, unit->b, unit->g, from, count, call->E);
 }
 
 void attni_prefetch_query(const attni_engine *e, const attni_query_tile *t) {
-    const attni_view *q = &e->call->q;
     for (size_t h = 0; h < t->heads; h++)
-        e->kernels->prefetch(t->tokens, e->call->D, attni_at(q, t->batch, t->head + h, t->token), q->stride_t);
+        prefetch(e, &e->call->q, t->batch, t->head + h, t->token, t->tokens, e->call->D);
 }

@@ -4,12 +4,12 @@
 #include "sdpa/engine.h"
 
 /* All heads at one place before the next place, so that a causal super-block is even. */
-attni_query_tile attni_tile_at(const attni_engine *e, const attni_unit *unit, size_t n) {
+attni_query_tile attni_tile_at(const attni_engine *e, size_t b, size_t g, size_t n) {
     const attni_sdpa *call = e->call;
     const attni_cut *cut = &e->cut;
     const size_t group_heads = call->H / call->G;
     const size_t head = n % cut->head_cuts * cut->heads, token = n / cut->head_cuts * cut->tokens;
-    attni_query_tile t = {.batch = unit->b, .head = unit->g * group_heads + head, .token = token};
+    attni_query_tile t = {.batch = b, .head = g * group_heads + head, .token = token};
     t.heads = attni_min(cut->heads, group_heads - head);
     t.tokens = attni_min(cut->tokens, call->Tq - token);
     t.rows = t.heads * t.tokens;
@@ -35,13 +35,16 @@ static void open_tile(const attni_engine *e, const attni_unit *unit, const attni
     attni_pack_query(e, t, desk->q + i * rows * e->call->D);
 }
 
-static size_t count_heads(const attni_engine *e) { return e->call->B * e->call->G; }
-static size_t count_parts(const attni_engine *e) { return e->cut.apart ? e->cut.segments : 1; }
-static size_t count_units(const attni_engine *e) { return count_heads(e) * e->cut.supers * count_parts(e); }
+static size_t count_parts(const attni_cut *cut) { return cut->apart ? cut->segments : 1; }
 
-/* Units count down from the last super-block, which causal masks make the heaviest. */
-static attni_unit unit_at(const attni_engine *e, size_t n) {
-    const size_t heads = count_heads(e), tiles = e->cut.head_cuts * e->cut.token_cuts, parts = count_parts(e);
+static size_t count_units(const attni_engine *e) {
+    const size_t B = e->call->B;
+    return e->varied ? e->starts[B] : B * e->call->G * e->cut.supers * count_parts(&e->cut);
+}
+
+/* Unit n of so many heads. Units count down from the last super-block, which causal masks make the heaviest. */
+static attni_unit unit_of(const attni_engine *e, size_t heads, size_t n) {
+    const size_t tiles = e->cut.head_cuts * e->cut.token_cuts, parts = count_parts(&e->cut);
     const size_t super = e->cut.supers - 1 - n / (heads * parts), head = n / parts % heads;
     attni_unit unit = {.b = head / e->call->G, .g = head % e->call->G, .segment = n % parts, .end = e->call->Tk};
     unit.first = tiles * super / e->cut.supers;
@@ -52,38 +55,59 @@ static attni_unit unit_at(const attni_engine *e, size_t n) {
     return unit;
 }
 
-static void finish(const attni_engine *e, const attni_unit *unit, attni_desk *desk) {
-    for (size_t i = 0; i < unit->count; i++)
+/* The last of the sequences that begin at or before unit n: those without units are passed over. */
+static size_t sequence_at(const attni_engine *e, size_t n) {
+    size_t low = 0, high = e->call->B;
+    while (high - low > 1) {
+        const size_t middle = low + (high - low) / 2;
+        if (e->starts[middle] <= n)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void run_unit(const attni_engine *e, const attni_unit *unit, const attni_unit *next, attni_desk *desk) {
+    for (size_t i = 0; i < unit->count; i++) {
+        desk->tiles[i] = attni_tile_at(e, unit->b, unit->g, unit->first + i);
+        open_tile(e, unit, desk, i, &desk->tiles[i]);
+    }
+    attni_walk(e, unit, next, desk);
+    for (size_t i = 0; i < unit->count && !e->cut.apart; i++)
         attni_write_output(e, &desk->tiles[i]);
-    if (e->call->wants_probabilities)
-        attni_walk_probabilities(e, unit, desk);
 }
 
 static void super_block(void *arg, size_t n, size_t worker) {
     const attni_engine *e = arg;
-    const attni_unit unit = unit_at(e, n);
     attni_desk desk;
-    attni_desk_lay(&e->cut, e->call, e->scratch + worker * e->desk_floats, &desk);
-    for (size_t i = 0; i < unit.count; i++) {
-        desk.tiles[i] = attni_tile_at(e, &unit, unit.first + i);
-        open_tile(e, &unit, &desk, i, &desk.tiles[i]);
+    attni_desk_lay(&e->room, e->call, e->desks + worker * e->desk_bytes, &desk);
+    if (e->varied) {
+        attni_engine local;
+        attni_sdpa one;
+        const size_t b = sequence_at(e, n);
+        attni_unit unit = unit_of(attni_engine_of(e, b, &local, &one), e->call->G, n - e->starts[b]);
+        unit.b = b;
+        run_unit(&local, &unit, NULL, &desk);
+        return;
     }
-    if (e->far && n + e->workers < count_units(e)) {
-        const attni_unit next = unit_at(e, n + e->workers);
-        attni_walk(e, &unit, &next, &desk);
-    } else {
-        attni_walk(e, &unit, NULL, &desk);
-    }
-    if (!e->cut.apart)
-        finish(e, &unit, &desk);
+    const size_t heads = e->call->B * e->call->G, following = n + e->context->threads;
+    const attni_unit unit = unit_of(e, heads, n);
+    const bool ahead = e->far && following < count_units(e);
+    const attni_unit next = ahead ? unit_of(e, heads, following) : unit;
+    run_unit(e, &unit, ahead ? &next : NULL, &desk);
 }
 
 /* One head's segments become one, in the order of the keys. */
 static void merge_head(void *arg, size_t head, size_t worker) {
-    const attni_engine *e = arg;
-    const attni_unit unit = {.b = head / e->call->G, .g = head % e->call->G};
-    attni_query_tile t = attni_tile_at(e, &unit, 0);
+    attni_engine local;
+    attni_sdpa one;
+    const size_t b = head / ((attni_engine *)arg)->call->G, g = head % ((attni_engine *)arg)->call->G;
+    const attni_engine *e = attni_engine_of(arg, b, &local, &one);
     (void)worker;
+    if (e->call->Tq == 0)
+        return;
+    attni_query_tile t = attni_tile_at(e, b, g, 0);
     attni_part_at(e, head, 0, &t.total_o, &t.total_state);
     for (size_t segment = 1; segment < e->cut.segments; segment++) {
         attni_part_at(e, head, segment, &t.o, &t.state);
@@ -96,25 +120,107 @@ static void merge_head(void *arg, size_t head, size_t worker) {
 static bool is_far(const attni_sdpa *call) {
     const double q = (double)call->H * (double)call->Tq * (double)call->D;
     const double kv = (double)call->G * (double)call->Tk * (double)(call->D + call->E);
-    return !call->blocks && (double)call->B * (q + kv) * sizeof(float) > 512 * 1024;
+    return !call->pages && (double)call->B * (q + kv) * sizeof(float) > 512 * 1024;
 }
 
-void attni_sdpa_run(attn_context *context, const attni_sdpa *call, float *scratch) {
-    attni_desk desk;
-    if (call->B == 0 || call->H == 0 || call->Tq == 0)
-        return;
-    attni_engine e = {.call = call,
+static void count_starts(attni_engine *e) {
+    attni_engine local;
+    attni_sdpa one;
+    e->starts[0] = 0;
+    for (size_t b = 0; b < e->call->B; b++) {
+        const attni_cut *cut = &attni_engine_of(e, b, &local, &one)->cut;
+        const size_t units = one.Tq ? e->call->G * cut->supers * count_parts(cut) : 0;
+        e->starts[b + 1] = e->starts[b] + units;
+    }
+}
+
+/* What a call keeps beside the desks, one after the other. Returns the size of all. */
+typedef struct layout {
+    size_t desk, desks, parts, states, starts, reach, norms, all;
+} layout;
+
+static size_t reserve(size_t *used, size_t bytes) {
+    const size_t at = *used;
+    *used += attni_round_up(bytes, ATTNI_LINE);
+    return at;
+}
+
+static layout lay(const attn_context *context, const attni_sdpa *call, const attni_cut *cut) {
+    const size_t rows = call->B * call->H * call->Tq;
+    const bool ends = attni_alibi_ends(call);
+    attni_desk desk = {0};
+    layout at = {.desk = attni_desk_lay(cut, call, NULL, &desk)};
+    at.desks = reserve(&at.all, at.desk * context->threads);
+    at.parts = reserve(&at.all, attni_parts_bytes(cut, call));
+    at.states = reserve(&at.all, attni_inspects(call) ? rows * sizeof(attni_row) : 0);
+    at.starts = reserve(&at.all, attni_is_varied(call) ? (call->B + 1) * sizeof(size_t) : 0);
+    at.reach = reserve(&at.all, ends ? call->B * call->H * sizeof(size_t) : 0);
+    at.norms = reserve(&at.all, ends ? call->B * call->G * sizeof(float) : 0);
+    return at;
+}
+
+static attni_cut room_for(const attn_context *context, const attni_sdpa *call) {
+    return attni_is_varied(call) ? attni_cut_longest(context, call) : attni_cut_call(context, call);
+}
+
+static bool is_nothing(const attni_sdpa *call) { return call->B == 0 || call->H == 0 || call->Tq == 0; }
+
+size_t attni_sdpa_scratch(const attn_context *context, const attni_sdpa *call) {
+    if (is_nothing(call))
+        return 0;
+    const attni_cut cut = room_for(context, call);
+    return lay(context, call, &cut).all;
+}
+
+static attni_engine engine_of(attn_context *context, const attni_sdpa *call, char *scratch) {
+    attni_engine e = {.context = context,
+                      .call = call,
                       .blas = context->blas,
                       .kernels = context->kernels,
-                      .workers = context->threads,
                       .cut = attni_cut_call(context, call),
-                      .far = is_far(call),
-                      .scratch = scratch};
-    e.desk_floats = attni_desk_lay(&e.cut, call, NULL, &desk);
-    e.parts = scratch + e.desk_floats * context->threads;
+                      .room = room_for(context, call),
+                      .varied = attni_is_varied(call),
+                      .far = is_far(call)};
+    const layout at = lay(context, call, &e.room);
+    e.desks = scratch + at.desks;
+    e.desk_bytes = at.desk;
+    e.parts = scratch + at.parts;
+    e.starts = (size_t *)(void *)(scratch + at.starts);
+    e.states = attni_inspects(call) ? (attni_row *)(void *)(scratch + at.states) : NULL;
+    e.states_tokens = call->Tq;
+    attni_read_program(&e);
+    return e;
+}
+
+static void run(attn_context *context, const attni_sdpa *call, char *scratch) {
+    attni_engine e = engine_of(context, call, scratch);
     const double rows = (double)call->B * (double)call->H * (double)call->Tq;
+    if (e.varied) {
+        attni_blank_beyond(context, call);
+        count_starts(&e);
+    }
     attni_blas_parallel(context, count_units(&e), 2 * rows * (double)call->Tk * (double)(call->D + call->E),
                         super_block, &e);
-    if (e.cut.apart)
-        attni_parallel(context, count_heads(&e), 8 * rows * (double)(e.cut.segments * call->E), merge_head, &e);
+    if (e.room.apart)
+        attni_parallel(context, call->B * call->G, 8 * rows * (double)(e.room.segments * call->E), merge_head, &e);
+    if (attni_inspects(call))
+        attni_inspect(context, &e);
+}
+
+void attni_sdpa_run(attn_context *context, const attni_sdpa *call, void *scratch) {
+    if (call->Tq == 0)
+        attni_blank_beyond(context, call);
+    if (is_nothing(call))
+        return;
+    if (!attni_alibi_ends(call)) {
+        run(context, call, scratch);
+        return;
+    }
+    const attni_cut cut = room_for(context, call);
+    const layout at = lay(context, call, &cut);
+    size_t *reach = (size_t *)(void *)((char *)scratch + at.reach);
+    attni_sdpa bounded = *call;
+    attni_alibi_reach(context, call, reach, (float *)(void *)((char *)scratch + at.norms));
+    bounded.reach = reach;
+    run(context, &bounded, scratch);
 }

@@ -1,28 +1,406 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The score program: which keys a query sees. */
+/* The score program: from products of q and k to what the softmax sees. It is a list of lines in the contract's order.
+ * A line that masks can also tell from its own data what of a block may be seen, so that blocks of which nothing is
+ * seen are never computed, and lines that would change nothing do not run. */
+#include "context/sizes.h"
 #include "sdpa/engine.h"
 
-static ptrdiff_t clamp(int64_t x, ptrdiff_t low, ptrdiff_t high) {
-    return x < low ? low : x > high ? high : (ptrdiff_t)x;
-}
+/* Queries [i, i + rows) of one head against keys [key, key + keys), and their scores. */
+typedef struct area {
+    size_t b, h, i, rows, key, keys;
+    float *s;
+    size_t lds;
+} area;
 
-/* The last key that query token 0 sees; token i sees i more. */
-static ptrdiff_t last_key_of_first(const attni_sdpa *call, size_t b) {
-    const ptrdiff_t Tq = (ptrdiff_t)call->Tq, Tk = (ptrdiff_t)call->Tk;
+/* A score of 1 is this much inside: base 2, or natural units where the caller's function sees them. */
+static double unit_of(const attni_sdpa *call) { return call->score ? 1 : ATTNI_LOG2_E; }
+
+static ptrdiff_t clamp(ptrdiff_t x, ptrdiff_t low, ptrdiff_t high) { return x < low ? low : x > high ? high : x; }
+
+/* Where query token 0 stands among the keys; token i stands i further. */
+static ptrdiff_t position_of_first(const attni_sdpa *call, size_t b) {
+    const ptrdiff_t far = PTRDIFF_MAX / 4;
     switch (call->causal) {
     case ATTN_CAUSAL_TOP_LEFT:
         return 0;
-    case ATTN_CAUSAL_BOTTOM_RIGHT:
-        return Tk - Tq;
     case ATTN_CAUSAL_OFFSET:
-        return clamp(call->causal_offset[b], -Tq, Tk);
+        return clamp((ptrdiff_t)call->causal_offset[b], -far, far);
+    case ATTN_CAUSAL_BOTTOM_RIGHT:
     case ATTN_CAUSAL_NONE:
         break;
     }
-    return Tk;
+    return (ptrdiff_t)call->Tk - (ptrdiff_t)call->Tq;
 }
 
-attni_range attni_visible(const attni_sdpa *call, size_t b, size_t i) {
-    const ptrdiff_t end = last_key_of_first(call, b) + (ptrdiff_t)i + 1;
-    return (attni_range){0, (size_t)clamp(end, 0, (ptrdiff_t)call->Tk)};
+/* The part of [0, columns) that is visible, seen from key `begin`. */
+static attni_range within(attni_range visible, size_t begin, size_t columns) {
+    const size_t from = visible.begin > begin ? attni_min(visible.begin - begin, columns) : 0;
+    const size_t to = visible.end > begin ? attni_min(visible.end - begin, columns) : 0;
+    return (attni_range){attni_min(from, to), to};
+}
+
+/* -- lines -- */
+
+static bool is_capped(const attni_sdpa *call) { return call->softcap > 0; }
+
+/* The division by the cap is in the factor of the product. */
+static void cap(const attni_engine *e, const area *a) {
+    const float factor = (float)((double)e->call->softcap * unit_of(e->call));
+    for (size_t r = 0; r < a->rows; r++)
+        e->kernels->cap(a->keys, a->s + r * a->lds, factor);
+}
+
+static const void *overlay_at(const attni_overlay *o, const area *a, size_t row) {
+    return (const char *)attni_at(&o->view, a->b, a->h, a->i + row) + a->key * attni_size_of(o->view.dtype);
+}
+
+/* Columns of an area that an overlay has; the others are masked. */
+static size_t columns_in(const attni_overlay *o, const area *a) {
+    return o->keys > a->key ? attni_min(a->keys, o->keys - a->key) : 0;
+}
+
+/* Rows of an area that are not the same in an overlay. */
+static size_t rows_in(const attni_overlay *o, const area *a) { return o->view.stride_t == 0 ? 1 : a->rows; }
+
+static void mask_from(const area *a, size_t column) {
+    for (size_t r = 0; r < a->rows; r++)
+        for (size_t j = column; j < a->keys; j++)
+            a->s[r * a->lds + j] = -INFINITY;
+}
+
+static bool is_biased(const attni_sdpa *call) { return call->bias.view.data; }
+
+/* Rows of a bias are far apart in memory: those that come AHEAD rows later, perhaps in the next tile, are fetched
+ * meanwhile. */
+static void add_bias(const attni_engine *e, const area *a) {
+    enum { AHEAD = 16 };
+    const attni_overlay *bias = &e->call->bias;
+    const size_t columns = columns_in(bias, a), bytes = columns * attni_size_of(bias->view.dtype);
+    for (size_t r = 0; r < a->rows && columns; r++) {
+        e->kernels->prefetch(1, bytes, overlay_at(bias, a, r + AHEAD), 0);
+        e->kernels->add_bias(columns, a->s + r * a->lds, bias->view.dtype, overlay_at(bias, a, r),
+                             (float)unit_of(e->call));
+    }
+    mask_from(a, columns);
+}
+
+static bool is_minus_infinity(attn_dtype type, const void *x, size_t n) {
+    if (type == ATTN_F32)
+        return ((const float *)x)[n] == -INFINITY;
+    return ((const uint16_t *)x)[n] == (type == ATTN_F16 ? 0xFC00U : 0xFF80U);
+}
+
+/* Only whether all of it is masked is worth knowing: the first element that is not ends the search. */
+static unsigned bias_seen(const attni_engine *e, const area *a) {
+    const attni_overlay *bias = &e->call->bias;
+    const size_t columns = columns_in(bias, a);
+    for (size_t r = 0; r < rows_in(bias, a) && columns; r++)
+        for (size_t j = 0; j < columns; j++)
+            if (!is_minus_infinity(bias->view.dtype, overlay_at(bias, a, r), j))
+                return ATTNI_SEEN_TRUE | ATTNI_SEEN_FALSE;
+    return ATTNI_SEEN_FALSE;
+}
+
+static bool is_sloped(const attni_sdpa *call) { return call->alibi != ATTN_ALIBI_NONE; }
+
+/* The slopes of n heads, n a power of two, are 2^(−8(h+1)/n); further heads take every second one of 2n heads. */
+float attni_slope(const attni_sdpa *call, size_t h) {
+    size_t n = 1;
+    if (call->alibi == ATTN_ALIBI_SLOPES)
+        return call->slopes[h];
+    while (2 * n <= call->H)
+        n *= 2;
+    return (float)(h < n ? exp2(-8.0 * (double)(h + 1) / (double)n)
+                         : exp2(-4.0 * (double)(2 * (h - n) + 1) / (double)n));
+}
+
+static void add_slope(const attni_engine *e, const area *a) {
+    const float slope = (float)((double)attni_slope(e->call, a->h) * unit_of(e->call));
+    const ptrdiff_t first = (ptrdiff_t)a->key - position_of_first(e->call, a->b) - (ptrdiff_t)a->i;
+    for (size_t r = 0; r < a->rows; r++)
+        e->kernels->add_slope(a->keys, a->s + r * a->lds, slope, (float)(first - (ptrdiff_t)r));
+}
+
+static bool has_callback(const attni_sdpa *call) { return call->score; }
+
+/* The last line that counts in natural units. */
+static void call_back(const attni_engine *e, const area *a) {
+    const attni_sdpa *call = e->call;
+    const attn_score_tile tile = {a->b, a->h, a->i, a->rows, a->key, a->keys, a->s, a->lds};
+    call->score(call->score_data, &tile);
+    for (size_t r = 0; r < a->rows; r++)
+        for (size_t j = 0; j < a->keys; j++) {
+            float *s = &a->s[r * a->lds + j];
+            *s = *s < ATTNI_LOWEST / (float)ATTNI_LOG2_E && *s != -INFINITY ? ATTNI_LOWEST : *s * (float)ATTNI_LOG2_E;
+        }
+}
+
+static void apply_mask(const attni_engine *e, const attni_overlay *mask, const area *a) {
+    const size_t columns = columns_in(mask, a);
+    for (size_t r = 0; r < a->rows && columns; r++)
+        e->kernels->mask(columns, a->s + r * a->lds, overlay_at(mask, a, r), e->call->keep);
+    mask_from(a, columns);
+}
+
+static unsigned mask_seen(const attni_engine *e, const attni_overlay *mask, const area *a) {
+    const size_t columns = columns_in(mask, a), size = attni_size_of(mask->view.dtype);
+    const unsigned beyond = columns < a->keys ? ATTNI_SEEN_FALSE : 0U;
+    const unsigned seen = columns ? e->kernels->seen(rows_in(mask, a), columns, overlay_at(mask, a, 0),
+                                                     mask->view.stride_t * (ptrdiff_t)size)
+                                  : 0;
+    if (e->call->keep)
+        return seen | beyond;
+    return (seen & ATTNI_SEEN_TRUE ? ATTNI_SEEN_FALSE : 0U) | (seen & ATTNI_SEEN_FALSE ? ATTNI_SEEN_TRUE : 0U) | beyond;
+}
+
+static bool is_masked(const attni_sdpa *call) { return call->mask.view.data; }
+static void apply_query_mask(const attni_engine *e, const area *a) { apply_mask(e, &e->call->mask, a); }
+static unsigned query_mask_seen(const attni_engine *e, const area *a) { return mask_seen(e, &e->call->mask, a); }
+
+static bool is_padded(const attni_sdpa *call) { return call->key_mask.view.data; }
+static void apply_key_mask(const attni_engine *e, const area *a) { apply_mask(e, &e->call->key_mask, a); }
+static unsigned key_mask_seen(const attni_engine *e, const area *a) { return mask_seen(e, &e->call->key_mask, a); }
+
+static bool is_sparse(const attni_sdpa *call) { return call->block_map.view.data; }
+
+static bool block_is_on(const attni_sdpa *call, const area *a, size_t row, size_t column) {
+    const uint8_t *blocks = attni_at(&call->block_map.view, a->b, a->h, (a->i + row) / call->block_queries);
+    return blocks[(a->key + column) / call->block_keys] != 0;
+}
+
+/* The first row or column of the next block. */
+static size_t next_block(size_t first, size_t at, size_t block) { return (first + at) / block * block + block - first; }
+
+static void apply_block_map(const attni_engine *e, const area *a) {
+    const attni_sdpa *call = e->call;
+    for (size_t r = 0; r < a->rows; r++)
+        for (size_t j = 0, end; j < a->keys; j = end) {
+            end = attni_min(a->keys, next_block(a->key, j, call->block_keys));
+            for (size_t n = j; n < end && !block_is_on(call, a, r, j); n++)
+                a->s[r * a->lds + n] = -INFINITY;
+        }
+}
+
+static unsigned block_map_seen(const attni_engine *e, const area *a) {
+    const attni_sdpa *call = e->call;
+    unsigned seen = 0;
+    for (size_t r = 0; r < a->rows; r = next_block(a->i, r, call->block_queries))
+        for (size_t j = 0; j < a->keys; j = next_block(a->key, j, call->block_keys))
+            seen |= block_is_on(call, a, r, j) ? ATTNI_SEEN_TRUE : ATTNI_SEEN_FALSE;
+    return seen;
+}
+
+/* Where the first keys are seen too, what the window's left end masks is not the beginning of a range. */
+static bool has_hole(const attni_sdpa *call) { return call->first_keys && call->left >= 0; }
+
+/* The first key that the window of a query at position p reaches, of those that are still there. */
+static ptrdiff_t first_in_window(const attni_sdpa *call, size_t b, ptrdiff_t p) {
+    const ptrdiff_t gone = call->forgotten ? (ptrdiff_t)call->forgotten[b] : 0;
+    return clamp(call->left < 0 || p - call->left < gone ? gone : p - call->left, 0, (ptrdiff_t)call->Tk);
+}
+
+/* Keys of the area that row r does not see, [begin, end) from its first key on. */
+static attni_range hole_of(const attni_sdpa *call, const area *a, size_t r) {
+    const ptrdiff_t p = position_of_first(call, a->b) + (ptrdiff_t)(a->i + r);
+    return within((attni_range){call->first_keys, (size_t)first_in_window(call, a->b, p)}, a->key, a->keys);
+}
+
+static void cut_hole(const attni_engine *e, const area *a) {
+    for (size_t r = 0; r < a->rows; r++) {
+        const attni_range hole = hole_of(e->call, a, r);
+        for (size_t j = hole.begin; j < hole.end; j++)
+            a->s[r * a->lds + j] = -INFINITY;
+    }
+}
+
+static unsigned hole_seen(const attni_engine *e, const area *a) {
+    unsigned seen = 0;
+    for (size_t r = 0; r < a->rows; r++) {
+        const attni_range hole = hole_of(e->call, a, r);
+        seen |= hole.end - hole.begin < a->keys ? ATTNI_SEEN_TRUE : 0U;
+        seen |= hole.end > hole.begin ? ATTNI_SEEN_FALSE : 0U;
+    }
+    return seen;
+}
+
+/* -- the program -- */
+
+typedef struct line {
+    attn_stage stage; /* the line's result is part of */
+    bool (*is_on)(const attni_sdpa *call);
+    void (*apply)(const attni_engine *e, const area *a);
+    unsigned (*seen)(const attni_engine *e, const area *a); /* ATTNI_SEEN_TRUE: something visible, ATTNI_SEEN_FALSE:
+                                                               something masked; NULL: all visible */
+} line;
+
+static const line program[] = {
+    {ATTN_STAGE_CAPPED, is_capped, cap, NULL},
+    {ATTN_STAGE_BIASED, is_biased, add_bias, bias_seen},
+    {ATTN_STAGE_BIASED, is_sloped, add_slope, NULL},
+    {ATTN_STAGE_BIASED, has_callback, call_back, NULL},
+    {ATTN_STAGE_BIASED, is_masked, apply_query_mask, query_mask_seen},
+    {ATTN_STAGE_BIASED, is_padded, apply_key_mask, key_mask_seen},
+    {ATTN_STAGE_BIASED, is_sparse, apply_block_map, block_map_seen},
+    {ATTN_STAGE_BIASED, has_hole, cut_hole, hole_seen},
+};
+enum { LINES = sizeof program / sizeof *program };
+
+void attni_read_program(attni_engine *e) {
+    e->lines = e->masking = 0;
+    for (unsigned n = 0; n < LINES; n++)
+        if (program[n].is_on(e->call)) {
+            e->lines |= 1U << n;
+            e->masking |= program[n].seen ? 1U << n : 0U;
+        }
+}
+
+/* The head that row-block h of a tile is. */
+static area area_of(const attni_query_tile *t, size_t h, size_t key, size_t keys, float *s, size_t lds) {
+    return (area){t->batch, t->head + h, t->token, t->tokens, key, keys, s ? s + h * t->tokens * lds : NULL, lds};
+}
+
+/* What line n sees of keys [key, key + keys), for all heads of the tile. */
+static unsigned line_seen(const attni_engine *e, const attni_query_tile *t, unsigned n, size_t key, size_t keys) {
+    unsigned seen = 0;
+    for (size_t h = 0; h < t->heads; h++) {
+        const area a = area_of(t, h, key, keys, NULL, 0);
+        seen |= program[n].seen(e, &a);
+    }
+    return seen;
+}
+
+/* Whether the lines leave something of a block visible; adds to *partial those that mask something. */
+static bool block_seen(const attni_engine *e, const attni_query_tile *t, size_t key, size_t keys, unsigned *partial) {
+    unsigned masking = 0;
+    for (unsigned n = 0; e->masking >> n; n++) {
+        const unsigned seen = e->masking >> n & 1U ? line_seen(e, t, n, key, keys) : (unsigned)ATTNI_SEEN_TRUE;
+        if (!(seen & ATTNI_SEEN_TRUE))
+            return false;
+        if (seen & ATTNI_SEEN_FALSE)
+            masking |= 1U << n;
+    }
+    *partial |= masking;
+    return true;
+}
+
+/* -- what is visible as one range of keys -- */
+
+/* Around the visible key that is nearest to the query. */
+static void cut_to_reach(ptrdiff_t position, ptrdiff_t reach, ptrdiff_t *begin, ptrdiff_t *end) {
+    const ptrdiff_t nearest = clamp(position, *begin, *end - 1);
+    *begin = *begin > nearest - reach ? *begin : nearest - reach;
+    *end = *end < nearest + reach + 1 ? *end : nearest + reach + 1;
+}
+
+attni_range attni_visible(const attni_sdpa *call, size_t b, size_t h, size_t i) {
+    const ptrdiff_t Tk = (ptrdiff_t)call->Tk, p = position_of_first(call, b) + (ptrdiff_t)i;
+    const ptrdiff_t right = call->causal == ATTN_CAUSAL_NONE ? call->right : 0;
+    ptrdiff_t end = right < 0 ? Tk : clamp(p + right + 1, 0, Tk);
+    if (call->right >= 0)
+        end = clamp(p + call->right + 1, 0, end);
+    ptrdiff_t begin = has_hole(call) ? 0 : clamp(first_in_window(call, b, p), 0, end);
+    if (call->reach && begin < end)
+        cut_to_reach(p, (ptrdiff_t)call->reach[b * call->H + h], &begin, &end);
+    return (attni_range){(size_t)begin, (size_t)end};
+}
+
+/* Both ends move one way from token to token. */
+attni_range attni_bounds(const attni_sdpa *call, const attni_query_tile *t) {
+    attni_range all = {SIZE_MAX, 0};
+    for (size_t h = t->head; h < t->head + (call->reach ? t->heads : 1); h++) {
+        all.begin = attni_min(all.begin, attni_visible(call, t->batch, h, t->token).begin);
+        all.end = attni_max(all.end, attni_visible(call, t->batch, h, t->token + t->tokens - 1).end);
+    }
+    return all;
+}
+
+/* The ranges of the rows, seen from key `begin`; NULL if each is [0, columns). */
+static const attni_range *ranges_of(const attni_engine *e, const attni_query_tile *t, size_t begin, size_t columns) {
+    const attni_sdpa *call = e->call;
+    bool whole = true;
+    for (size_t h = 0; h < (call->reach ? t->heads : 1) && whole; h++) {
+        const attni_range first = within(attni_visible(call, t->batch, t->head + h, t->token), begin, columns);
+        const attni_range last =
+            within(attni_visible(call, t->batch, t->head + h, t->token + t->tokens - 1), begin, columns);
+        whole = first.begin == 0 && first.end == columns && last.begin == 0 && last.end == columns;
+    }
+    for (size_t h = 0; h < t->heads && !whole; h++)
+        for (size_t i = 0; i < t->tokens; i++)
+            t->range[h * t->tokens + i] =
+                within(attni_visible(call, t->batch, t->head + h, t->token + i), begin, columns);
+    return whole ? NULL : t->range;
+}
+
+static attni_sight sight_of(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
+                            size_t begin, size_t end, unsigned lines, unsigned masking) {
+    attni_sight seen = {.begin = begin, .columns = attni_max(end - begin, e->cut.least_keys), .lines = lines};
+    seen.range = ranges_of(e, t, group->begin + begin, seen.columns);
+    seen.partial = seen.range || masking || has_callback(e->call);
+    return seen;
+}
+
+bool attni_next_run(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group, size_t from,
+                    attni_sight *seen) {
+    const attni_range all = within(attni_bounds(e->call, t), group->begin, group->count);
+    const size_t W = e->cut.tile.width;
+    size_t begin = attni_max(from, all.begin / W * W), end = begin;
+    unsigned partial = 0;
+    if (e->masking == 0)
+        end = attni_max(end, all.end);
+    while (end < all.end) {
+        const size_t keys = attni_min(W, all.end - end);
+        const bool visible = block_seen(e, t, group->begin + end, keys, &partial);
+        if (!visible && end > begin)
+            break;
+        end += keys;
+        begin = visible ? begin : end;
+    }
+    if (begin >= attni_min(end, all.end))
+        return false;
+    *seen = sight_of(e, t, group, begin, end, (e->lines & ~e->masking) | partial, partial);
+    return true;
+}
+
+attni_sight attni_see_all(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group) {
+    return sight_of(e, t, group, 0, group->count, e->lines, e->masking);
+}
+
+/* -- the product and the lines -- */
+
+static void multiply(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
+                     const attni_sight *seen, double factor, float *s) {
+    const size_t W = e->cut.tile.width, D = e->call->D, lds = e->cut.tile.keys;
+    for (size_t j = 0; j < seen->columns; j += W) {
+        const size_t n = attni_min(W, attni_round_up(seen->columns - j, 16));
+        attni_sgemm(e->blas, t->rows, n, D, (float)factor, t->q, D ? D : 1, group->k + (seen->begin + j) * D, W, 0.0F,
+                    s + j, lds);
+    }
+}
+
+static void scale_all(const attni_query_tile *t, size_t columns, size_t lds, float *s, float factor) {
+    for (size_t r = 0; r < t->rows; r++)
+        for (size_t j = 0; j < columns; j++)
+            s[r * lds + j] *= factor;
+}
+
+/* The order of the stages, which are named for what they are. */
+static bool belongs(attn_stage of_line, attn_stage wanted) {
+    return wanted != ATTN_STAGE_RAW && (wanted != ATTN_STAGE_CAPPED || of_line == ATTN_STAGE_CAPPED);
+}
+
+void attni_score(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
+                 const attni_sight *seen, attn_stage stage, float *s) {
+    const attni_sdpa *call = e->call;
+    const size_t lds = e->cut.tile.keys;
+    const bool capped = is_capped(call) && stage != ATTN_STAGE_RAW;
+    const double scale = (double)call->scale, unit = unit_of(call);
+    multiply(e, t, group, seen, capped ? scale / (double)call->softcap : scale * unit, s);
+    for (unsigned n = 0; n < LINES && seen->lines >> n; n++)
+        for (size_t h = 0; h < t->heads && seen->lines >> n & 1U && belongs(program[n].stage, stage); h++) {
+            const area a =
+                area_of(t, h, group->begin + seen->begin, attni_min(seen->columns, group->count - seen->begin), s, lds);
+            program[n].apply(e, &a);
+        }
+    if (call->score && !belongs(ATTN_STAGE_BIASED, stage))
+        scale_all(t, seen->columns, lds, s, (float)ATTNI_LOG2_E);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The attention engine: door in (pack.c), tile loop (tile.c), door out (output.c), and who does what (schedule.c). */
+/* The attention engine: door in (pack.c), score program (score.c), tile loop (tile.c), door out (output.c), further
+ * looks at the scores (inspect.c), and who does what (schedule.c). */
 #ifndef ATTNI_SDPA_H
 #define ATTNI_SDPA_H
 
@@ -11,35 +12,87 @@
 #include "blas/blas.h"
 #include "context/context.h"
 
-/* A view whose last stride is 1: element (b, h, t, d) is at data[b·stride_b + h·stride_h + t·stride_t + d]. */
+static inline size_t attni_size_of(attn_dtype dtype) { return dtype == ATTN_F32 ? 4 : dtype <= ATTN_BF16 ? 2 : 1; }
+
+/* A view whose last stride is 1: row (b, h, t) begins stride_b·b + stride_h·h + stride_t·t elements after data. */
 typedef struct attni_view {
-    float *data;
+    void *data;
+    attn_dtype dtype;
     ptrdiff_t stride_b, stride_h, stride_t;
 } attni_view;
 
-static inline float *attni_at(const attni_view *view, size_t b, size_t h, size_t t) {
-    return view->data + (ptrdiff_t)b * view->stride_b + (ptrdiff_t)h * view->stride_h + (ptrdiff_t)t * view->stride_t;
+static inline void *attni_at(const attni_view *view, size_t b, size_t h, size_t t) {
+    const ptrdiff_t element =
+        (ptrdiff_t)b * view->stride_b + (ptrdiff_t)h * view->stride_h + (ptrdiff_t)t * view->stride_t;
+    return (char *)view->data + element * (ptrdiff_t)attni_size_of(view->dtype);
 }
 
-/* Keys and values of all key/value heads, b · G + g, in the engine's own form: K in blocks [capacity/width][D][width],
- * V in panels [ceil(E/panel)][capacity][panel], columns beyond E being zeros. */
-typedef struct attni_blocks {
-    float *k, *v;
-    size_t k_head, v_head; /* floats of one head */
-    size_t width, panel, capacity;
-} attni_blocks;
+/* Something that goes with each score, [B,H,Tq,keys] with stride 0 where it is broadcast; data = NULL: there is none.
+ */
+typedef struct attni_overlay {
+    attni_view view;
+    size_t keys; /* further ones are masked */
+} attni_overlay;
+
+/* Keys and values in the engine's own form, in pages of `tokens` each, for all key/value heads: of head g, K in blocks
+ * [tokens/width][D][width] begins g·head bytes into a page, V in panels [panels][tokens][panel], columns beyond E being
+ * zeros, `values` bytes further; of int8, there are scales [tokens] of K and then of V `scales` bytes further. */
+typedef struct attni_page_form {
+    attn_dtype dtype;
+    size_t width, panel, panels, tokens;
+    size_t values, scales, head, page; /* bytes */
+} attni_page_form;
+
+enum { ATTNI_NO_PAGE = UINT32_MAX };
+
+/* Page n of sequence b is number table[b·slots + n]; ATTNI_NO_PAGE where it has been forgotten. */
+typedef struct attni_pages {
+    const attni_page_form *form;
+    char *memory;
+    const uint32_t *table;
+    size_t slots;
+} attni_pages;
+
+/* What looks at the probabilities, in a walk of its own; NULL: not wanted. */
+typedef struct attni_inspection {
+    bool weights_wanted; /* data may be NULL all the same: where there are none, or only a size is asked for */
+    bool averaged;       /* over the heads */
+    attni_view weights;
+    attn_stage stage;
+    float *key_mass, *entropy;
+    attn_top_keys top;
+} attni_inspection;
 
 /* One call of attention: validated, defaults resolved. */
 typedef struct attni_sdpa {
-    size_t B, H, G, Tq, Tk, D, E;
+    size_t B, H, G, Tq, Tk, D, E; /* Tq and Tk of the longest sequence */
     attni_view q, k, v, out;
-    const attni_blocks *blocks; /* K and V, instead of k and v; or NULL */
-    bool wants_probabilities;   /* data may be NULL all the same: where there are none, or only a size is asked for */
-    attni_view probabilities;
-    float *lse; /* [B,H,Tq], or NULL */
-    float scale;
+    attni_view lse;           /* [B,H,Tq], rows of width 1; data = NULL: not wanted */
+    const attni_pages *pages; /* K and V, instead of k and v; or NULL */
+
+    /* Where sequences differ; NULL: in nothing. Ragged ones share tensors of so many query tokens. */
+    size_t ragged_tokens;
+    const int64_t *query_starts, *key_starts, *query_lengths, *key_lengths;
+
+    /* The score program (score.c). */
+    float scale, softcap;
+    attni_overlay bias, mask, key_mask, block_map;
+    size_t block_queries, block_keys;
+    bool keep; /* what is true in a mask may be seen */
+    attn_alibi alibi;
+    const float *slopes;
+    const size_t *reach; /* [B,H]: distance at which ALiBi leaves nothing; or NULL */
+    attn_score_fn score;
+    void *score_data;
     attn_causal causal;
     const int64_t *causal_offset;
+    ptrdiff_t left, right;   /* of the window; −1: unbounded */
+    size_t first_keys;       /* that are seen whatever the window's left end is */
+    const size_t *forgotten; /* [B]: keys below, but for the first, are gone; or NULL */
+    const float *sinks;
+    attni_dropout dropout; /* threshold = 0: none */
+
+    attni_inspection inspection;
 } attni_sdpa;
 
 /* Columns of the output that the engine computes: E rounded up. */
@@ -49,6 +102,19 @@ size_t attni_output_width(size_t E);
 size_t attni_sdpa_scratch(const attn_context *context, const attni_sdpa *call);
 
 /* Does it. `scratch` begins a cache line. */
-void attni_sdpa_run(attn_context *context, const attni_sdpa *call, float *scratch);
+void attni_sdpa_run(attn_context *context, const attni_sdpa *call, void *scratch);
+
+/* out [B,H,T,E] and lse [B,H,T] become those over the keys of both. */
+typedef struct attni_merge {
+    size_t B, H, T, E;
+    attni_view out, part;
+    float *lse;
+    const float *part_lse;
+} attni_merge;
+void attni_merge_run(attn_context *context, const attni_merge *call);
+
+/* mask [B,H,Tq,Tk] = whether a weight is kept. */
+void attni_dropout_mask_run(attn_context *context, const attni_dropout *dropout, const attni_view *mask,
+                            const size_t size[4]);
 
 #endif

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The options of attention: what is allowed, and what it means to the engine. */
+#include <math.h>
+
+#include "api/check.h"
+#include "context/sizes.h"
+
+static attn_status bad_value(attn_context *context, const char *field, double value, const char *rule) {
+    return attni_fail(context, ATTN_ERROR_VALUE, "params.%s is %g, expected %s", field, value, rule);
+}
+
+static attn_status bad_choice(attn_context *context, const char *field, int value, const char *rule) {
+    return attni_fail(context, ATTN_ERROR_VALUE, "params.%s is %d, expected %s", field, value, rule);
+}
+
+/* -- sequences -- */
+
+static attn_status check_starts(attn_context *context, const char *name, const int64_t *starts, size_t N, size_t tokens,
+                                size_t *longest) {
+    *longest = 0;
+    if (starts[0] < 0)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.%s[0] is %lld, expected at least 0", name,
+                          (long long)starts[0]);
+    for (size_t n = 0; n < N; n++) {
+        if (starts[n + 1] < starts[n])
+            return attni_fail(context, ATTN_ERROR_VALUE, "params.%s[%zu] is %lld, less than the one before, %lld", name,
+                              n + 1, (long long)starts[n + 1], (long long)starts[n]);
+        *longest = attni_max(*longest, (size_t)(starts[n + 1] - starts[n]));
+    }
+    if ((uint64_t)starts[N] > tokens)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "params.%s[%zu] is %lld, but the tensor has %zu tokens", name, N,
+                          (long long)starts[N], tokens);
+    return ATTN_OK;
+}
+
+attn_status attni_check_sequences(attn_context *context, const attn_sdpa_params *p, bool may_be_ragged,
+                                  attni_sdpa *call) {
+    if (!p->query_starts) {
+        if (p->key_starts)
+            return attni_fail(context, ATTN_ERROR_NULL, "params.query_starts is NULL, but params.key_starts is set");
+        if (p->sequences)
+            return attni_fail(context, ATTN_ERROR_NULL, "params.query_starts is NULL, but params.sequences is %zu",
+                              p->sequences);
+        return ATTN_OK;
+    }
+    const int64_t *keys = p->key_starts ? p->key_starts : p->query_starts;
+    if (!may_be_ragged)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.query_starts is set, which this function cannot do");
+    if (call->B != 1)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "q.size[0] is %zu, expected 1 with params.query_starts", call->B);
+    call->ragged_tokens = call->Tq;
+    ATTNI_TRY(check_starts(context, "query_starts", p->query_starts, p->sequences, call->Tq, &call->Tq));
+    ATTNI_TRY(
+        check_starts(context, p->key_starts ? "key_starts" : "query_starts", keys, p->sequences, call->Tk, &call->Tk));
+    call->B = p->sequences;
+    call->query_starts = p->query_starts;
+    call->key_starts = keys;
+    call->q.stride_b = call->k.stride_b = call->v.stride_b = call->out.stride_b = 0;
+    return ATTN_OK;
+}
+
+static attn_status check_lengths(attn_context *context, const char *name, const int64_t *lengths, size_t B,
+                                 size_t most) {
+    for (size_t b = 0; lengths && b < B; b++)
+        if (lengths[b] < 0 || (uint64_t)lengths[b] > most)
+            return attni_fail(context, ATTN_ERROR_VALUE, "params.%s[%zu] is %lld, expected 0 to %zu", name, b,
+                              (long long)lengths[b], most);
+    return ATTN_OK;
+}
+
+/* -- the score program -- */
+
+static attn_status check_causal(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call) {
+    if ((int)p->causal < ATTN_CAUSAL_NONE || (int)p->causal > ATTN_CAUSAL_OFFSET)
+        return bad_choice(context, "causal", (int)p->causal, "an attn_causal of 0 to 3");
+    if (p->causal != ATTN_CAUSAL_OFFSET && p->causal_offset)
+        return attni_fail(context, ATTN_ERROR_VALUE,
+                          "params.causal_offset is set, but params.causal is not ATTN_CAUSAL_OFFSET");
+    if (p->causal == ATTN_CAUSAL_OFFSET && !p->causal_offset && data && call->B > 0)
+        return attni_fail(context, ATTN_ERROR_NULL,
+                          "params.causal_offset is NULL, but params.causal is ATTN_CAUSAL_OFFSET");
+    call->causal = p->causal;
+    call->causal_offset = p->causal_offset;
+    return ATTN_OK;
+}
+
+static ptrdiff_t bound(int64_t x) { return x > PTRDIFF_MAX / 4 ? PTRDIFF_MAX / 4 : (ptrdiff_t)x; }
+
+static attn_status check_window(attn_context *context, const attn_window *window, attni_sdpa *call) {
+    call->left = call->right = -1;
+    if (!window)
+        return ATTN_OK;
+    if (window->left < -1)
+        return bad_value(context, "window->left", (double)window->left, "−1 (unbounded) or more");
+    if (window->right < -1)
+        return bad_value(context, "window->right", (double)window->right, "−1 (unbounded) or more");
+    call->left = bound(window->left);
+    call->right = bound(window->right);
+    return ATTN_OK;
+}
+
+static attn_status check_scale(attn_context *context, const attn_sdpa_params *p, attni_sdpa *call) {
+    if (!isfinite(p->scale))
+        return bad_value(context, "scale", (double)p->scale, "a finite number");
+    if (!(p->softcap >= 0) || isinf(p->softcap))
+        return bad_value(context, "softcap", (double)p->softcap, "a finite number, 0 (off) or more");
+    call->scale = p->scale != 0 ? p->scale : call->D ? (float)(1 / sqrt((double)call->D)) : 1.0F;
+    call->softcap = p->softcap;
+    return ATTN_OK;
+}
+
+static attn_status check_alibi(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call) {
+    if ((int)p->alibi < ATTN_ALIBI_NONE || (int)p->alibi > ATTN_ALIBI_SLOPES)
+        return bad_choice(context, "alibi", (int)p->alibi, "an attn_alibi of 0 to 2");
+    if (p->alibi != ATTN_ALIBI_SLOPES && p->alibi_slopes)
+        return attni_fail(context, ATTN_ERROR_VALUE,
+                          "params.alibi_slopes is set, but params.alibi is not ATTN_ALIBI_SLOPES");
+    if (p->alibi == ATTN_ALIBI_SLOPES && data && call->H > 0)
+        ATTNI_TRY(attni_check_pointer(context, "params.alibi_slopes", p->alibi_slopes));
+    for (size_t h = 0; p->alibi_slopes && data && h < call->H; h++)
+        if (!isfinite(p->alibi_slopes[h]))
+            return bad_value(context, "alibi_slopes", (double)p->alibi_slopes[h], "finite numbers");
+    call->alibi = p->alibi;
+    call->slopes = p->alibi_slopes;
+    return ATTN_OK;
+}
+
+static attn_status check_axis(attn_context *context, const char *name, const attn_tensor *t, int axis,
+                              const char *letter, size_t expected) {
+    if (t->size[axis] == 1 || t->size[axis] == expected)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_SHAPE, "%s.size[%d] is %zu, expected %s = %zu, or 1", name, axis,
+                      t->size[axis], letter, expected);
+}
+
+/* A tensor that is broadcast over scores; `queries` and `keys` are what the last two sizes must be. */
+static attn_status check_overlay(attn_context *context, const char *name, const attn_tensor *t, unsigned types,
+                                 bool data, const attni_sdpa *call, attni_overlay *overlay) {
+    if (!t)
+        return ATTN_OK;
+    ATTNI_TRY(attni_check_typed(context, name, t, types, false, data));
+    ATTNI_TRY(check_axis(context, name, t, 0, "B", call->B));
+    ATTNI_TRY(check_axis(context, name, t, 1, "H", call->H));
+    overlay->view = attni_view_of(t);
+    overlay->keys = t->size[3];
+    overlay->view.stride_b = t->size[0] == 1 ? 0 : overlay->view.stride_b;
+    overlay->view.stride_h = t->size[1] == 1 ? 0 : overlay->view.stride_h;
+    overlay->view.stride_t = t->size[2] == 1 ? 0 : overlay->view.stride_t;
+    return ATTN_OK;
+}
+
+static attn_status check_keys(attn_context *context, const char *name, const attn_tensor *t, bool pad, size_t Tk) {
+    if (t->size[3] == Tk || (pad && t->size[3] < Tk))
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_SHAPE, "%s.size[3] is %zu, expected Tk = %zu%s", name, t->size[3], Tk,
+                      pad ? ", or less" : " (params.pad_masks allows less)");
+}
+
+static attn_status check_masks(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call) {
+    const bool pad = p->pad_masks != 0;
+    ATTNI_TRY(check_overlay(context, "params.bias", p->bias, ATTNI_FLOATS, data, call, &call->bias));
+    ATTNI_TRY(check_overlay(context, "params.mask", p->mask, ATTNI_BOOLS, data, call, &call->mask));
+    ATTNI_TRY(check_overlay(context, "params.key_mask", p->key_mask, ATTNI_BOOLS, data, call, &call->key_mask));
+    if (p->bias) {
+        ATTNI_TRY(check_axis(context, "params.bias", p->bias, 2, "Tq", call->Tq));
+        ATTNI_TRY(check_keys(context, "params.bias", p->bias, pad, call->Tk));
+    }
+    if (p->mask) {
+        ATTNI_TRY(check_axis(context, "params.mask", p->mask, 2, "Tq", call->Tq));
+        ATTNI_TRY(check_keys(context, "params.mask", p->mask, pad, call->Tk));
+    }
+    if (p->key_mask) {
+        ATTNI_TRY(attni_check_size(context, "params.key_mask", p->key_mask, 1, "1", 1));
+        ATTNI_TRY(attni_check_size(context, "params.key_mask", p->key_mask, 2, "1", 1));
+        ATTNI_TRY(check_keys(context, "params.key_mask", p->key_mask, pad, call->Tk));
+    }
+    if ((p->mask || p->key_mask) && p->polarity != ATTN_KEEP && p->polarity != ATTN_DROP)
+        return bad_choice(context, "polarity", (int)p->polarity,
+                          "ATTN_KEEP (1) or ATTN_DROP (2): there is a boolean mask, and libraries disagree");
+    call->keep = p->polarity == ATTN_KEEP;
+    return ATTN_OK;
+}
+
+static attn_status check_block_map(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call) {
+    if (!p->block_map)
+        return p->block_queries || p->block_keys
+                   ? attni_fail(context, ATTN_ERROR_NULL,
+                                "params.block_map is NULL, but block_queries or block_keys is set")
+                   : ATTN_OK;
+    if (p->block_queries == 0 || p->block_keys == 0)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "params.%s is 0, expected at least 1 with params.block_map",
+                          p->block_queries == 0 ? "block_queries" : "block_keys");
+    ATTNI_TRY(check_overlay(context, "params.block_map", p->block_map, ATTNI_BOOLS, data, call, &call->block_map));
+    ATTNI_TRY(attni_check_size(context, "params.block_map", p->block_map, 2, "⌈Tq/block_queries⌉",
+                               call->Tq / p->block_queries + (call->Tq % p->block_queries != 0)));
+    ATTNI_TRY(attni_check_size(context, "params.block_map", p->block_map, 3, "⌈Tk/block_keys⌉",
+                               call->Tk / p->block_keys + (call->Tk % p->block_keys != 0)));
+    call->block_map.view.stride_t = p->block_map->stride[2];
+    call->block_queries = p->block_queries;
+    call->block_keys = p->block_keys;
+    return ATTN_OK;
+}
+
+static attn_status check_sinks(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call) {
+    for (size_t h = 0; p->sinks && data && h < call->H; h++)
+        if (isnan(p->sinks[h]) || p->sinks[h] == INFINITY)
+            return bad_value(context, "sinks", (double)p->sinks[h], "numbers below ∞");
+    call->sinks = p->sinks;
+    return ATTN_OK;
+}
+
+/* -- what else is written -- */
+
+static void add_output(attni_extras *extras, const char *name, attn_tensor tensor) {
+    size_t n = 0;
+    while (extras->output_names[n])
+        n++;
+    extras->output_names[n] = name;
+    extras->outputs[n] = tensor;
+}
+
+static attn_status check_weights(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call,
+                                 attni_extras *extras) {
+    const attn_tensor *w = p->weights;
+    if ((int)p->weights_stage < ATTN_STAGE_PROBABILITIES || (int)p->weights_stage > ATTN_STAGE_BIASED)
+        return bad_choice(context, "weights_stage", (int)p->weights_stage, "an attn_stage of 0 to 3");
+    if (!w)
+        return ATTN_OK;
+    ATTNI_TRY(attni_check_typed(context, "params.weights", w, ATTNI_FLOATS, true, data));
+    ATTNI_TRY(attni_check_size(context, "params.weights", w, 0, "B", call->B));
+    ATTNI_TRY(check_axis(context, "params.weights", w, 1, "H", call->H));
+    ATTNI_TRY(attni_check_size(context, "params.weights", w, 2, "Tq", call->Tq));
+    ATTNI_TRY(attni_check_size(context, "params.weights", w, 3, "Tk", call->Tk));
+    call->inspection.weights_wanted = true;
+    call->inspection.averaged = w->size[1] == 1 && call->H != 1;
+    call->inspection.weights = attni_view_of(w);
+    call->inspection.stage = p->weights_stage;
+    add_output(extras, "params.weights", *w);
+    return ATTN_OK;
+}
+
+/* A dense array [B,H,T,n] of an output; elements of 8 bytes count as two. */
+static attn_status check_array(attn_context *context, const char *name, void *data, const attni_sdpa *call, size_t T,
+                               size_t n, attni_extras *extras) {
+    const attn_tensor tensor = attn_tensor_bhtd(data, ATTN_F32, call->B, call->H, T, n);
+    size_t product;
+    if (!data)
+        return ATTN_OK;
+    ATTNI_TRY(attni_check_product(context, name, call->B, call->H, &product));
+    ATTNI_TRY(attni_check_product(context, name, product, T, &product));
+    ATTNI_TRY(attni_check_product(context, name, product, n, &product));
+    ATTNI_TRY(attni_check_tensor(context, name, &tensor, true, true));
+    add_output(extras, name, tensor);
+    return ATTN_OK;
+}
+
+static attn_status check_top_keys(attn_context *context, const attn_top_keys *top, bool data, attni_sdpa *call,
+                                  attni_extras *extras) {
+    size_t product;
+    if (!top || top->k == 0)
+        return ATTN_OK;
+    ATTNI_TRY(attni_check_product(context, "params.top_keys->k", top->k, 2 * call->H * 1024, &product));
+    if (data)
+        ATTNI_TRY(attni_check_pointer(context, "params.top_keys->keys", top->keys));
+    ATTNI_TRY(check_array(context, "params.top_keys->keys", top->keys, call, call->Tq, 2 * top->k, extras));
+    ATTNI_TRY(
+        check_array(context, "params.top_keys->probabilities", top->probabilities, call, call->Tq, top->k, extras));
+    call->inspection.top = *top;
+    return ATTN_OK;
+}
+
+/* Of a ragged batch: [H, tokens of all sequences]. */
+static attni_view lse_view(const attn_sdpa_params *p, size_t tokens, const attni_sdpa *call) {
+    const ptrdiff_t T = (ptrdiff_t)tokens, H = (ptrdiff_t)call->H;
+    return (attni_view){p->lse, ATTN_F32, call->query_starts ? 0 : H * T, T, 1};
+}
+
+static attn_status check_extra_outputs(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call,
+                                       attni_extras *extras) {
+    const size_t tokens = call->query_starts ? call->ragged_tokens : call->Tq;
+    const attn_tensor lse = attn_tensor_bhtd(p->lse, ATTN_F32, call->query_starts ? 1 : call->B, call->H, tokens, 1);
+    if (p->lse) {
+        ATTNI_TRY(attni_check_tensor(context, "params.lse", &lse, true, true));
+        add_output(extras, "params.lse", lse);
+    }
+    call->lse = lse_view(p, tokens, call);
+    ATTNI_TRY(check_weights(context, p, data, call, extras));
+    ATTNI_TRY(check_array(context, "params.key_mass", p->key_mass, call, call->Tk, 1, extras));
+    ATTNI_TRY(check_array(context, "params.entropy", p->entropy, call, call->Tq, 1, extras));
+    call->inspection.key_mass = p->key_mass;
+    call->inspection.entropy = p->entropy;
+    return check_top_keys(context, p->top_keys, data, call, extras);
+}
+
+static void add_input(attni_extras *extras, const char *name, attn_tensor tensor) {
+    size_t n = 0;
+    while (extras->input_names[n])
+        n++;
+    extras->input_names[n] = name;
+    extras->inputs[n] = tensor;
+}
+
+/* An array of the params; elements of 8 bytes count as two. */
+static void add_array(attni_extras *extras, const char *name, const void *data, size_t floats) {
+    add_input(extras, name, attn_tensor_bhtd(data, ATTN_F32, 1, 1, 1, floats));
+}
+
+static void note_inputs(const attn_sdpa_params *p, const attni_sdpa *call, attni_extras *extras) {
+    const attn_tensor *tensors[] = {p->bias, p->mask, p->key_mask, p->block_map};
+    static const char *const names[] = {"params.bias", "params.mask", "params.key_mask", "params.block_map"};
+    for (size_t n = 0; n < sizeof tensors / sizeof *tensors; n++)
+        if (tensors[n])
+            add_input(extras, names[n], *tensors[n]);
+    add_array(extras, "params.alibi_slopes", p->alibi_slopes, call->H);
+    add_array(extras, "params.sinks", p->sinks, call->H);
+    add_array(extras, "params.causal_offset", p->causal_offset, 2 * call->B);
+    add_array(extras, "params.key_lengths", p->key_lengths, 2 * call->B);
+    add_array(extras, "params.query_lengths", p->query_lengths, 2 * call->B);
+    add_array(extras, "params.query_starts", p->query_starts, 2 * (p->sequences + 1));
+    add_array(extras, "params.key_starts", p->key_starts, 2 * (p->sequences + 1));
+}
+
+attn_status attni_check_dropout(attn_context *context, const char *name, float dropout, uint64_t seed,
+                                attni_dropout *to) {
+    if (!(dropout >= 0 && dropout < 1))
+        return attni_fail(context, ATTN_ERROR_VALUE, "%s is %g, expected 0 (off) or more, and less than 1", name,
+                          (double)dropout);
+    *to = (attni_dropout){seed, (uint64_t)ceil((double)dropout * 0x1p32), (float)(1 / (1 - (double)dropout))};
+    return ATTN_OK;
+}
+
+attn_status attni_check_attention(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call,
+                                  attni_extras *extras) {
+    *extras = (attni_extras){0};
+    ATTNI_TRY(check_lengths(context, "key_lengths", p->key_lengths, call->B, call->Tk));
+    ATTNI_TRY(check_lengths(context, "query_lengths", p->query_lengths, call->B, call->Tq));
+    call->key_lengths = p->key_lengths;
+    call->query_lengths = p->query_lengths;
+    ATTNI_TRY(check_scale(context, p, call));
+    ATTNI_TRY(check_alibi(context, p, data, call));
+    ATTNI_TRY(check_masks(context, p, data, call));
+    ATTNI_TRY(check_causal(context, p, data, call));
+    ATTNI_TRY(check_window(context, p->window, call));
+    ATTNI_TRY(check_block_map(context, p, data, call));
+    ATTNI_TRY(check_sinks(context, p, data, call));
+    ATTNI_TRY(attni_check_dropout(context, "params.dropout", p->dropout, p->dropout_seed, &call->dropout));
+    call->score = p->score;
+    call->score_data = p->score_data;
+    note_inputs(p, call, extras);
+    return check_extra_outputs(context, p, data, call, extras);
+}
+
+/* One output against all that is read. */
+static attn_status check_output(attn_context *context, const attni_extras *extras, const char *name,
+                                const attn_tensor *output, size_t count, const char *const names[],
+                                const attn_tensor *const inputs[]) {
+    for (size_t i = 0; i < count; i++)
+        ATTNI_TRY(attni_check_disjoint(context, name, output, names[i], inputs[i]));
+    for (size_t i = 0; i < ATTNI_EXTRA_INPUTS && extras->input_names[i]; i++)
+        ATTNI_TRY(attni_check_disjoint(context, name, output, extras->input_names[i], &extras->inputs[i]));
+    return ATTN_OK;
+}
+
+attn_status attni_check_outputs(attn_context *context, const attni_extras *extras, const attn_tensor *out, size_t count,
+                                const char *const names[], const attn_tensor *const inputs[]) {
+    ATTNI_TRY(check_output(context, extras, "out", out, count, names, inputs));
+    for (size_t n = 0; n < ATTNI_EXTRA_OUTPUTS && extras->output_names[n]; n++) {
+        const char *name = extras->output_names[n];
+        ATTNI_TRY(check_output(context, extras, name, &extras->outputs[n], count, names, inputs));
+        ATTNI_TRY(attni_check_disjoint(context, name, &extras->outputs[n], "out", out));
+        for (size_t i = 0; i < n; i++)
+            ATTNI_TRY(
+                attni_check_disjoint(context, extras->output_names[i], &extras->outputs[i], name, &extras->outputs[n]));
+    }
+    return ATTN_OK;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Keys and values, put once where the engine will read them, in the type of the pages. */
+#include <string.h>
+
+#include "context/sizes.h"
+#include "mha/cache.h"
+
+/* Tokens that are transposed at once. */
+enum { VECTOR = 16 };
+
+typedef struct store_job {
+    const attni_kernels *kernels;
+    const attni_append *append;
+    char *scratch;
+    size_t room; /* bytes of it for a worker */
+} store_job;
+
+/* A worker's room: tokens as rows, transposed, and quantised. */
+typedef struct space {
+    float *rows, *columns; /* [VECTOR, D or E], [D, VECTOR] */
+    int8_t *bytes;         /* [D or E] */
+} space;
+
+static size_t widest(const attn_cache_pool *pool) { return attni_round_up(attni_max(pool->D, pool->E), VECTOR); }
+
+static size_t room_bytes(const attn_cache_pool *pool) { return widest(pool) * (2 * VECTOR * sizeof(float) + 64); }
+
+/* Keys of f32, in f32, need none. */
+static bool is_direct(const attni_append *a) { return a->cache->pages.form->dtype == ATTN_F32; }
+
+size_t attni_append_scratch(const attn_context *context, const attni_append *a) {
+    return is_direct(a) ? 0 : room_bytes(a->cache->pool) * context->threads;
+}
+
+static space space_of(const store_job *j, size_t worker) {
+    const size_t width = widest(j->append->cache->pool);
+    if (is_direct(j->append))
+        return (space){0};
+    float *base = (float *)(void *)(j->scratch + worker * j->room);
+    return (space){base, base + width * VECTOR, (int8_t *)(base + 2 * width * VECTOR)};
+}
+
+/* The page of token `at` of sequence b and what is in it of head g. */
+static char *page_at(const attn_cache *cache, size_t b, size_t g, size_t at) {
+    const attni_page_form *form = cache->pages.form;
+    const size_t page = cache->table[b * cache->pages.slots + at / form->tokens];
+    return cache->pages.memory + page * form->page + g * form->head;
+}
+
+/* Where key number `at` of a page begins in its block. */
+static char *column_at(const attn_cache *cache, char *page, size_t at) {
+    const attni_page_form *form = cache->pages.form;
+    const size_t W = form->width, element = at / W * W * cache->pool->D + at % W;
+    return page + element * attni_size_of(form->dtype);
+}
+
+static float *scales_of(const attni_page_form *form, char *page) { return (float *)(void *)(page + form->scales); }
+
+/* Up to n keys from token t on, which go to place `at` of a page; returns how many went. */
+static size_t store_keys(const store_job *j, size_t b, size_t g, size_t t, size_t n, char *page, size_t at,
+                         const space *own) {
+    const attn_cache *cache = j->append->cache;
+    const attni_page_form *form = cache->pages.form;
+    const attni_view *k = &j->append->k;
+    const size_t D = cache->pool->D;
+    const ptrdiff_t W = (ptrdiff_t)form->width;
+    const size_t fit = attni_min(n, form->width - at % form->width);
+    char *column = column_at(cache, page, at);
+    if (form->dtype == ATTN_INT8) {
+        j->kernels->copy(1, D, k->dtype, attni_at(k, b, g, t), 0, ATTN_F32, own->rows, 0);
+        scales_of(form, page)[at] = j->kernels->quantize(D, own->rows, own->bytes);
+        j->kernels->copy(D, 1, ATTN_INT8, own->bytes, 1, ATTN_INT8, column, W);
+        return 1;
+    }
+    if (fit < VECTOR) {
+        j->kernels->copy(D, 1, k->dtype, attni_at(k, b, g, t), 1, form->dtype, column, W);
+        return 1;
+    }
+    if (is_direct(j->append)) {
+        const size_t whole = fit / VECTOR * VECTOR;
+        j->kernels->transpose(k->dtype, whole, D, attni_at(k, b, g, t), k->stride_t, whole, (float *)(void *)column,
+                              form->width);
+        return whole;
+    }
+    j->kernels->transpose(k->dtype, VECTOR, D, attni_at(k, b, g, t), k->stride_t, VECTOR, own->columns, VECTOR);
+    j->kernels->copy(D, VECTOR, ATTN_F32, own->columns, VECTOR, form->dtype, column, W);
+    return VECTOR;
+}
+
+/* n values from token t on, to places from `at` on. */
+static void store_values(const store_job *j, size_t b, size_t g, size_t t, size_t n, char *page, size_t at,
+                         const space *own) {
+    const attn_cache *cache = j->append->cache;
+    const attni_page_form *form = cache->pages.form;
+    const attni_view *v = &j->append->v;
+    const size_t E = cache->pool->E, panel = form->panel, size = attni_size_of(form->dtype);
+    const bool quantized = form->dtype == ATTN_INT8;
+    for (size_t i = 0; i < n; i += quantized ? 1 : n) {
+        const size_t rows = quantized ? 1 : n;
+        const char *from = attni_at(v, b, g, t + i);
+        attn_dtype type = v->dtype;
+        if (quantized) {
+            j->kernels->copy(1, E, v->dtype, from, 0, ATTN_F32, own->rows, 0);
+            scales_of(form, page)[form->tokens + at + i] = j->kernels->quantize(E, own->rows, own->bytes);
+            from = (const char *)own->bytes;
+            type = ATTN_INT8;
+        }
+        for (size_t c = 0; c < E; c += panel)
+            j->kernels->copy(rows, attni_min(panel, E - c), type, from + c * attni_size_of(type), v->stride_t,
+                             form->dtype, page + form->values + (c * form->tokens + (at + i) * panel) * size,
+                             (ptrdiff_t)panel);
+    }
+}
+
+static void store_head(void *arg, size_t unit, size_t worker) {
+    const store_job *j = arg;
+    const attn_cache *cache = j->append->cache;
+    const size_t b = unit / cache->pool->G, g = unit % cache->pool->G, P = cache->pages.form->tokens;
+    const size_t length = (size_t)cache->lengths[b], count = attni_append_count(j->append, b);
+    const space own = space_of(j, worker);
+    for (size_t t = 0; t < count;) {
+        const size_t at = (length + t) % P, n = attni_min(count - t, P - at);
+        char *page = page_at(cache, b, g, length + t);
+        store_values(j, b, g, t, n, page, at, &own);
+        for (size_t done = 0; done < n;)
+            done += store_keys(j, b, g, t + done, n - done, page, at + done, &own);
+        t += n;
+    }
+}
+
+void attni_store(attn_context *context, const attni_append *a, void *scratch) {
+    enum { FLOPS = 16 }; /* as long as an element takes */
+    const attn_cache *cache = a->cache;
+    store_job job = {context->kernels, a, scratch, room_bytes(cache->pool)};
+    const double elements =
+        (double)cache->B * (double)cache->pool->G * (double)a->T * (double)(cache->pool->D + cache->pool->E);
+    attni_parallel(context, a->T ? cache->B * cache->pool->G : 0, FLOPS * elements, store_head, &job);
+}

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Looks at the scores and probabilities themselves, once each row's maximum and sum are known. Two walks: over the keys
+ * of some query tokens of all heads (weights, entropy, the most probable keys), and over the queries of some keys
+ * (mass). Everything is added up in one order. */
+#include <string.h>
+
+#include "context/sizes.h"
+#include "sdpa/engine.h"
+
+static bool wants_rows(const attni_inspection *in) { return in->weights_wanted || in->entropy || in->top.k; }
+
+bool attni_inspects(const attni_sdpa *call) { return wants_rows(&call->inspection) || call->inspection.key_mass; }
+
+static const attni_row *state_of(const attni_engine *e, const attni_query_tile *t, size_t h) {
+    return e->states + (t->batch * e->call->H + t->head + h) * e->states_tokens + t->token;
+}
+
+/* Tile n of a key/value head, ready to be scored. */
+static attni_query_tile open_tile(const attni_engine *e, size_t b, size_t g, size_t n, attni_desk *desk) {
+    attni_query_tile t = attni_tile_at(e, b, g, n);
+    t.range = desk->range;
+    attni_pack_query(e, &t, desk->q);
+    return t;
+}
+
+/* In a row with a NaN the probabilities are NaN, but for those of masked keys. */
+static void clear_masked(const attni_query_tile *t, const attni_row *state, size_t columns, size_t lds, const float *s,
+                         float *p) {
+    for (size_t i = 0; i < t->tokens; i++)
+        for (size_t j = 0; j < columns && isnan(state[i].sum); j++)
+            if (s[i * lds + j] == -INFINITY)
+                p[i * lds + j] = 0;
+}
+
+/* desk->scores, in base 2, and desk->weights, the probabilities, of a tile and a group. */
+static void find_probabilities(const attni_engine *e, const attni_query_tile *t, attni_desk *desk) {
+    const attni_sight all = attni_see_all(e, t, &desk->group);
+    const size_t lds = e->cut.tile.keys;
+    attni_score(e, t, &desk->group, &all, ATTN_STAGE_PROBABILITIES, desk->scores);
+    for (size_t h = 0; h < t->heads; h++) {
+        const size_t row = h * t->tokens;
+        e->kernels->softmax_final(t->tokens, desk->group.count, desk->scores + row * lds, lds,
+                                  all.range ? all.range + row : NULL, state_of(e, t, h), desk->weights + row * lds,
+                                  (ptrdiff_t)lds);
+        clear_masked(t, state_of(e, t, h), desk->group.count, lds, desk->scores + row * lds, desk->weights + row * lds);
+    }
+}
+
+/* desk->weights = the scores of another stage, in natural units. */
+static void find_scores(const attni_engine *e, const attni_query_tile *t, attn_stage stage, attni_desk *desk) {
+    const attni_sight all = attni_see_all(e, t, &desk->group);
+    const size_t lds = e->cut.tile.keys;
+    attni_score(e, t, &desk->group, &all, stage, desk->weights);
+    for (size_t r = 0; r < t->rows; r++)
+        for (size_t j = 0; j < desk->group.count; j++) {
+            const bool hidden = all.range && (j < all.range[r].begin || j >= all.range[r].end);
+            float *s = &desk->weights[r * lds + j];
+            *s = hidden && stage == ATTN_STAGE_BIASED ? -INFINITY : (float)attni_natural((double)*s);
+        }
+}
+
+static void write_weights(const attni_engine *e, const attni_query_tile *t, size_t h, const float *x,
+                          const attni_desk *desk) {
+    const attni_view *view = &e->call->inspection.weights;
+    char *y = attni_at(view, t->batch, h, t->token);
+    e->kernels->copy(t->tokens, desk->group.count, ATTN_F32, x, (ptrdiff_t)e->cut.tile.keys, view->dtype,
+                     y + desk->group.begin * attni_size_of(view->dtype), view->stride_t);
+}
+
+static void add_to_average(const attni_engine *e, const attni_query_tile *t, const float *x, const attni_desk *desk) {
+    const size_t lds = e->cut.tile.keys;
+    const float share = 1 / (float)e->call->H;
+    for (size_t i = 0; i < t->tokens; i++)
+        for (size_t j = 0; j < desk->group.count; j++)
+            desk->average[i * lds + j] += share * x[i * lds + j];
+}
+
+/* One head's entropies so far. */
+static void add_entropy(const attni_engine *e, const attni_query_tile *t, size_t h, attni_desk *desk) {
+    const size_t lds = e->cut.tile.keys, row = h * t->tokens;
+    const attni_row *state = state_of(e, t, h);
+    double *sums = desk->sums + (t->head + h) * e->cut.tile.rows * 2;
+    for (size_t i = 0; i < t->tokens; i++)
+        e->kernels->entropy(desk->group.count, desk->scores + (row + i) * lds, desk->weights + (row + i) * lds,
+                            state[i].max, &sums[2 * i], &sums[2 * i + 1]);
+}
+
+/* −Σ p·ln p, ln p being (s − max)·ln 2 − ln sum. */
+static void write_entropy(const attni_engine *e, const attni_query_tile *t, size_t h, const attni_desk *desk) {
+    const attni_row *state = state_of(e, t, h);
+    const double *sums = desk->sums + (t->head + h) * e->cut.tile.rows * 2;
+    float *y = e->call->inspection.entropy + (t->batch * e->call->H + t->head + h) * e->states_tokens + t->token;
+    for (size_t i = 0; i < t->tokens; i++)
+        y[i] = state[i].sum == 0 ? 0.0F : (float)((sums[2 * i] * log2(state[i].sum) - sums[2 * i + 1]) / ATTNI_LOG2_E);
+}
+
+/* Puts key into a list that is sorted already, of equal ones behind those that are there. */
+static void insert(size_t k, int64_t *keys, float *best, size_t *count, int64_t key, float p) {
+    size_t at = *count < k ? (*count)++ : k - 1;
+    for (; at > 0 && best[at - 1] < p; at--) {
+        keys[at] = keys[at - 1];
+        best[at] = best[at - 1];
+    }
+    keys[at] = key;
+    best[at] = p;
+}
+
+static void add_top_keys(const attni_engine *e, const attni_query_tile *t, size_t h, attni_desk *desk) {
+    const attn_top_keys *top = &e->call->inspection.top;
+    const size_t lds = e->cut.tile.keys, k = top->k;
+    for (size_t i = 0; i < t->tokens; i++) {
+        const size_t slot = (t->head + h) * e->cut.tile.rows + i;
+        int64_t *keys = top->keys + ((t->batch * e->call->H + t->head + h) * e->states_tokens + t->token + i) * k;
+        const float *p = desk->weights + (h * t->tokens + i) * lds;
+        float *best = desk->best + slot * k;
+        for (size_t j = 0; j < desk->group.count; j++)
+            if (p[j] > (desk->found[slot] < k ? 0 : best[k - 1]))
+                insert(k, keys, best, &desk->found[slot], (int64_t)(desk->group.begin + j), p[j]);
+    }
+}
+
+static void write_top_keys(const attni_engine *e, const attni_query_tile *t, size_t h, const attni_desk *desk) {
+    const attn_top_keys *top = &e->call->inspection.top;
+    for (size_t i = 0; i < t->tokens; i++) {
+        const size_t slot = (t->head + h) * e->cut.tile.rows + i;
+        const size_t at = ((t->batch * e->call->H + t->head + h) * e->states_tokens + t->token + i) * top->k;
+        for (size_t n = 0; n < top->k; n++) {
+            const bool found = n < desk->found[slot];
+            top->keys[at + n] = found ? top->keys[at + n] : -1;
+            if (top->probabilities)
+                top->probabilities[at + n] = found ? desk->best[slot * top->k + n] : 0;
+        }
+    }
+}
+
+/* One tile meets one group, for all that is wanted of its rows. */
+static void inspect_rows(const attni_engine *e, const attni_query_tile *t, attni_desk *desk) {
+    const attni_inspection *in = &e->call->inspection;
+    const bool probabilities = in->stage == ATTN_STAGE_PROBABILITIES;
+    if (probabilities || in->entropy || in->top.k)
+        find_probabilities(e, t, desk);
+    for (size_t h = 0; h < t->heads; h++) {
+        if (in->entropy)
+            add_entropy(e, t, h, desk);
+        if (in->top.k)
+            add_top_keys(e, t, h, desk);
+    }
+    if (in->weights_wanted && !probabilities)
+        find_scores(e, t, in->stage, desk);
+    for (size_t h = 0; h < t->heads && in->weights_wanted; h++) {
+        const float *x = desk->weights + h * t->tokens * e->cut.tile.keys;
+        if (in->averaged)
+            add_to_average(e, t, x, desk);
+        else
+            write_weights(e, t, t->head + h, x, desk);
+    }
+}
+
+/* Tile n, counted over all key/value heads, of those that begin with query token `cut`. */
+static attni_query_tile tile_of_all_heads(const attni_engine *e, size_t b, size_t cut, size_t n, attni_desk *desk) {
+    const size_t cuts = e->cut.head_cuts;
+    return open_tile(e, b, n / cuts, cut * cuts + n % cuts, desk);
+}
+
+static void walk_keys(const attni_engine *e, size_t b, size_t cut, attni_desk *desk) {
+    const attni_inspection *in = &e->call->inspection;
+    const size_t tiles = e->call->G * e->cut.head_cuts, keys = e->cut.tile.keys;
+    attni_query_tile t = attni_tile_at(e, b, 0, cut * e->cut.head_cuts);
+    for (size_t k = 0; k < e->call->Tk; k += keys) {
+        memset(desk->average, 0, t.rows * keys * sizeof *desk->average);
+        for (size_t n = 0; n < tiles; n++) {
+            if (n % e->cut.head_cuts == 0)
+                attni_open_group(&desk->group, b, n / e->cut.head_cuts, k, attni_min(keys, e->call->Tk - k));
+            attni_pack_keys(e, tiles, &desk->group);
+            t = tile_of_all_heads(e, b, cut, n, desk);
+            inspect_rows(e, &t, desk);
+        }
+        if (in->weights_wanted && in->averaged)
+            write_weights(e, &t, 0, desk->average, desk);
+    }
+}
+
+static void inspect_tokens(void *arg, size_t unit, size_t worker) {
+    const attni_engine *whole = arg;
+    attni_engine local;
+    attni_sdpa one;
+    attni_desk desk = {0};
+    const size_t cuts = whole->cut.token_cuts, b = unit / cuts, cut = unit % cuts;
+    const attni_engine *e = attni_engine_of(whole, b, &local, &one);
+    const attni_inspection *in = &e->call->inspection;
+    if (cut >= e->cut.token_cuts)
+        return;
+    attni_desk_lay(&e->room, whole->call, whole->desks + worker * whole->desk_bytes, &desk);
+    const size_t slots = e->call->H * e->cut.tile.rows;
+    memset(desk.sums, 0, 2 * slots * sizeof *desk.sums);
+    if (in->top.k)
+        memset(desk.found, 0, slots * sizeof *desk.found);
+    walk_keys(e, b, cut, &desk);
+    for (size_t n = 0; n < e->call->G * e->cut.head_cuts; n++) {
+        const attni_query_tile t =
+            attni_tile_at(e, b, n / e->cut.head_cuts, cut * e->cut.head_cuts + n % e->cut.head_cuts);
+        for (size_t h = 0; h < t.heads; h++) {
+            if (in->entropy)
+                write_entropy(e, &t, h, &desk);
+            if (in->top.k)
+                write_top_keys(e, &t, h, &desk);
+        }
+    }
+}
+
+/* The mass of one group of keys, from all queries of a key/value head. */
+static void inspect_keys(void *arg, size_t unit, size_t worker) {
+    const attni_engine *whole = arg;
+    attni_engine local;
+    attni_sdpa one;
+    attni_desk desk = {0};
+    const size_t groups = attni_ceil_div(whole->call->Tk, whole->room.tile.keys), G = whole->call->G;
+    const size_t b = unit / groups / G, g = unit / groups % G, k = unit % groups * whole->room.tile.keys;
+    const attni_engine *e = attni_engine_of(whole, b, &local, &one);
+    const size_t heads = e->call->H / G, keys = whole->room.tile.keys;
+    for (size_t first = k; first < attni_min(e->call->Tk, k + keys); first += e->cut.tile.keys) {
+        attni_desk_lay(&e->room, whole->call, whole->desks + worker * whole->desk_bytes, &desk);
+        attni_open_group(&desk.group, b, g, first, attni_min(e->cut.tile.keys, e->call->Tk - first));
+        attni_pack_keys(e, e->cut.head_cuts * e->cut.token_cuts, &desk.group);
+        memset(desk.sums, 0, heads * keys * sizeof *desk.sums);
+        for (size_t n = 0; n < e->cut.head_cuts * e->cut.token_cuts; n++) {
+            const attni_query_tile t = open_tile(e, b, g, n, &desk);
+            find_probabilities(e, &t, &desk);
+            for (size_t r = 0; r < t.rows; r++)
+                for (size_t j = 0; j < desk.group.count; j++)
+                    desk.sums[(t.head - g * heads + r / t.tokens) * keys + j] +=
+                        (double)desk.weights[r * e->cut.tile.keys + j];
+        }
+        for (size_t h = 0; h < heads; h++)
+            for (size_t j = 0; j < desk.group.count; j++)
+                e->call->inspection.key_mass[(b * e->call->H + g * heads + h) * whole->call->Tk + first + j] =
+                    (float)desk.sums[h * keys + j];
+    }
+}
+
+void attni_inspect(attn_context *context, attni_engine *e) {
+    const attni_sdpa *call = e->call;
+    const double flops =
+        2 * (double)call->B * (double)call->H * (double)call->Tq * (double)call->Tk * (double)(call->D + 16);
+    if (wants_rows(&call->inspection))
+        attni_blas_parallel(context, call->B * e->cut.token_cuts, flops, inspect_tokens, e);
+    if (call->inspection.key_mass)
+        attni_blas_parallel(context, call->B * call->G * attni_ceil_div(call->Tk, e->room.tile.keys), flops,
+                            inspect_keys, e);
+}

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""libattn.so for tests that compare it with other projects.
+
+The public headers are preprocessed and given to cffi, so no struct, enum or prototype is written down a second time.
+"""
+
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import weakref
+
+import cffi
+
+HEADERS = pathlib.Path(__file__).resolve().parents[2] / "include"
+DTYPES = {"float32": "ATTN_F32", "float16": "ATTN_F16", "bfloat16": "ATTN_BF16", "bool": "ATTN_BOOL"}
+
+
+class Error(Exception):
+    """A call failed: the library's status and message."""
+
+
+def declarations():
+    """What the public headers declare, without what they include."""
+    compiler = shlex.split(os.environ.get("CC") or "cc")
+    command = [*compiler, "-E", "-D__attribute__(x)=", HEADERS / "attn" / "attn.h"]
+    lines, ours = [], False
+    for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines():
+        marker = re.match(r'# \d+ "(.*?)"', line)
+        if marker:
+            ours = HEADERS in pathlib.Path(marker[1]).parents
+        elif ours:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+class Library:
+    """libattn.so and one context. Fields, constants and functions have the names of the headers."""
+
+    def __init__(self, path, threads=0):
+        self.ffi = cffi.FFI()
+        self.ffi.cdef(declarations())
+        self.c = self.ffi.dlopen(str(pathlib.Path(path).resolve()))
+        self._memory = weakref.WeakKeyDictionary()
+        self._context = self.ffi.NULL
+        place = self.ffi.new("attn_context **")
+        self._check(self.c.attn_context_create(self._init("attn_context_options", threads=threads), place))
+        self._context = self.ffi.gc(place[0], self.c.attn_context_destroy)
+
+    def view(self, array):
+        """The 4-D numpy array as attn_tensor *, in place, whatever its strides."""
+        tensor = self.ffi.new("attn_tensor *")
+        tensor.data = self.ffi.cast("void *", array.ctypes.data)
+        tensor.dtype = getattr(self.c, DTYPES[array.dtype.name])
+        tensor.size = array.shape
+        tensor.stride = [stride // array.itemsize for stride in array.strides]
+        self._memory[tensor] = array
+        return tensor
+
+    def int64(self, values):
+        """An int64_t array."""
+        return self.ffi.new("int64_t[]", [int(value) for value in values])
+
+    def copy(self, source, destination):
+        """attn_tensor_copy between numpy arrays."""
+        self._check(self.c.attn_tensor_copy(self._context, self.view(source), self.view(destination)))
+
+    def sdpa(self, q, k, v, out, preset, is_causal=False, **fields):
+        """attn_sdpa of numpy arrays, with the preset of that name (ATTN_PRESET_*) and then these fields of params."""
+        params = self.ffi.new("attn_sdpa_params *")
+        self._check(self.c.attn_sdpa_preset(getattr(self.c, preset), is_causal, params))
+        for name, value in fields.items():
+            setattr(params, name, value)
+        self._check(self.c.attn_sdpa(self._context, *map(self.view, (q, k, v, out)), params))
+
+    def _init(self, struct, **fields):
+        """ATTN_INIT, and then these fields."""
+        return self.ffi.new(struct + " *", {"struct_size": self.ffi.sizeof(struct), **fields})
+
+    def _check(self, status):
+        if status != self.c.ATTN_OK:
+            texts = self.c.attn_status_text(status), self.c.attn_context_last_error(self._context)
+            raise Error(": ".join(self.ffi.string(text).decode() for text in texts))

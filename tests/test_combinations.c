@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* All options of attn_sdpa together: rows of levels that cover each pair of levels of each two options, and a random
+ * walk over all of them; against the reference and on one thread and three. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "variants.h"
+
+/* ---- a covering array ---- */
+
+/* Has the pair of level a of option o and level b of option p been met? Kept for o < p and p < o alike. */
+typedef struct pairs {
+    bool met[OPTIONS][MOST_LEVELS][OPTIONS][MOST_LEVELS];
+    size_t left;
+} pairs;
+
+static pairs all;
+
+static void start(void) {
+    memset(&all, 0, sizeof all);
+    for (size_t o = 0; o < OPTIONS; o++)
+        for (size_t p = o + 1; p < OPTIONS; p++)
+            all.left += OPTION_LEVELS[o] * OPTION_LEVELS[p];
+}
+
+/* How many pairs of option o at level a with the options that are chosen already have not been met. */
+static size_t gain(const struct levels *row, const bool chosen[OPTIONS], size_t o, unsigned a) {
+    size_t n = 0;
+    for (size_t p = 0; p < OPTIONS; p++)
+        n += chosen[p] && !all.met[o][a][p][row->of[p]];
+    return n;
+}
+
+static unsigned best_level(const struct levels *row, const bool chosen[OPTIONS], size_t o) {
+    const unsigned first = (unsigned)random_below(OPTION_LEVELS[o]);
+    unsigned best = first;
+    for (unsigned n = 1; n < OPTION_LEVELS[o]; n++) {
+        const unsigned level = (first + n) % OPTION_LEVELS[o];
+        if (gain(row, chosen, o, level) > gain(row, chosen, o, best))
+            best = level;
+    }
+    return best;
+}
+
+/* A pair that has not been met, the next one from a random place. */
+static void begin_row(struct levels *row, bool chosen[OPTIONS]) {
+    const size_t first = random_below(OPTIONS * OPTIONS);
+    for (size_t n = 0; n < OPTIONS * OPTIONS; n++) {
+        const size_t o = (first + n) % (OPTIONS * OPTIONS) / OPTIONS, p = (first + n) % OPTIONS;
+        for (unsigned x = 0; x < OPTION_LEVELS[o] * OPTION_LEVELS[p] && o != p; x++) {
+            const unsigned a = x / OPTION_LEVELS[p], b = x % OPTION_LEVELS[p];
+            if (!all.met[o][a][p][b]) {
+                row->of[o] = a;
+                row->of[p] = b;
+                chosen[o] = chosen[p] = true;
+                return;
+            }
+        }
+    }
+}
+
+/* Greedy: the options one after the other, each at the level that meets most. */
+static struct levels draw_row(void) {
+    struct levels row = {{0}};
+    bool chosen[OPTIONS] = {false};
+    begin_row(&row, chosen);
+    const size_t first = random_below(OPTIONS);
+    for (size_t n = 0; n < OPTIONS; n++) {
+        const size_t o = (first + n) % OPTIONS;
+        if (!chosen[o])
+            row.of[o] = best_level(&row, chosen, o);
+        chosen[o] = true;
+    }
+    return row;
+}
+
+static void meet(const struct levels *row) {
+    for (size_t o = 0; o < OPTIONS; o++)
+        for (size_t p = 0; p < OPTIONS; p++) {
+            bool *met = &all.met[o][row->of[o]][p][row->of[p]];
+            all.left -= o < p && !*met;
+            *met = true;
+        }
+}
+
+static size_t gain_of_row(const struct levels *row) {
+    size_t n = 0;
+    for (size_t o = 0; o < OPTIONS; o++)
+        for (size_t p = o + 1; p < OPTIONS; p++)
+            n += !all.met[o][row->of[o]][p][row->of[p]];
+    return n;
+}
+
+/* The best of some. */
+static struct levels next_row(void) {
+    struct levels best = draw_row();
+    for (size_t n = 1; n < 20; n++) {
+        const struct levels row = draw_row();
+        if (gain_of_row(&row) > gain_of_row(&best))
+            best = row;
+    }
+    meet(&best);
+    return best;
+}
+
+/* ---- cases ---- */
+
+static void check_variant(attn_context *one, attn_context *three, const struct sdpa_case *c) {
+    const struct sdpa_result want = run_sdpa(one, c), got = run_sdpa(three, c);
+    assert_same_result(&got, &want);
+    assert_sdpa_near(c, &want);
+}
+
+/* Contexts of one thread and of three, for each instruction set. */
+static size_t make_contexts(attn_context *one[ISAS], attn_context *three[ISAS]) {
+    new_isa_contexts(1, one);
+    return new_isa_contexts(3, three);
+}
+
+enum { SEED = 20240607, MOST_ROWS = 200, SHAPES_A_ROW = 4 };
+
+static void all_pairs(void **state) {
+    (void)state;
+    attn_context *one[ISAS], *three[ISAS];
+    const size_t n = make_contexts(one, three);
+    static struct levels rows[MOST_ROWS];
+    size_t count = 0;
+    seed(SEED);
+    start();
+    while (all.left > 0 && count < MOST_ROWS)
+        rows[count++] = next_row();
+    print_message("%zu rows cover all pairs but %zu\n", count, all.left);
+    assert_int_equal(all.left, 0);
+    for (size_t i = 0; i < SHAPES_A_ROW * count; i++) {
+        char name[32];
+        seed(SEED + i);
+        snprintf(name, sizeof name, "row %zu, seed %zu", i / SHAPES_A_ROW, SEED + i);
+        const struct sdpa_case c = variant_of(name, &rows[i / SHAPES_A_ROW], &VARIANT_SHAPES[i % SHAPES]);
+        check_variant(one[i % n], three[i % n], &c);
+        end_case();
+    }
+}
+
+static struct shape random_shape(void) {
+    static const size_t lengths[] = {0, 1, 2, 3, 7, 16, 31, 64, 65, 100, 129, 200, 280};
+    static const size_t widths[] = {1, 3, 8, 16, 20, 40, 64, 72};
+    const size_t G = 1 + random_below(3), H = G * (1 + random_below(3));
+    return (struct shape){1 + random_below(4), H, G, random_pick(lengths), random_pick(lengths), random_pick(widths),
+                          random_pick(widths)};
+}
+
+/* Every case moves a few options from where the one before left them. */
+static void random_walk(void **state) {
+    (void)state;
+    enum { CASES = 400, MOVES = 4 };
+    attn_context *one[ISAS], *three[ISAS];
+    const size_t n = make_contexts(one, three);
+    struct levels levels = {{0}};
+    for (size_t i = 0; i < CASES; i++) {
+        char name[32];
+        seed(SEED + i);
+        snprintf(name, sizeof name, "seed %zu", SEED + i);
+        for (size_t m = 0; m < MOVES; m++) {
+            const size_t o = random_below(OPTIONS);
+            levels.of[o] = (unsigned)random_below(OPTION_LEVELS[o]);
+        }
+        const struct shape shape = random_shape();
+        const struct sdpa_case c = variant_of(name, &levels, &shape);
+        check_variant(one[i % n], three[i % n], &c);
+        end_case();
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {TEST(all_pairs), TEST(random_walk)};
+    return cmocka_run_group_tests_name("combinations", tests, NULL, NULL);
+}

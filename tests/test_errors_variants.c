@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Every way to set the options of attn_sdpa wrongly, one by one and against each other. */
+#include <math.h>
+#include <string.h>
+
+#include "fault.h"
+
+enum { B = 2, H = 4, G = 2, Tq = 3, Tk = 5, D = 8, E = 6, N = 2 };
+
+/* A call with every option on that can be, in memory of its own. */
+typedef struct call {
+    attn_context *context;
+    attn_tensor q, k, v, out, bias, mask, key_mask, block_map, weights;
+    attn_sdpa_params params;
+    attn_window window;
+    attn_top_keys top;
+    int64_t offsets[B], key_lengths[B], query_lengths[B];
+    float slopes[H], sinks[H], spare[B * H * Tk];
+} call;
+
+/* What both functions refuse. */
+#define OPTION_FAULTS(X)                                                                                               \
+    X(softcap_negative, ATTN_ERROR_VALUE, "softcap", c->params.softcap = -1)                                           \
+    X(softcap_nan, ATTN_ERROR_VALUE, "softcap", c->params.softcap = NAN)                                               \
+    X(softcap_infinite, ATTN_ERROR_VALUE, "softcap", c->params.softcap = INFINITY)                                     \
+    X(bias_bool, ATTN_ERROR_DTYPE, "bias", c->bias.dtype = ATTN_BOOL)                                                  \
+    X(bias_unknown, ATTN_ERROR_DTYPE, "bias", c->bias.dtype = (attn_dtype)4)                                           \
+    X(bias_batch, ATTN_ERROR_SHAPE, "bias", c->bias.size[0] = B + 1)                                                   \
+    X(bias_no_batch, ATTN_ERROR_SHAPE, "bias", c->bias.size[0] = 0)                                                    \
+    X(bias_heads, ATTN_ERROR_SHAPE, "bias", c->bias.size[1] = G)                                                       \
+    X(bias_rows, ATTN_ERROR_SHAPE, "bias", c->bias.size[2] = Tq - 1)                                                   \
+    X(bias_columns, ATTN_ERROR_SHAPE, "bias", c->bias.size[3] = Tk - 1)                                                \
+    X(bias_one_column, ATTN_ERROR_SHAPE, "bias", c->bias.size[3] = 1)                                                  \
+    X(bias_more_columns, ATTN_ERROR_SHAPE, "bias", c->bias.size[3] = Tk + 1)                                           \
+    X(bias_padded_more_columns, ATTN_ERROR_SHAPE, "bias", c->params.pad_masks = 1; c->bias.size[3] = Tk + 1)           \
+    X(bias_inner_stride, ATTN_ERROR_STRIDE, "bias", c->bias.stride[3] = 2)                                             \
+    X(bias_no_inner_stride, ATTN_ERROR_STRIDE, "bias", c->bias.stride[3] = 0)                                          \
+    X(bias_huge_stride, ATTN_ERROR_OVERFLOW, "bias", c->bias.stride[2] = PTRDIFF_MAX)                                  \
+    X(alibi_unknown, ATTN_ERROR_VALUE, "alibi", c->params.alibi = (attn_alibi)3)                                       \
+    X(alibi_negative, ATTN_ERROR_VALUE, "alibi", c->params.alibi = (attn_alibi)-1)                                     \
+    X(slopes_without_alibi, ATTN_ERROR_VALUE, "alibi_slopes", c->params.alibi = ATTN_ALIBI_NONE)                       \
+    X(slopes_of_the_standard, ATTN_ERROR_VALUE, "alibi_slopes", c->params.alibi = ATTN_ALIBI_STANDARD)                 \
+    X(mask_float, ATTN_ERROR_DTYPE, "mask", c->mask.dtype = ATTN_F32)                                                  \
+    X(mask_batch, ATTN_ERROR_SHAPE, "mask", c->mask.size[0] = 3)                                                       \
+    X(mask_heads, ATTN_ERROR_SHAPE, "mask", c->mask.size[1] = G)                                                       \
+    X(mask_rows, ATTN_ERROR_SHAPE, "mask", c->mask.size[2] = Tq + 1)                                                   \
+    X(mask_columns, ATTN_ERROR_SHAPE, "mask", c->mask.size[3] = Tk - 1)                                                \
+    X(mask_padded_more_columns, ATTN_ERROR_SHAPE, "mask", c->params.pad_masks = 1; c->mask.size[3] = Tk + 1)           \
+    X(mask_inner_stride, ATTN_ERROR_STRIDE, "mask", c->mask.stride[3] = -1)                                            \
+    X(key_mask_half, ATTN_ERROR_DTYPE, "key_mask", c->key_mask.dtype = ATTN_F16)                                       \
+    X(key_mask_batch, ATTN_ERROR_SHAPE, "key_mask", c->key_mask.size[0] = 3)                                           \
+    X(key_mask_heads, ATTN_ERROR_SHAPE, "key_mask", c->key_mask.size[1] = H)                                           \
+    X(key_mask_rows, ATTN_ERROR_SHAPE, "key_mask", c->key_mask.size[2] = Tq)                                           \
+    X(key_mask_columns, ATTN_ERROR_SHAPE, "key_mask", c->key_mask.size[3] = Tk + 1)                                    \
+    X(polarity_unset, ATTN_ERROR_VALUE, "polarity", c->params.polarity = ATTN_POLARITY_UNSET)                          \
+    X(polarity_unset_key_mask, ATTN_ERROR_VALUE, "polarity", c->params.mask = NULL;                                    \
+      c->params.polarity = ATTN_POLARITY_UNSET)                                                                        \
+    X(polarity_unset_mask, ATTN_ERROR_VALUE, "polarity", c->params.key_mask = NULL;                                    \
+      c->params.polarity = ATTN_POLARITY_UNSET)                                                                        \
+    X(polarity_unknown, ATTN_ERROR_VALUE, "polarity", c->params.polarity = (attn_polarity)3)                           \
+    X(causal_unknown, ATTN_ERROR_VALUE, "causal", c->params.causal = (attn_causal)4)                                   \
+    X(offset_without_causal, ATTN_ERROR_VALUE, "causal_offset", c->params.causal = ATTN_CAUSAL_NONE)                   \
+    X(window_left, ATTN_ERROR_VALUE, "window", c->window.left = -2)                                                    \
+    X(window_right, ATTN_ERROR_VALUE, "window", c->window.right = INT64_MIN)                                           \
+    X(key_length_negative, ATTN_ERROR_VALUE, "key_lengths", c->key_lengths[1] = -1)                                    \
+    X(key_length_beyond, ATTN_ERROR_VALUE, "key_lengths", c->key_lengths[0] = Tk + 1)                                  \
+    X(query_length_negative, ATTN_ERROR_VALUE, "query_lengths", c->query_lengths[0] = INT64_MIN)                       \
+    X(query_length_beyond, ATTN_ERROR_VALUE, "query_lengths", c->query_lengths[1] = Tq + 1)                            \
+    X(block_map_float, ATTN_ERROR_DTYPE, "block_map", c->block_map.dtype = ATTN_F32)                                   \
+    X(block_map_batch, ATTN_ERROR_SHAPE, "block_map", c->block_map.size[0] = 3)                                        \
+    X(block_map_heads, ATTN_ERROR_SHAPE, "block_map", c->block_map.size[1] = G)                                        \
+    X(block_map_rows, ATTN_ERROR_SHAPE, "block_map", c->block_map.size[2] = 1)                                         \
+    X(block_map_columns, ATTN_ERROR_SHAPE, "block_map", c->block_map.size[3] = Tk)                                     \
+    X(block_map_for_less, ATTN_ERROR_SHAPE, "block_map", c->params.block_keys = 1)                                     \
+    X(block_map_inner_stride, ATTN_ERROR_STRIDE, "block_map", c->block_map.stride[3] = 2)                              \
+    X(no_block_queries, ATTN_ERROR_SHAPE, "block_queries", c->params.block_queries = 0)                                \
+    X(no_block_keys, ATTN_ERROR_SHAPE, "block_keys", c->params.block_keys = 0)                                         \
+    X(blocks_without_map, ATTN_ERROR_NULL, "block_map", c->params.block_map = NULL)                                    \
+    X(sequences_without_starts, ATTN_ERROR_NULL, "query_starts", c->params.sequences = N)                              \
+    X(key_starts_alone, ATTN_ERROR_NULL, "query_starts",                                                               \
+      c->params.key_starts = new_integers((const int64_t[]){0, 1, 2}, 3))                                              \
+    X(ragged_batch, ATTN_ERROR_SHAPE, "q", c->params.sequences = N;                                                    \
+      c->params.query_starts = new_integers((const int64_t[]){0, 1, 2}, 3))                                            \
+    X(dropout_negative, ATTN_ERROR_VALUE, "dropout", c->params.dropout = -0.1F)                                        \
+    X(dropout_one, ATTN_ERROR_VALUE, "dropout", c->params.dropout = 1)                                                 \
+    X(dropout_nan, ATTN_ERROR_VALUE, "dropout", c->params.dropout = NAN)                                               \
+    X(stage_unknown, ATTN_ERROR_VALUE, "weights_stage", c->params.weights_stage = (attn_stage)4)                       \
+    X(stage_negative, ATTN_ERROR_VALUE, "weights_stage", c->params.weights_stage = (attn_stage)-1)                     \
+    X(weights_bool, ATTN_ERROR_DTYPE, "weights", c->weights.dtype = ATTN_BOOL)                                         \
+    X(weights_heads, ATTN_ERROR_SHAPE, "weights", c->weights.size[1] = G)                                              \
+    X(weights_columns, ATTN_ERROR_SHAPE, "weights", c->weights.size[3] = Tk - 1)                                       \
+    X(weights_same_rows, ATTN_ERROR_STRIDE, "weights", c->weights.stride[2] = 0)                                       \
+    X(too_many_top_keys, ATTN_ERROR_OVERFLOW, "top_keys", c->top.k = SIZE_MAX / 2)                                     \
+    X(struct_size, ATTN_ERROR_STRUCT, "struct_size", c->params.struct_size -= 8)
+
+/* What only the function that uses the memory can see. */
+#define OPTION_DATA_FAULTS(X)                                                                                          \
+    X(bias_data_null, ATTN_ERROR_NULL, "bias", c->bias.data = NULL)                                                    \
+    X(mask_data_null, ATTN_ERROR_NULL, "mask", c->mask.data = NULL)                                                    \
+    X(key_mask_data_null, ATTN_ERROR_NULL, "key_mask", c->key_mask.data = NULL)                                        \
+    X(block_map_data_null, ATTN_ERROR_NULL, "block_map", c->block_map.data = NULL)                                     \
+    X(weights_data_null, ATTN_ERROR_NULL, "weights", c->weights.data = NULL)                                           \
+    X(slopes_null, ATTN_ERROR_NULL, "alibi_slopes", c->params.alibi_slopes = NULL)                                     \
+    X(offset_null, ATTN_ERROR_NULL, "causal_offset", c->params.causal_offset = NULL)                                   \
+    X(slope_nan, ATTN_ERROR_VALUE, "alibi_slopes", c->slopes[H - 1] = NAN)                                             \
+    X(slope_infinite, ATTN_ERROR_VALUE, "alibi_slopes", c->slopes[0] = -INFINITY)                                      \
+    X(sink_nan, ATTN_ERROR_VALUE, "sinks", c->sinks[H - 1] = NAN)                                                      \
+    X(sink_infinite, ATTN_ERROR_VALUE, "sinks", c->sinks[1] = INFINITY)                                                \
+    X(top_keys_null, ATTN_ERROR_NULL, "top_keys", c->top.keys = NULL)                                                  \
+    X(out_in_bias, ATTN_ERROR_ALIAS, "out", c->out.data = (float *)c->bias.data + 1)                                   \
+    X(bias_in_out, ATTN_ERROR_ALIAS, "out", c->bias.data = (float *)c->out.data + 1)                                   \
+    X(mask_in_out, ATTN_ERROR_ALIAS, "out", c->mask.data = c->out.data)                                                \
+    X(key_mask_in_out, ATTN_ERROR_ALIAS, "out", c->key_mask.data = (char *)c->out.data + 3)                            \
+    X(block_map_in_out, ATTN_ERROR_ALIAS, "out", c->block_map.data = (char *)c->out.data + 3)                          \
+    X(lse_in_slopes, ATTN_ERROR_ALIAS, "lse", c->params.lse = c->slopes)                                               \
+    X(entropy_in_sinks, ATTN_ERROR_ALIAS, "entropy", c->params.entropy = c->sinks + 1)                                 \
+    X(key_mass_in_offsets, ATTN_ERROR_ALIAS, "key_mass", c->params.key_mass = (float *)(void *)c->offsets)             \
+    X(lse_in_lengths, ATTN_ERROR_ALIAS, "lse", c->params.lse = (float *)(void *)c->key_lengths)                        \
+    X(bias_in_weights, ATTN_ERROR_ALIAS, "weights", c->bias.data = c->weights.data)                                    \
+    X(lse_is_entropy, ATTN_ERROR_ALIAS, "entropy", c->params.entropy = c->params.lse)                                  \
+    X(lse_in_key_mass, ATTN_ERROR_ALIAS, "key_mass", c->params.key_mass = c->params.lse - 1)                           \
+    X(key_mass_in_q, ATTN_ERROR_ALIAS, "key_mass", c->params.key_mass = c->q.data)                                     \
+    X(entropy_in_out, ATTN_ERROR_ALIAS, "entropy", c->params.entropy = c->out.data)                                    \
+    X(top_keys_in_weights, ATTN_ERROR_ALIAS, "top_keys", c->top.keys = c->weights.data)                                \
+    X(top_in_top, ATTN_ERROR_ALIAS, "top_keys", c->top.probabilities = (float *)(void *)c->top.keys)                   \
+    X(weights_in_v, ATTN_ERROR_ALIAS, "weights", c->weights.data = c->v.data)
+
+DEFINE_FAULTS(faults, OPTION_FAULTS);
+DEFINE_FAULTS(data_faults, OPTION_DATA_FAULTS);
+
+static attn_tensor bools(size_t b, size_t h, size_t rows, size_t columns) {
+    const attn_tensor t = new_tensor_of(ATTN_BOOL, BHTD, b, h, rows, columns);
+    for (size_t n = 0; n < element_count(t); n++)
+        set_value(t, n, 1);
+    return t;
+}
+
+static void make_outputs(call *c) {
+    c->out = new_tensor(BHTD, B, H, Tq, E);
+    c->weights = new_tensor(BHTD, B, H, Tq, Tk);
+    c->top =
+        (attn_top_keys){2, (int64_t *)(void *)new_floats((size_t)B * H * Tq * 4), new_floats((size_t)B * H * Tq * 2)};
+    c->params.weights = &c->weights;
+    c->params.top_keys = &c->top;
+    c->params.lse = new_floats((size_t)B * H * Tq);
+    c->params.entropy = new_floats((size_t)B * H * Tq);
+    c->params.key_mass = new_floats((size_t)B * H * Tk);
+}
+
+static void make_masks(call *c) {
+    c->bias = new_normal(BHTD, B, H, Tq, Tk);
+    c->mask = bools(B, H, Tq, Tk);
+    c->key_mask = bools(B, 1, 1, Tk);
+    c->block_map = bools(B, H, 2, 3);
+    c->params.bias = &c->bias;
+    c->params.mask = &c->mask;
+    c->params.key_mask = &c->key_mask;
+    c->params.polarity = ATTN_KEEP;
+    c->params.block_map = &c->block_map;
+    c->params.block_queries = c->params.block_keys = 2;
+}
+
+/* A call that is right, as long as the caller leaves `c` where it is. */
+static void make_valid(attn_context *context, call *c) {
+    memset(c, 0, sizeof *c);
+    c->context = context;
+    c->q = new_normal(BHTD, B, H, Tq, D);
+    c->k = new_normal(BHTD, B, G, Tk, D);
+    c->v = new_normal(BHTD, B, G, Tk, E);
+    ATTN_INIT(&c->params);
+    make_masks(c);
+    make_outputs(c);
+    for (size_t b = 0; b < B; b++) {
+        c->key_lengths[b] = Tk;
+        c->query_lengths[b] = Tq - 1;
+        c->offsets[b] = 3;
+    }
+    c->params.softcap = 9;
+    c->params.alibi = ATTN_ALIBI_SLOPES;
+    c->params.alibi_slopes = c->slopes;
+    c->params.causal = ATTN_CAUSAL_OFFSET;
+    c->params.causal_offset = c->offsets;
+    c->window = (attn_window){3, 3};
+    c->params.window = &c->window;
+    c->params.key_lengths = c->key_lengths;
+    c->params.query_lengths = c->query_lengths;
+    c->params.sinks = c->sinks;
+    c->params.dropout = 0.5F;
+}
+
+static attn_status run(const call *c) { return attn_sdpa(c->context, &c->q, &c->k, &c->v, &c->out, &c->params); }
+
+static attn_status ask_size(const call *c, size_t *bytes) {
+    return attn_sdpa_scratch_size(c->context, &c->q, &c->k, &c->v, &c->out, &c->params, bytes);
+}
+
+static void assert_nothing_written(const call *valid) {
+    assert_untouched(valid->out);
+    assert_untouched(valid->weights);
+    assert_untouched(attn_tensor_bhtd(valid->params.lse, ATTN_F32, B, H, Tq, 1));
+    assert_untouched(attn_tensor_bhtd(valid->params.entropy, ATTN_F32, B, H, Tq, 1));
+    assert_untouched(attn_tensor_bhtd(valid->params.key_mass, ATTN_F32, B, H, Tk, 1));
+    assert_untouched(attn_tensor_bhtd(valid->top.keys, ATTN_F32, B, H, Tq, 4));
+    assert_untouched(attn_tensor_bhtd(valid->top.probabilities, ATTN_F32, B, H, Tq, 2));
+}
+
+static void check_fault(attn_context *context, void (*spoil)(call *c), attn_status status, const char *field,
+                        bool in_size_too) {
+    call c;
+    size_t bytes = 4321;
+    make_valid(context, &c);
+    const call valid = c;
+    spoil(&c);
+    assert_status(context, run(&c), status);
+    assert_mentions(attn_context_last_error(context), field);
+    assert_nothing_written(&valid);
+    if (in_size_too) {
+        assert_status(context, ask_size(&c, &bytes), status);
+        assert_mentions(attn_context_last_error(context), field);
+        assert_int_equal(bytes, 4321);
+    }
+    end_case();
+}
+
+static void every_fault(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(2, 0);
+    for (size_t i = 0; i < COUNT(faults); i++) {
+        name_case("%s", faults[i].name);
+        check_fault(context, faults[i].spoil, faults[i].status, faults[i].field, true);
+    }
+    for (size_t i = 0; i < COUNT(data_faults); i++) {
+        name_case("%s", data_faults[i].name);
+        check_fault(context, data_faults[i].spoil, data_faults[i].status, data_faults[i].field, false);
+    }
+}
+
+/* What the faults begin with is no fault; and what looks like one is none. */
+static void no_fault(void **state) {
+    (void)state;
+    call c;
+    size_t bytes = 0;
+    seed(1);
+    make_valid(new_context_of(1, 0), &c);
+    assert_ok(c.context, run(&c));
+    assert_ok(c.context, ask_size(&c, &bytes));
+    c.top.k = 2 * Tk; /* more than there are */
+    c.top.keys = (int64_t *)(void *)new_floats((size_t)B * H * Tq * 4 * Tk);
+    c.top.probabilities = NULL;
+    assert_ok(c.context, run(&c));
+    c.sinks[1] = -INFINITY;
+    c.window = (attn_window){INT64_MAX, INT64_MAX};
+    c.offsets[0] = INT64_MIN;
+    c.offsets[1] = INT64_MAX;
+    assert_ok(c.context, run(&c));
+    c.top.k = 0; /* off */
+    assert_ok(c.context, run(&c));
+    c.params.pad_masks = -1;
+    c.bias.size[3] = 0;
+    c.mask.size[3] = 1;
+    assert_ok(c.context, run(&c));
+}
+
+/* ---- ragged batches ---- */
+
+enum { TOKENS = 9, SEQUENCES = 3 };
+
+static attn_status run_ragged(attn_context *context, const int64_t *query_starts, const int64_t *key_starts,
+                              size_t key_tokens) {
+    const attn_tensor q = new_normal(BHTD, 1, H, TOKENS, D), k = new_normal(BHTD, 1, G, key_tokens, D);
+    const attn_tensor v = new_normal(BHTD, 1, G, key_tokens, E), out = new_tensor(BHTD, 1, H, TOKENS, E);
+    attn_sdpa_params params;
+    ATTN_INIT(&params);
+    params.sequences = SEQUENCES;
+    params.query_starts = query_starts;
+    params.key_starts = key_starts;
+    const attn_status status = attn_sdpa(context, &q, &k, &v, &out, &params);
+    if (status != ATTN_OK)
+        assert_untouched(out);
+    return status;
+}
+
+static void ragged_faults(void **state) {
+    (void)state;
+    static const struct {
+        int64_t starts[SEQUENCES + 1];
+        attn_status status;
+    } cases[] = {{{0, 3, 3, 9}, ATTN_OK},
+                 {{2, 2, 2, 2}, ATTN_OK},
+                 {{-1, 3, 5, 9}, ATTN_ERROR_VALUE},
+                 {{0, 3, 2, 9}, ATTN_ERROR_VALUE},
+                 {{0, 3, INT64_MIN, 9}, ATTN_ERROR_VALUE},
+                 {{0, 3, 5, 10}, ATTN_ERROR_SHAPE},
+                 {{0, 3, 5, INT64_MAX}, ATTN_ERROR_SHAPE},
+                 {{0, INT64_MAX, 5, 6}, ATTN_ERROR_VALUE}};
+    static const int64_t good[] = {0, 2, 5, 7};
+    attn_context *context = new_context_of(2, 0);
+    seed(2);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        name_case("ragged %zu", i);
+        assert_status(context, run_ragged(context, cases[i].starts, NULL, TOKENS), cases[i].status);
+        if (cases[i].status != ATTN_OK)
+            assert_mentions(attn_context_last_error(context), "query_starts");
+        assert_status(context, run_ragged(context, good, cases[i].starts, TOKENS), cases[i].status);
+        if (cases[i].status != ATTN_OK)
+            assert_mentions(attn_context_last_error(context), "key_starts");
+        end_case();
+    }
+    assert_status(context, run_ragged(context, good, NULL, 6), ATTN_ERROR_SHAPE); /* fewer keys than queries */
+}
+
+/* ---- attn_dropout_mask and attn_sdpa_preset ---- */
+
+static void dropout_mask_faults(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    const float bad[] = {-1e-9F, 1, 2, NAN, INFINITY, -INFINITY};
+    const attn_tensor mask = new_tensor_of(ATTN_BOOL, BHTD, 2, 2, 3, 5);
+    attn_tensor wrong = mask;
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        assert_status(context, attn_dropout_mask(context, bad[i], 1, &mask), ATTN_ERROR_VALUE);
+        assert_mentions(attn_context_last_error(context), "dropout");
+    }
+    assert_status(context, attn_dropout_mask(context, 0.5F, 1, NULL), ATTN_ERROR_NULL);
+    assert_mentions(attn_context_last_error(context), "mask");
+    wrong.data = NULL;
+    assert_status(context, attn_dropout_mask(context, 0.5F, 1, &wrong), ATTN_ERROR_NULL);
+    wrong = mask;
+    wrong.dtype = ATTN_F32;
+    assert_status(context, attn_dropout_mask(context, 0.5F, 1, &wrong), ATTN_ERROR_DTYPE);
+    wrong = mask;
+    wrong.stride[2] = 0;
+    assert_status(context, attn_dropout_mask(context, 0.5F, 1, &wrong), ATTN_ERROR_STRIDE);
+    wrong = mask;
+    wrong.size[0] = wrong.size[1] = SIZE_MAX / 2;
+    assert_status(context, attn_dropout_mask(context, 0.5F, 1, &wrong), ATTN_ERROR_OVERFLOW);
+    assert_untouched(mask);
+    assert_int_equal(attn_dropout_mask(NULL, 0.5F, 1, &mask), ATTN_ERROR_NULL);
+}
+
+static void preset_faults(void **state) {
+    (void)state;
+    attn_sdpa_params params, was;
+    memset(&params, 0x5a, sizeof params);
+    was = params;
+    assert_int_equal(attn_sdpa_preset(ATTN_PRESET_HF, 0, NULL), ATTN_ERROR_NULL);
+    assert_mentions(attn_context_last_error(NULL), "params");
+    for (int preset = -1; preset <= 5; preset += 6) {
+        assert_int_equal(attn_sdpa_preset((attn_preset)preset, 0, &params), ATTN_ERROR_VALUE);
+        assert_mentions(attn_context_last_error(NULL), "preset");
+        assert_memory_equal(&params, &was, sizeof params);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {TEST(no_fault), TEST(every_fault), TEST(ragged_faults),
+                                       TEST(dropout_mask_faults), TEST(preset_faults)};
+    return cmocka_run_group_tests_name("errors_variants", tests, NULL, NULL);
+}

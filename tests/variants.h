@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Every option of attn_sdpa at a few levels, and calls made of any combination of them. Level 0 is off, or plain. */
+#ifndef ATTN_TESTS_VARIANTS_H
+#define ATTN_TESTS_VARIANTS_H
+
+#include "sdpa_case.h"
+
+enum option {
+    SCALE,
+    SOFTCAP,
+    BIAS, /* the levels below */
+    ALIBI,
+    CALLBACK,
+    MASK,
+    KEY_MASK,
+    POLARITY,
+    PAD_MASKS,
+    CAUSAL,
+    WINDOW,
+    KEY_LENGTHS,
+    QUERY_LENGTHS,
+    BLOCK_MAP,
+    RAGGED,
+    SINKS,
+    DROPOUT,
+    INPUT_TYPES,
+    OUT_TYPE,
+    LAYOUT,
+    LSE,
+    WEIGHTS,
+    AVERAGED,
+    WEIGHTS_TYPE,
+    INSPECTION,
+    POISON, /* NaN and Inf in all that no query sees */
+    OPTIONS
+};
+
+enum { MOST_LEVELS = 9 };
+extern const char *const OPTION_NAMES[OPTIONS];
+extern const unsigned OPTION_LEVELS[OPTIONS];
+
+enum { BIAS_MINUS_INFINITY = 4, BIAS_SMALLEST = 5 };
+
+struct levels {
+    unsigned of[OPTIONS];
+};
+
+struct shape {
+    size_t B, H, G, Tq, Tk, D, E; /* B sequences, the longest of Tq and Tk tokens */
+};
+
+/* Lengths 0 and 1, multiples of nothing, decoding, grouped heads, D ≠ E, more keys than a segment. */
+enum { SHAPES = 12 };
+extern const struct shape VARIANT_SHAPES[SHAPES];
+
+/* The call. All it points to lives until end_case(). `prefix` goes in front of its name. */
+struct sdpa_case variant_of(const char *prefix, const struct levels *levels, const struct shape *shape);
+
+#endif
