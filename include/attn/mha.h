@@ -7,17 +7,13 @@
 
 #include "context.h"
 #include "export.h"
+#include "linear.h"
 #include "sdpa.h"
 #include "status.h"
 #include "tensor.h"
 
 /* A layer's packed weights: immutable once made, may be used by any number of threads and contexts at the same time. */
 typedef struct attn_mha attn_mha;
-
-typedef enum attn_weight_order {
-    ATTN_OUT_IN = 0, /* [out, in], y = x·Wᵀ: PyTorch's nn.Linear and nn.MultiheadAttention */
-    ATTN_IN_OUT = 1  /* [in, out], y = x·W: ONNX, TensorFlow, GPT-2's Conv1D */
-} attn_weight_order;
 
 /* Weights are dense, read during attn_mha_create and not kept. Output features of a projection are heads first:
  * feature h·D + d is element d of head h. Biases may be NULL, each on its own: no bias. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "attn/cache.h"
 
-#include "api/check.h"
+#include "api/cached.h"
 #include "context/sizes.h"
 #include "mha/cache.h"
 
@@ -189,6 +189,11 @@ static attn_status check_pages(attn_context *context, const attni_append *a) {
                       a->cache->pool->free, a->cache->pool->pages);
 }
 
+attn_status attni_check_append(attn_context *context, const attni_append *a) {
+    ATTNI_TRY(check_counts(context, a));
+    return check_pages(context, a);
+}
+
 /* Whether a row, of any type, has no Inf and no NaN. */
 static bool is_finite(const attni_kernels *kernels, const attni_view *view, size_t b, size_t h, size_t t,
                       size_t width) {
@@ -224,8 +229,7 @@ attn_status attn_cache_append(attn_context *context, attn_cache *cache, const at
     ATTNI_TRY(check_appended(context, cache, "v", v, "E", cache->pool->E));
     ATTNI_TRY(attni_check_size(context, "v", v, 2, "T", k->size[2]));
     const attni_append a = {cache, k->size[2], counts, attni_view_of(k), attni_view_of(v)};
-    ATTNI_TRY(check_counts(context, &a));
-    ATTNI_TRY(check_pages(context, &a));
+    ATTNI_TRY(attni_check_append(context, &a));
     if (cache->pages.form->dtype == ATTN_INT8) {
         ATTNI_TRY(check_finite(context, &a, "k", &a.k, cache->pool->D));
         ATTNI_TRY(check_finite(context, &a, "v", &a.v, cache->pool->E));
@@ -294,11 +298,12 @@ static attn_status check_shapes(attn_context *context, const attn_cache *cache, 
 }
 
 /* Lengths of the caller's may only be shorter. */
-static attn_status check_lengths(attn_context *context, const attn_cache *cache, const int64_t *lengths) {
+static attn_status check_lengths(attn_context *context, const attn_cache *cache, const int64_t *lengths,
+                                 size_t appended) {
     for (size_t b = 0; lengths && b < cache->B; b++)
-        if (lengths[b] > cache->lengths[b])
+        if (lengths[b] > cache->lengths[b] + (int64_t)appended)
             return attni_fail(context, ATTN_ERROR_VALUE, "params.key_lengths[%zu] is %lld, but the sequence has %lld",
-                              b, (long long)lengths[b], (long long)cache->lengths[b]);
+                              b, (long long)lengths[b], (long long)cache->lengths[b] + (long long)appended);
     return ATTN_OK;
 }
 
@@ -316,6 +321,24 @@ static attn_status set_window(attn_context *context, const attn_cache *cache, co
     return ATTN_OK;
 }
 
+attn_status attni_check_cached(attn_context *context, const attn_cache *cache, size_t appended,
+                               const attn_sdpa_params *p, bool data, attni_sdpa *call, attni_extras *extras) {
+    call->pages = &cache->pages;
+    call->Tk = attni_cache_longest(cache) + appended;
+    ATTNI_TRY(check_lengths(context, cache, p->key_lengths, appended));
+    ATTNI_TRY(attni_check_sequences(context, p, false, call));
+    ATTNI_TRY(attni_check_attention(context, p, data, call, extras));
+    ATTNI_TRY(set_window(context, cache, p, call));
+    if (!p->key_lengths && !attni_cache_is_even(cache))
+        call->key_lengths = cache->lengths;
+    return ATTN_OK;
+}
+
+void attni_fill_cached(const attn_cache *cache, attni_sdpa *call) {
+    call->Tk = cache->capacity;
+    call->key_lengths = cache->lengths; /* as if they differed, which takes more */
+}
+
 static attn_status check(attn_context *context, const attn_cache *cache, const attn_tensor *q, const attn_tensor *out,
                          const attn_sdpa_params *params, bool data, attni_sdpa *call) {
     attni_extras extras;
@@ -326,19 +349,12 @@ static attn_status check(attn_context *context, const attn_cache *cache, const a
                          .H = q->size[1],
                          .G = cache->pool->G,
                          .Tq = q->size[2],
-                         .Tk = attni_cache_longest(cache),
                          .D = cache->pool->D,
                          .E = cache->pool->E,
                          .q = attni_view_of(q),
-                         .out = attni_view_of(out),
-                         .pages = &cache->pages};
+                         .out = attni_view_of(out)};
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
-    ATTNI_TRY(check_lengths(context, cache, p.key_lengths));
-    ATTNI_TRY(attni_check_sequences(context, &p, false, call));
-    ATTNI_TRY(attni_check_attention(context, &p, data, call, &extras));
-    ATTNI_TRY(set_window(context, cache, &p, call));
-    if (!p.key_lengths && !attni_cache_is_even(cache))
-        call->key_lengths = cache->lengths;
+    ATTNI_TRY(attni_check_cached(context, cache, 0, &p, data, call, &extras));
     if (!data)
         return ATTN_OK;
     return attni_check_outputs(context, &extras, out, 1, (const char *const[]){"q"}, (const attn_tensor *const[]){q});
@@ -360,8 +376,7 @@ attn_status attn_cache_scratch_size(attn_context *context, const attn_cache *cac
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "bytes", bytes));
     ATTNI_TRY(check(context, cache, q, out, params, false, &call));
-    call.Tk = cache->capacity;
-    call.key_lengths = cache->lengths; /* as if they differed, which takes more */
+    attni_fill_cached(cache, &call);
     *bytes = attni_sdpa_scratch(context, &call);
     return ATTN_OK;
 }

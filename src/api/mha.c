@@ -186,8 +186,7 @@ attn_status attn_mha_forward(attn_context *context, const attn_mha *mha, const a
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(check(context, mha, (tensors){query, key, value, out}, params, true, &call));
     ATTNI_TRY(attni_scratch_reserve(context, attni_mha_scratch(context, &call)));
-    attni_mha_run(context, &call, context->scratch);
-    return ATTN_OK;
+    return attni_mha_run(context, &call, context->scratch);
 }
 
 attn_status attn_mha_scratch_size(attn_context *context, const attn_mha *mha, const attn_tensor *query,

@@ -8,6 +8,7 @@
 #include "attn/context.h"
 
 static inline V load_up_to(const float *p, size_t n, V fill) { return n >= VL ? v_load(p) : v_load_n(p, n, fill); }
+static inline void store_up_to(float *p, size_t n, V x) { n >= VL ? v_store(p, x) : v_store_n(p, n, x); }
 
 /* Up to VL elements of another type than f32; beyond n they are 0. */
 static inline __attribute__((always_inline)) V load_half(attn_dtype type, const uint16_t *p, size_t n) {
@@ -404,6 +405,7 @@ static bool all_finite(size_t rows, size_t columns, const float *x, ptrdiff_t ld
     return true;
 }
 
+#include "kernels/layer_body.h"
 #include "kernels/score_body.h"
 
 const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
@@ -426,4 +428,6 @@ const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .mask = mask,
                                   .seen = seen,
                                   .dropout = dropout,
-                                  .entropy = entropy};
+                                  .entropy = entropy,
+                                  .activate = activate,
+                                  .norm = norm_rows};

@@ -9,7 +9,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "attn/norm.h"
 #include "attn/tensor.h"
+
+/* A normalisation, defaults resolved. */
+typedef struct attni_norm {
+    attn_norm_kind kind;
+    float eps;
+    const float *weight, *bias; /* or NULL */
+} attni_norm;
 
 /* The columns [begin, end) of a row that are visible; the others are masked. begin ≤ end ≤ columns. */
 typedef struct attni_range {
@@ -100,6 +108,14 @@ typedef struct attni_kernels {
 
     /* Adds Σ p and Σ p·(s − max) to *mass and *moment, p the probabilities of the scores s. */
     void (*entropy)(size_t n, const float *s, const float *p, float max, double *mass, double *moment);
+
+    /* y[r,:] = activation(x[r,:]) · factor[r,:] for [rows, columns]; factor may be NULL: 1. y = x is allowed. */
+    void (*activate)(attn_activation kind, size_t rows, size_t columns, const float *x, ptrdiff_t ldx,
+                     const float *factor, ptrdiff_t ldf, float *y, ptrdiff_t ldy);
+
+    /* Normalises each row of x [rows, width]. y = x is allowed. */
+    void (*norm)(const attni_norm *norm, size_t rows, size_t width, const float *x, ptrdiff_t ldx, float *y,
+                 ptrdiff_t ldy);
 } attni_kernels;
 
 /* The best table that this CPU has among those in `mask` (ATTN_ISA_*; 0: all), or NULL if it has none of them. */

@@ -17,8 +17,6 @@ static inline V v_tanh(V x) {
     return v_div(less_one, v_add(less_one, v_set(2.0F)));
 }
 
-static inline void store_up_to(float *p, size_t n, V x) { n >= VL ? v_store(p, x) : v_store_n(p, n, x); }
-
 static void cap(size_t n, float *s, float factor) {
     const V f = v_set(factor), zero = v_set(0.0F);
     for (size_t j = 0; j < n; j += VL)

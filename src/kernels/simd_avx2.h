@@ -29,6 +29,8 @@ static inline V v_sub(V a, V b) { return _mm256_sub_ps(a, b); }
 static inline V v_mul(V a, V b) { return _mm256_mul_ps(a, b); }
 static inline V v_fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 static inline V v_max(V a, V b) { return _mm256_max_ps(a, b); }
+static inline V v_div(V a, V b) { return _mm256_div_ps(a, b); }
+static inline V v_abs(V a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0F), a); }
 
 #define REDUCE_4(a, op, op_128)                                                                                        \
     const V ab = op(_mm256_unpacklo_ps((a)[0], (a)[1]), _mm256_unpackhi_ps((a)[0], (a)[1]));                           \
@@ -49,8 +51,6 @@ static inline int v_any_not_finite(V a) { /* a − a is NaN exactly there */
     return _mm256_movemask_ps(_mm256_cmp_ps(zero, zero, _CMP_UNORD_Q)) != 0;
 }
 
-static inline V v_div(V a, V b) { return _mm256_div_ps(a, b); }
-static inline V v_abs(V a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0F), a); }
 static inline V v_iota(void) { return _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7); }
 static inline V v_where_bytes(const uint8_t *m, V x, V y) {
     const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)m));

@@ -24,6 +24,8 @@ static inline V v_add(V a, V b) { return _mm512_add_ps(a, b); }
 static inline V v_sub(V a, V b) { return _mm512_sub_ps(a, b); }
 static inline V v_mul(V a, V b) { return _mm512_mul_ps(a, b); }
 static inline V v_fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+static inline V v_div(V a, V b) { return _mm512_div_ps(a, b); }
+static inline V v_abs(V a) { return _mm512_abs_ps(a); }
 /* The larger one; b, or NaN, where either is NaN. */
 static inline V v_max(V a, V b) { return _mm512_max_ps(a, b); }
 /* In each 128-bit lane, element i of the result reduces four elements of a[i]; then the lanes are reduced. */
@@ -45,8 +47,6 @@ static inline void v_largest_4(const V a[4], float out[4]) {
 static inline float v_first(V a) { return _mm512_cvtss_f32(a); }
 static inline int v_any_not_finite(V a) { return _mm512_fpclass_ps_mask(a, 0x99) != 0; /* QNaN, ±Inf, SNaN */ }
 
-static inline V v_div(V a, V b) { return _mm512_div_ps(a, b); }
-static inline V v_abs(V a) { return _mm512_abs_ps(a); }
 /* 0, 1, 2, … */
 static inline V v_iota(void) { return _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
 /* x where m[i] is not 0, y where it is; and y where key equals `value`, x elsewhere. */

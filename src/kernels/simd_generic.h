@@ -27,6 +27,8 @@ static inline V v_mul(V a, V b) { return a * b; }
 /* The product of two floats is exact in double: this rounds almost as fmaf does, and is fast without hardware FMA. */
 static inline V v_fma(V a, V b, V c) { return (float)((double)a * (double)b + (double)c); }
 static inline V v_max(V a, V b) { return a > b ? a : b; }
+static inline V v_div(V a, V b) { return a / b; }
+static inline V v_abs(V a) { return fabsf(a); }
 static inline void v_sum_4(const V a[4], float out[4]) {
     for (int i = 0; i < 4; i++)
         out[i] = a[i];
@@ -35,8 +37,6 @@ static inline void v_largest_4(const V a[4], float out[4]) { v_sum_4(a, out); }
 static inline float v_first(V a) { return a; }
 static inline int v_any_not_finite(V a) { return !isfinite(a); }
 
-static inline V v_div(V a, V b) { return a / b; }
-static inline V v_abs(V a) { return fabsf(a); }
 static inline V v_iota(void) { return 0.0F; }
 static inline V v_where_bytes(const uint8_t *m, V x, V y) { return *m ? x : y; }
 static inline V v_where_equal(V key, float value, V x, V y) { return key == value ? y : x; }

@@ -25,6 +25,8 @@ static inline V v_add(V a, V b) { return vaddq_f32(a, b); }
 static inline V v_sub(V a, V b) { return vsubq_f32(a, b); }
 static inline V v_mul(V a, V b) { return vmulq_f32(a, b); }
 static inline V v_fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
+static inline V v_div(V a, V b) { return vdivq_f32(a, b); }
+static inline V v_abs(V a) { return vabsq_f32(a); }
 /* NaN where either is NaN, which suits body.h as well. */
 static inline V v_max(V a, V b) { return vmaxq_f32(a, b); }
 static inline void v_sum_4(const V a[4], float out[4]) {
@@ -39,8 +41,6 @@ static inline int v_any_not_finite(V a) { /* a − a is NaN exactly there */
     return vminvq_u32(vceqq_f32(zero, zero)) == 0;
 }
 
-static inline V v_div(V a, V b) { return vdivq_f32(a, b); }
-static inline V v_abs(V a) { return vabsq_f32(a); }
 static inline V v_iota(void) { return (V){0, 1, 2, 3}; }
 static inline V v_where_bytes(const uint8_t *m, V x, V y) {
     const uint32x4_t wide = {m[0], m[1], m[2], m[3]};

@@ -7,8 +7,10 @@ cd "$1"
 # Room by room, what it may include besides the public headers and itself.
 find src include -name '*.[ch]' | sort | xargs awk '
 BEGIN {
-    may["api"] = "mha sdpa blas kernels context"
-    may["mha"] = "sdpa blas kernels context"
+    may["api"] = "block mha linear sdpa blas kernels context"
+    may["block"] = "mha linear sdpa blas kernels context"
+    may["mha"] = "linear sdpa blas kernels context"
+    may["linear"] = "blas kernels context"
     may["sdpa"] = "blas kernels context"
     may["blas"] = "context"
     may["kernels"] = ""

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The block of a transformer: attention, feed-forward, norms and residuals. A stack of them is an encoder or a decoder.
+ * Letters besides those of tensor.h: F hidden width of the feed-forward, Te tokens of the encoder. */
+#ifndef ATTN_BLOCK_H
+#define ATTN_BLOCK_H
+
+#include <stddef.h>
+
+#include "cache.h"
+#include "context.h"
+#include "export.h"
+#include "mha.h"
+#include "norm.h"
+#include "sdpa.h"
+#include "status.h"
+#include "tensor.h"
+
+/* A block's packed weights: immutable once made, may be used by any number of threads and contexts at the same time. */
+typedef struct attn_block attn_block;
+
+typedef enum attn_norm_place {
+    ATTN_PRE_NORM = 0, /* x + f(norm(x)): GPT-2, LLaMA, ViT. The stack wants one more norm at its end: attn_norm. */
+    ATTN_POST_NORM = 1 /* norm(x + f(x)): Vaswani et al., BERT */
+} attn_norm_place;
+
+/* down(activation(gate(x)) · up(x)), or down(activation(up(x))) where nothing gates. SwiGLU is ATTN_SILU with a gate,
+ * GeGLU is ATTN_GELU with one; Shazeer, "GLU variants improve transformer", 2020. */
+typedef struct attn_feed_params {
+    size_t struct_size;
+    size_t hidden_width; /* F. Required. */
+    attn_activation activation;
+    attn_weight_order order;  /* of the matrices */
+    const float *up_weight;   /* [F, M]. Required. */
+    const float *up_bias;     /* [F]; NULL, as for the others: none */
+    const float *gate_weight; /* [F, M]; NULL: not gated */
+    const float *gate_bias;   /* [F] */
+    const float *down_weight; /* [M, F]. Required. */
+    const float *down_bias;   /* [M] */
+} attn_feed_params;
+
+/* Sublayers in the order in which they run: self-attention, cross-attention, feed-forward, each with a norm and a
+ * residual. What is NULL is left out. Everything is read during attn_block_create and not kept. */
+typedef struct attn_block_params {
+    size_t struct_size;
+    attn_norm_place norm_place;
+
+    const attn_mha_params *self_attention; /* Required; its model_width is M; key and value inputs are M wide */
+    const attn_norm_params *self_norm;
+
+    const attn_mha_params
+        *cross_attention; /* model_width M; key and value inputs are as wide as the encoder's output */
+    const attn_norm_params *cross_norm;
+
+    const attn_feed_params *feed;
+    const attn_norm_params *feed_norm;
+} attn_block_params;
+
+/* What a call of a block attends to, and how. */
+typedef struct attn_block_inputs {
+    size_t struct_size;
+
+    /* Of the self-attention; NULL: all defaults. A decoder sets causal = ATTN_CAUSAL_BOTTOM_RIGHT. */
+    const attn_sdpa_params *self_params;
+
+    /* The keys and values of earlier tokens; NULL: there are none. Those of x are appended, and the queries attend to
+     * all that it then holds. Of this block alone: [B, kv_heads, head_width, value_width]. */
+    attn_cache *cache;
+
+    /* With cross-attention, one of them: the encoder's output [B,1,Te,key_input_width] ... */
+    const attn_tensor *encoded;
+    /* ... or its keys and values, which attn_block_encode put into a cache. */
+    const attn_cache *encoded_cache;
+    const attn_sdpa_params *cross_params; /* NULL: all defaults */
+} attn_block_inputs;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Packs the weights of a block for the backend of `context`, with memory of its allocator (which must outlive the
+ * block). On success *block is the caller's, to be given to attn_block_destroy; it may be used with any context,
+ * fastest with those of the same backend. On failure *block is NULL (if `block` is not). Errors: NULL, SHAPE, VALUE,
+ * STRUCT, OVERFLOW, MEMORY. Messages name fields of the nested structs too, as in "params.feed.hidden_width". */
+ATTN_API attn_status attn_block_create(attn_context *context, const attn_block_params *params, attn_block **block);
+
+/* Frees a block. NULL is allowed. No call may be using it. */
+ATTN_API void attn_block_destroy(attn_block *block);
+
+/* out = block(x).
+ *   x       [B,1,T,M] (attn_tensor_btm)
+ *   out     [B,1,T,M], output; may be x itself, the same view, so that a stack runs in one buffer
+ *   inputs  NULL: self-attention with all defaults
+ * Same inputs, build, backend and ISA give the same bits for any number of threads.
+ * Errors: those of attn_sdpa, attn_mha_forward and attn_cache_append; nothing is written or appended then. */
+ATTN_API attn_status attn_block_forward(attn_context *context, const attn_block *block, const attn_tensor *x,
+                                        const attn_tensor *out, const attn_block_inputs *inputs);
+
+/* Sets *bytes to the scratch that attn_block_forward with the same arguments needs, caches being as full as they may
+ * be: O(B·T·M), and attn_sdpa's. Reads no data: the data pointers may be NULL, and so may causal_offset. Errors as
+ * attn_block_forward, but for those that only the data, or the tokens in a cache, show. */
+ATTN_API attn_status attn_block_scratch_size(attn_context *context, const attn_block *block, const attn_tensor *x,
+                                             const attn_tensor *out, const attn_block_inputs *inputs, size_t *bytes);
+
+/* Appends the keys and values that the block's cross-attention makes of the encoder's output to a cache, once for all
+ * the steps of a decoder. Needs no more scratch than attn_block_forward with the same `encoded`.
+ *   encoded  [B,1,Te,key_input_width]
+ *   cache    [B, kv_heads, head_width, value_width] of the cross-attention
+ * Errors: those of attn_cache_append, MEMORY; VALUE where the block has no cross-attention. Nothing is changed then. */
+ATTN_API attn_status attn_block_encode(attn_context *context, const attn_block *block, const attn_tensor *encoded,
+                                       attn_cache *cache);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "attn/block.h"
+
+#include "api/parts.h"
+#include "block/block.h"
+
+static attn_status no_memory(attn_context *context) {
+    return attni_fail(context, ATTN_ERROR_MEMORY, "block: no memory for its weights");
+}
+
+static attn_status make_norm(attn_context *context, const char *name, const attn_norm_params *params, size_t M,
+                             attni_owned_norm *owned) {
+    attni_norm norm;
+    if (!params)
+        return ATTN_OK;
+    ATTNI_TRY(attni_check_norm(context, name, params, &norm));
+    return attni_own_norm(&context->allocator, &norm, M, owned) ? ATTN_OK : no_memory(context);
+}
+
+/* Keys and values come from one input: x in self-attention, the encoder's output in cross-attention. */
+static attn_status check_widths(attn_context *context, const char *name, const attn_mha *mha, size_t M, size_t input) {
+    const struct {
+        const char *field;
+        size_t is, expected;
+    } widths[] = {
+        {"model_width", mha->M, M}, {"key_input_width", mha->k.in, input}, {"value_input_width", mha->v.in, input}};
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        if (widths[i].is != widths[i].expected)
+            return attni_fail(context, ATTN_ERROR_SHAPE, "%s.%s is %zu, expected %zu", name, widths[i].field,
+                              widths[i].is, widths[i].expected);
+    return ATTN_OK;
+}
+
+static attn_status make_attentions(attn_context *context, const attn_block_params *p, attn_block *block) {
+    static const char self[] = "params.self_attention", cross[] = "params.cross_attention";
+    ATTNI_TRY(attni_within(context, self, attn_mha_create(context, p->self_attention, &block->self)));
+    block->M = block->self->M;
+    ATTNI_TRY(check_widths(context, self, block->self, block->M, block->M));
+    if (!p->cross_attention)
+        return ATTN_OK;
+    ATTNI_TRY(attni_within(context, cross, attn_mha_create(context, p->cross_attention, &block->cross)));
+    return check_widths(context, cross, block->cross, block->M, block->cross->k.in);
+}
+
+static attn_status check_feed(attn_context *context, const attn_feed_params *p, size_t M, attni_weight w[3]) {
+    static const char F[] = "params.feed.hidden_width";
+    ATTNI_TRY(attni_check_order(context, "params.feed.order", p->order));
+    ATTNI_TRY(attni_check_activation(context, "params.feed.activation", p->activation));
+    ATTNI_TRY(attni_check_pointer(context, "params.feed.up_weight", p->up_weight));
+    ATTNI_TRY(attni_check_pointer(context, "params.feed.down_weight", p->down_weight));
+    if (p->gate_bias && !p->gate_weight)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.feed.gate_bias is set, but gate_weight is not");
+    ATTNI_TRY(
+        attni_check_weight(context, "model_width", M, F, p->hidden_width, p->order, p->up_weight, p->up_bias, &w[0]));
+    ATTNI_TRY(attni_check_weight(context, "model_width", M, F, p->hidden_width, p->order, p->gate_weight, p->gate_bias,
+                                 &w[1]));
+    return attni_check_weight(context, F, p->hidden_width, "model_width", M, p->order, p->down_weight, p->down_bias,
+                              &w[2]);
+}
+
+static attn_status make_feed(attn_context *context, const attn_feed_params *params, size_t M, attni_feed *feed) {
+    attn_feed_params p;
+    attni_weight w[3];
+    if (!params)
+        return ATTN_OK;
+    ATTNI_TRY(attni_check_params(context, "params.feed", params, sizeof p, &p));
+    ATTNI_TRY(check_feed(context, &p, M, w));
+    feed->activation = p.activation;
+    feed->up = attni_linear_new(context, &w[0]);
+    feed->gate = p.gate_weight ? attni_linear_new(context, &w[1]) : NULL;
+    feed->down = attni_linear_new(context, &w[2]);
+    return feed->up && feed->down && (feed->gate || !p.gate_weight) ? ATTN_OK : no_memory(context);
+}
+
+static attn_status check_params(attn_context *context, const attn_block_params *params, attn_block_params *p) {
+    ATTNI_TRY(attni_check_pointer(context, "params", params));
+    ATTNI_TRY(attni_check_params(context, "params", params, sizeof *p, p));
+    if (p->norm_place != ATTN_PRE_NORM && p->norm_place != ATTN_POST_NORM)
+        return attni_fail(context, ATTN_ERROR_VALUE,
+                          "params.norm_place is %d, expected ATTN_PRE_NORM (0) or ATTN_POST_NORM (1)",
+                          (int)p->norm_place);
+    if (p->cross_norm && !p->cross_attention)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.cross_norm is set, but cross_attention is not");
+    if (p->feed_norm && !p->feed)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.feed_norm is set, but feed is not");
+    return attni_check_pointer(context, "params.self_attention", p->self_attention);
+}
+
+static attn_status make_parts(attn_context *context, const attn_block_params *p, attn_block *block) {
+    ATTNI_TRY(make_attentions(context, p, block));
+    const size_t M = block->M;
+    ATTNI_TRY(make_feed(context, p->feed, M, &block->feed));
+    ATTNI_TRY(make_norm(context, "params.self_norm", p->self_norm, M, &block->self_norm));
+    ATTNI_TRY(make_norm(context, "params.cross_norm", p->cross_norm, M, &block->cross_norm));
+    return make_norm(context, "params.feed_norm", p->feed_norm, M, &block->feed_norm);
+}
+
+attn_status attn_block_create(attn_context *context, const attn_block_params *params, attn_block **block) {
+    attn_block_params p;
+    if (block)
+        *block = NULL;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "block", block));
+    ATTNI_TRY(check_params(context, params, &p));
+    attn_block *made = attni_block_new(context, p.norm_place == ATTN_POST_NORM);
+    if (!made)
+        return no_memory(context);
+    const attn_status status = make_parts(context, &p, made);
+    if (status == ATTN_OK)
+        *block = made;
+    else
+        attni_block_delete(made);
+    return status;
+}
+
+void attn_block_destroy(attn_block *block) {
+    if (block)
+        attni_block_delete(block);
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "api/cached.h"
+#include "api/parts.h"
+#include "attn/block.h"
+#include "block/block.h"
+
+/* A call of the block: the tensors, and what the attentions write besides. */
+typedef struct arguments {
+    const attn_tensor *x, *out;
+    attn_block_inputs inputs;
+    attni_extras self_extras, cross_extras;
+    bool data;
+} arguments;
+
+static attn_status check_cache(attn_context *context, const char *name, const attn_cache *cache, const attn_mha *mha,
+                               size_t B) {
+    const struct {
+        const char *field;
+        size_t is, expected;
+    } sizes[] = {{"batch", cache->B, B},
+                 {"kv_heads", cache->pool->G, mha->G},
+                 {"head_width", cache->pool->D, mha->D},
+                 {"value_width", cache->pool->E, mha->E}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i].is != sizes[i].expected)
+            return attni_fail(context, ATTN_ERROR_SHAPE, "%s: %s is %zu, expected %zu", name, sizes[i].field,
+                              sizes[i].is, sizes[i].expected);
+    return ATTN_OK;
+}
+
+static attn_status check_room(attn_context *context, const char *name, attn_cache *cache, size_t tokens) {
+    const attni_append append = {.cache = cache, .T = tokens};
+    return attni_within(context, name, attni_check_append(context, &append));
+}
+
+/* The projected heads of `keys` tokens, and of B·T queries, must fit in memory. */
+static attn_status check_buffers(attn_context *context, const attn_mha *mha, size_t B, size_t T, size_t keys) {
+    const size_t widest = mha->q.out + mha->k.out + mha->v.out + mha->out.in + 4 * mha->M + mha->k.in + mha->v.in;
+    size_t rows, floats;
+    ATTNI_TRY(attni_check_product(context, "x", B, T > keys ? T : keys, &rows));
+    return attni_check_product(context, "x", rows + 16, widest, &floats);
+}
+
+static attni_mha_call attention_call(const attn_mha *mha, size_t B, size_t T, size_t keys) {
+    return (attni_mha_call){
+        .mha = mha,
+        .B = B,
+        .Tq = T,
+        .Tk = keys,
+        .attention = {.B = B, .H = mha->H, .G = mha->G, .Tq = T, .Tk = keys, .D = mha->D, .E = mha->E}};
+}
+
+/* The options of one attention, which attends to a cache, where there is one, with `appended` more tokens. */
+static attn_status check_options(attn_context *context, const attn_sdpa_params *params, const attn_cache *cache,
+                                 size_t appended, bool data, attni_sdpa *call, attni_extras *extras) {
+    attn_sdpa_params p;
+    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
+    if (cache)
+        return attni_check_cached(context, cache, appended, &p, data, call, extras);
+    ATTNI_TRY(attni_check_sequences(context, &p, true, call));
+    return attni_check_attention(context, &p, data, call, extras);
+}
+
+static attn_status check_self(attn_context *context, const attn_block *block, arguments *a, attni_mha_call *call) {
+    attn_cache *cache = a->inputs.cache;
+    const size_t B = a->x->size[0], T = a->x->size[2];
+    *call = attention_call(block->self, B, T, T);
+    call->cache = cache;
+    ATTNI_TRY(check_buffers(context, block->self, B, T, T));
+    if (cache)
+        ATTNI_TRY(check_cache(context, "inputs.cache", cache, block->self, B));
+    if (cache && a->data)
+        ATTNI_TRY(check_room(context, "inputs.cache", cache, T));
+    return attni_within(
+        context, "inputs.self_params",
+        check_options(context, a->inputs.self_params, cache, T, a->data, &call->attention, &a->self_extras));
+}
+
+static attn_status check_encoded(attn_context *context, const attn_mha *mha, const attn_tensor *encoded, size_t B,
+                                 bool data) {
+    ATTNI_TRY(attni_check_typed(context, "encoded", encoded, ATTNI_FLOATS, false, data));
+    ATTNI_TRY(attni_check_size(context, "encoded", encoded, 0, "B", B));
+    ATTNI_TRY(attni_check_size(context, "encoded", encoded, 1, "1", 1));
+    return attni_check_size(context, "encoded", encoded, 3, "key_input_width", mha->k.in);
+}
+
+static attn_status check_no_cross(attn_context *context, const attn_block_inputs *inputs) {
+    if (!inputs->encoded && !inputs->encoded_cache && !inputs->cross_params)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_VALUE, "inputs.%s is set, but the block has no cross-attention",
+                      inputs->encoded         ? "encoded"
+                      : inputs->encoded_cache ? "encoded_cache"
+                                              : "cross_params");
+}
+
+static attn_status check_sources(attn_context *context, const attn_block_inputs *inputs) {
+    if (inputs->encoded && inputs->encoded_cache)
+        return attni_fail(context, ATTN_ERROR_VALUE,
+                          "inputs.encoded and inputs.encoded_cache are set: expected either");
+    if (inputs->encoded_cache && inputs->encoded_cache == inputs->cache)
+        return attni_fail(context, ATTN_ERROR_VALUE, "inputs.encoded_cache is inputs.cache: expected another");
+    if (!inputs->encoded && !inputs->encoded_cache)
+        return attni_fail(context, ATTN_ERROR_NULL,
+                          "inputs.encoded is NULL, and so is inputs.encoded_cache: the block has cross-attention");
+    return ATTN_OK;
+}
+
+static attn_status check_cross(attn_context *context, const attn_block *block, arguments *a, attni_mha_call *call) {
+    const attn_block_inputs *in = &a->inputs;
+    const size_t B = a->x->size[0], T = a->x->size[2];
+    if (!block->cross)
+        return check_no_cross(context, in);
+    ATTNI_TRY(check_sources(context, in));
+    if (in->encoded) {
+        ATTNI_TRY(check_encoded(context, block->cross, in->encoded, B, a->data));
+        *call = attention_call(block->cross, B, T, in->encoded->size[2]);
+        call->key = call->value = attni_view_of(in->encoded);
+    } else {
+        ATTNI_TRY(check_cache(context, "inputs.encoded_cache", in->encoded_cache, block->cross, B));
+        *call = attention_call(block->cross, B, T, 0);
+    }
+    ATTNI_TRY(check_buffers(context, block->cross, B, T, call->Tk));
+    return attni_within(
+        context, "inputs.cross_params",
+        check_options(context, in->cross_params, in->encoded_cache, 0, a->data, &call->attention, &a->cross_extras));
+}
+
+/* No output of one attention is one of the other's, or an input. */
+static attn_status check_apart(attn_context *context, const attni_extras *one, const attni_extras *other) {
+    for (size_t n = 0; n < ATTNI_EXTRA_OUTPUTS && one->output_names[n]; n++) {
+        for (size_t i = 0; i < ATTNI_EXTRA_INPUTS && other->input_names[i]; i++)
+            ATTNI_TRY(attni_check_disjoint(context, one->output_names[n], &one->outputs[n], other->input_names[i],
+                                           &other->inputs[i]));
+        for (size_t i = 0; i < ATTNI_EXTRA_OUTPUTS && other->output_names[i]; i++)
+            ATTNI_TRY(attni_check_disjoint(context, one->output_names[n], &one->outputs[n], other->output_names[i],
+                                           &other->outputs[i]));
+    }
+    return ATTN_OK;
+}
+
+/* Outputs are out and the extra ones of both attentions. x may be out. */
+static attn_status check_aliases(attn_context *context, const arguments *a) {
+    const attn_tensor *inputs[2];
+    const char *names[2];
+    size_t count = 0;
+    if (!attni_same_view(a->x, a->out)) {
+        names[count] = "x";
+        inputs[count++] = a->x;
+    }
+    if (a->inputs.encoded) {
+        names[count] = "encoded";
+        inputs[count++] = a->inputs.encoded;
+    }
+    ATTNI_TRY(check_apart(context, &a->self_extras, &a->cross_extras));
+    ATTNI_TRY(check_apart(context, &a->cross_extras, &a->self_extras));
+    ATTNI_TRY(attni_within(context, "inputs.self_params",
+                           attni_check_outputs(context, &a->self_extras, a->out, count, names, inputs)));
+    return attni_within(context, "inputs.cross_params",
+                        attni_check_outputs(context, &a->cross_extras, a->out, count, names, inputs));
+}
+
+static attn_status check_tensors(attn_context *context, const attn_block *block, const arguments *a) {
+    ATTNI_TRY(attni_check_typed(context, "x", a->x, ATTNI_FLOATS, false, a->data));
+    ATTNI_TRY(attni_check_typed(context, "out", a->out, ATTNI_FLOATS, true, a->data));
+    ATTNI_TRY(attni_check_size(context, "x", a->x, 1, "1", 1));
+    ATTNI_TRY(attni_check_size(context, "x", a->x, 3, "model_width", block->M));
+    ATTNI_TRY(attni_check_size(context, "out", a->out, 0, "B", a->x->size[0]));
+    ATTNI_TRY(attni_check_size(context, "out", a->out, 1, "1", 1));
+    ATTNI_TRY(attni_check_size(context, "out", a->out, 2, "T", a->x->size[2]));
+    return attni_check_size(context, "out", a->out, 3, "model_width", block->M);
+}
+
+static attn_status check(attn_context *context, const attn_block *block, const attn_tensor *x, const attn_tensor *out,
+                         const attn_block_inputs *inputs, bool data, attni_block_call *call) {
+    arguments a = {.x = x, .out = out, .data = data};
+    *call = (attni_block_call){.block = block};
+    ATTNI_TRY(attni_check_pointer(context, "block", block));
+    ATTNI_TRY(attni_check_params(context, "inputs", inputs, sizeof a.inputs, &a.inputs));
+    ATTNI_TRY(check_tensors(context, block, &a));
+    call->B = x->size[0];
+    call->T = x->size[2];
+    call->x = attni_view_of(x);
+    call->out = attni_view_of(out);
+    ATTNI_TRY(check_self(context, block, &a, &call->self));
+    ATTNI_TRY(check_cross(context, block, &a, &call->cross));
+    return data ? check_aliases(context, &a) : ATTN_OK;
+}
+
+attn_status attn_block_forward(attn_context *context, const attn_block *block, const attn_tensor *x,
+                               const attn_tensor *out, const attn_block_inputs *inputs) {
+    attni_block_call call;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(check(context, block, x, out, inputs, true, &call));
+    ATTNI_TRY(attni_scratch_reserve(context, attni_block_scratch(context, &call)));
+    return attni_block_run(context, &call, context->scratch);
+}
+
+attn_status attn_block_scratch_size(attn_context *context, const attn_block *block, const attn_tensor *x,
+                                    const attn_tensor *out, const attn_block_inputs *inputs, size_t *bytes) {
+    attni_block_call call;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "bytes", bytes));
+    ATTNI_TRY(check(context, block, x, out, inputs, false, &call));
+    if (inputs && inputs->cache)
+        attni_fill_cached(inputs->cache, &call.self.attention);
+    if (inputs && inputs->encoded_cache)
+        attni_fill_cached(inputs->encoded_cache, &call.cross.attention);
+    *bytes = attni_block_scratch(context, &call);
+    return ATTN_OK;
+}
+
+attn_status attn_block_encode(attn_context *context, const attn_block *block, const attn_tensor *encoded,
+                              attn_cache *cache) {
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "block", block));
+    ATTNI_TRY(attni_check_pointer(context, "cache", cache));
+    if (!block->cross)
+        return attni_fail(context, ATTN_ERROR_VALUE, "block: it has no cross-attention");
+    ATTNI_TRY(check_encoded(context, block->cross, encoded, cache->B, true));
+    ATTNI_TRY(check_cache(context, "cache", cache, block->cross, cache->B));
+    ATTNI_TRY(check_room(context, "cache", cache, encoded->size[2]));
+    ATTNI_TRY(check_buffers(context, block->cross, cache->B, 0, encoded->size[2]));
+    attni_mha_call call = attention_call(block->cross, cache->B, 0, encoded->size[2]);
+    call.key = call.value = attni_view_of(encoded);
+    call.cache = cache;
+    ATTNI_TRY(attni_scratch_reserve(context, attni_mha_append_scratch(context, &call)));
+    return attni_mha_append(context, &call, context->scratch);
+}

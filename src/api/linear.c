@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "attn/linear.h"
+
+#include "api/parts.h"
+#include "mha/matrix.h"
+
+attn_status attn_linear_create(attn_context *context, const attn_linear_params *params, attn_linear **linear) {
+    attn_linear_params p;
+    attni_weight weight;
+    if (linear)
+        *linear = NULL;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "linear", linear));
+    ATTNI_TRY(attni_check_pointer(context, "params", params));
+    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
+    ATTNI_TRY(attni_check_order(context, "params.order", p.order));
+    ATTNI_TRY(attni_check_pointer(context, "params.weight", p.weight));
+    ATTNI_TRY(attni_check_weight(context, "params.in_width", p.in_width, "params.out_width", p.out_width, p.order,
+                                 p.weight, p.bias, &weight));
+    *linear = attni_linear_new(context, &weight);
+    return *linear ? ATTN_OK : attni_fail(context, ATTN_ERROR_MEMORY, "linear: no memory for the packed weights");
+}
+
+void attn_linear_destroy(attn_linear *linear) {
+    if (linear)
+        attni_linear_delete(linear);
+}
+
+static attn_status check(attn_context *context, const attn_linear *linear, const attn_tensor *x, const attn_tensor *out,
+                         bool data) {
+    size_t rows, floats;
+    ATTNI_TRY(attni_check_pointer(context, "linear", linear));
+    ATTNI_TRY(attni_check_typed(context, "x", x, ATTNI_FLOATS, false, data));
+    ATTNI_TRY(attni_check_typed(context, "out", out, ATTNI_FLOATS, true, data));
+    ATTNI_TRY(attni_check_size(context, "x", x, 1, "1", 1));
+    ATTNI_TRY(attni_check_size(context, "x", x, 3, "in_width", linear->map.in));
+    ATTNI_TRY(attni_check_size(context, "out", out, 0, "B", x->size[0]));
+    ATTNI_TRY(attni_check_size(context, "out", out, 1, "1", 1));
+    ATTNI_TRY(attni_check_size(context, "out", out, 2, "T", x->size[2]));
+    ATTNI_TRY(attni_check_size(context, "out", out, 3, "out_width", linear->map.out));
+    ATTNI_TRY(attni_check_product(context, "x", x->size[0], x->size[2], &rows));
+    ATTNI_TRY(attni_check_product(context, "x", rows + 16, linear->map.in + linear->map.out, &floats));
+    return data ? attni_check_disjoint(context, "out", out, "x", x) : ATTN_OK;
+}
+
+/* Floats of scratch for a copy of x, and from there for one of the output. */
+static size_t lay(const attn_linear *linear, const attn_tensor *x, const attn_tensor *out, size_t *end) {
+    const attni_view from = attni_view_of(x), to = attni_view_of(out);
+    size_t used = 0;
+    attni_reserve(&used, attni_matrix_floats(&from, x->size[0], x->size[2], linear->map.in));
+    const size_t at = attni_reserve(&used, attni_matrix_floats(&to, x->size[0], x->size[2], linear->map.out));
+    *end = used;
+    return at;
+}
+
+static void run(attn_context *context, const attni_linear *map, const attn_tensor *x, const attn_tensor *out,
+                float *x_room, float *out_room) {
+    const size_t B = x->size[0], T = x->size[2];
+    const attni_view from = attni_view_of(x), to = attni_view_of(out);
+    const attni_product product = {.linear = map,
+                                   .x = attni_matrix_read(context, &from, B, T, map->in, x_room),
+                                   .y = attni_matrix_of(&to, B, T, map->out, out_room)};
+    attni_project(context, &product, 1);
+    attni_matrix_write(context, &to, B, T, map->out, out_room);
+}
+
+attn_status attn_linear_forward(attn_context *context, const attn_linear *linear, const attn_tensor *x,
+                                const attn_tensor *out) {
+    size_t end;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(check(context, linear, x, out, true));
+    const size_t out_room = lay(linear, x, out, &end);
+    ATTNI_TRY(attni_scratch_reserve(context, end * sizeof(float)));
+    float *scratch = context->scratch;
+    run(context, &linear->map, x, out, scratch, end ? scratch + out_room : NULL);
+    return ATTN_OK;
+}
+
+attn_status attn_linear_scratch_size(attn_context *context, const attn_linear *linear, const attn_tensor *x,
+                                     const attn_tensor *out, size_t *bytes) {
+    size_t end;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "bytes", bytes));
+    ATTNI_TRY(check(context, linear, x, out, false));
+    (void)lay(linear, x, out, &end);
+    *bytes = end * sizeof(float);
+    return ATTN_OK;
+}

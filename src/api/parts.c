@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "api/parts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+attn_status attni_check_norm(attn_context *context, const char *name, const attn_norm_params *params,
+                             attni_norm *norm) {
+    attn_norm_params p;
+    ATTNI_TRY(attni_check_params(context, name, params, sizeof p, &p));
+    if (p.kind != ATTN_LAYER_NORM && p.kind != ATTN_RMS_NORM)
+        return attni_fail(context, ATTN_ERROR_VALUE, "%s.kind is %d, expected ATTN_LAYER_NORM (0) or ATTN_RMS_NORM (1)",
+                          name, (int)p.kind);
+    if (!isfinite(p.eps) || p.eps < 0)
+        return attni_fail(context, ATTN_ERROR_VALUE, "%s.eps is %g, expected a finite number that is not negative",
+                          name, (double)p.eps);
+    *norm = (attni_norm){p.kind, p.eps > 0 ? p.eps : 1e-5F, p.weight, p.bias};
+    return ATTN_OK;
+}
+
+attn_status attni_check_activation(attn_context *context, const char *name, attn_activation activation) {
+    if ((int)activation >= ATTN_GELU && (int)activation <= ATTN_IDENTITY)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_VALUE, "%s is %d, expected an attn_activation of 0 to %d", name,
+                      (int)activation, (int)ATTN_IDENTITY);
+}
+
+bool attni_same_view(const attn_tensor *x, const attn_tensor *y) {
+    return x->data == y->data && memcmp(x->size, y->size, sizeof x->size) == 0 &&
+           memcmp(x->stride, y->stride, sizeof x->stride) == 0;
+}
+
+attn_status attni_check_map(attn_context *context, const char *x_name, const attn_tensor *x, const attn_tensor *out,
+                            bool data) {
+    static const char *const letters[] = {"B", "H", "T", "M"};
+    ATTNI_TRY(attni_check_tensor(context, x_name, x, false, data));
+    ATTNI_TRY(attni_check_tensor(context, "out", out, true, data));
+    for (int i = 0; i < 4; i++)
+        ATTNI_TRY(attni_check_size(context, "out", out, i, letters[i], x->size[i]));
+    return data && !attni_same_view(x, out) ? attni_check_disjoint(context, "out", out, x_name, x) : ATTN_OK;
+}
+
+attn_status attni_check_order(attn_context *context, const char *name, attn_weight_order order) {
+    if (order == ATTN_OUT_IN || order == ATTN_IN_OUT)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_VALUE, "%s is %d, expected ATTN_OUT_IN (0) or ATTN_IN_OUT (1)", name,
+                      (int)order);
+}
+
+static attn_status check_width(attn_context *context, const char *name, size_t width) {
+    if (width == 0)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "%s is 0, expected at least 1", name);
+    return attni_check_int(context, name, width);
+}
+
+attn_status attni_check_weight(attn_context *context, const char *in_name, size_t in, const char *out_name, size_t out,
+                               attn_weight_order order, const float *data, const float *bias, attni_weight *weight) {
+    size_t floats;
+    ATTNI_TRY(check_width(context, in_name, in));
+    ATTNI_TRY(check_width(context, out_name, out));
+    ATTNI_TRY(attni_check_product(context, out_name, out + 64, in + 64, &floats));
+    *weight = (attni_weight){data, bias, in, 1, out, in};
+    if (order == ATTN_IN_OUT) {
+        weight->stride_out = 1;
+        weight->stride_in = out;
+    }
+    return ATTN_OK;
+}
+
+attn_status attni_within(attn_context *context, const char *name, attn_status status) {
+    char message[sizeof context->error];
+    if (status == ATTN_OK)
+        return ATTN_OK;
+    memcpy(message, context->error, sizeof message);
+    return attni_fail(context, status, "%s: %s", name, message);
+}

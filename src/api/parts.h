@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Checks that the functions of norm.h, linear.h, embed.h and block.h share. */
+#ifndef ATTNI_PARTS_H
+#define ATTNI_PARTS_H
+
+#include "api/check.h"
+#include "attn/linear.h"
+#include "attn/norm.h"
+#include "linear/linear.h"
+
+/* Resolves the defaults of a norm; `name` is that of the parameter. */
+attn_status attni_check_norm(attn_context *context, const char *name, const attn_norm_params *params, attni_norm *norm);
+
+attn_status attni_check_activation(attn_context *context, const char *name, attn_activation activation);
+
+/* Two tensors of the same sizes, the second one an output that may be the first, as the same view. */
+attn_status attni_check_map(attn_context *context, const char *x_name, const attn_tensor *x, const attn_tensor *out,
+                            bool data);
+bool attni_same_view(const attn_tensor *x, const attn_tensor *y);
+
+/* A weight matrix [out, in], or transposed. The names are those of its widths. */
+attn_status attni_check_weight(attn_context *context, const char *in_name, size_t in, const char *out_name, size_t out,
+                               attn_weight_order order, const float *data, const float *bias, attni_weight *weight);
+
+attn_status attni_check_order(attn_context *context, const char *name, attn_weight_order order);
+
+/* Puts "name: " before the message of a call that failed. */
+attn_status attni_within(attn_context *context, const char *name, attn_status status);
+
+#endif

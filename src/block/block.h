@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The block of a transformer. */
+#ifndef ATTNI_BLOCK_H
+#define ATTNI_BLOCK_H
+
+#include "attn/block.h"
+#include "linear/linear.h"
+#include "mha/mha.h"
+
+typedef struct attni_feed {
+    attn_linear *up, *gate, *down; /* gate may be NULL; all are where there is no feed-forward */
+    attn_activation activation;
+} attni_feed;
+
+/* weight and bias are the block's, in one piece. */
+typedef struct attni_owned_norm {
+    bool present;
+    attni_norm norm;
+    float *memory;
+} attni_owned_norm;
+
+struct attn_block {
+    attn_allocator allocator;
+    size_t M;
+    bool post;
+    attn_mha *self, *cross; /* cross may be NULL */
+    attni_feed feed;
+    attni_owned_norm self_norm, cross_norm, feed_norm;
+};
+
+/* A block without parts, to be filled by src/api; NULL: no memory. Whatever parts there are go with it. */
+attn_block *attni_block_new(const attn_context *context, bool post);
+void attni_block_delete(attn_block *block);
+
+/* Copies a norm of width M. False: no memory. */
+bool attni_own_norm(const attn_allocator *allocator, const attni_norm *norm, size_t M, attni_owned_norm *owned);
+
+/* One call. Of self and cross everything is set but query, out and residual, and in `self` key and value, too. */
+typedef struct attni_block_call {
+    const attn_block *block;
+    size_t B, T;
+    attni_view x, out;
+    attni_mha_call self, cross;
+} attni_block_call;
+size_t attni_block_scratch(const attn_context *context, const attni_block_call *call);
+/* Fails as attni_mha_run does. */
+attn_status attni_block_run(attn_context *context, const attni_block_call *call, float *scratch);
+
+/* Inside the room: y = y + feed(norm(y)) for a matrix of M columns; norm may be NULL. */
+size_t attni_feed_scratch(const attn_context *context, const attni_feed *feed, size_t M, size_t rows);
+void attni_feed_run(attn_context *context, const attni_feed *feed, const attni_norm *norm, size_t M,
+                    const attni_matrix *y, float *scratch);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The parts of a block. */
+#include <string.h>
+
+#include "block/block.h"
+
+attn_block *attni_block_new(const attn_context *context, bool post) {
+    attn_block *block = attni_allocate(&context->allocator, sizeof *block);
+    if (block)
+        *block = (attn_block){.allocator = context->allocator, .post = post};
+    return block;
+}
+
+static void delete_linear(attn_linear *linear) {
+    if (linear)
+        attni_linear_delete(linear);
+}
+
+static void delete_mha(attn_mha *mha) {
+    if (mha)
+        attni_mha_delete(mha);
+}
+
+void attni_block_delete(attn_block *block) {
+    const attn_allocator allocator = block->allocator;
+    delete_mha(block->self);
+    delete_mha(block->cross);
+    delete_linear(block->feed.up);
+    delete_linear(block->feed.gate);
+    delete_linear(block->feed.down);
+    attni_release(&allocator, block->self_norm.memory);
+    attni_release(&allocator, block->cross_norm.memory);
+    attni_release(&allocator, block->feed_norm.memory);
+    attni_release(&allocator, block);
+}
+
+/* Copies M floats, if there are any, to *next and moves it on. */
+static const float *keep(const float *x, size_t M, float **next) {
+    if (!x)
+        return NULL;
+    float *kept = *next;
+    memcpy(kept, x, M * sizeof *x);
+    *next += M;
+    return kept;
+}
+
+bool attni_own_norm(const attn_allocator *allocator, const attni_norm *norm, size_t M, attni_owned_norm *owned) {
+    const size_t floats = (norm->weight ? M : 0) + (norm->bias ? M : 0);
+    float *memory = attni_allocate(allocator, floats * sizeof *memory), *next = memory;
+    if (!memory)
+        return false;
+    *owned = (attni_owned_norm){true, *norm, memory};
+    owned->norm.weight = keep(norm->weight, M, &next);
+    owned->norm.bias = keep(norm->bias, M, &next);
+    return true;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The kernels of a layer's pointwise parts, over the vector operations and functions of body.h, which includes this. */
+
+/* −|x|, at least `least`, which spares 0 · ∞. Where x is NaN the other factor is too. */
+static inline V negative(V x, float least) { return v_max(v_set(least), v_sub(v_set(0.0F), v_abs(x))); }
+
+/* e^n / (1 + e^n), n ≤ 0. */
+static inline V v_sigmoid(V n) {
+    const V e = v_exp(n);
+    return v_div(e, v_add(e, v_set(1.0F)));
+}
+
+/* Φ(n), n ≤ 0: e^(−n²/2) · R(1 / (1 − n/3.75)). The polynomial R is fitted to erfcx for the least relative error
+ * (1.5e-8 for n ≥ −15) by reweighted least squares. */
+static inline V v_normal_tail(V n) {
+    const V u = v_div(v_set(3.75F), v_sub(v_set(3.75F), n));
+    V p = v_set(0x1.effdb2p-6F);
+    p = v_fma(p, u, v_set(-0x1.1b9f08p-3F));
+    p = v_fma(p, u, v_set(0x1.9cf6e0p-3F));
+    p = v_fma(p, u, v_set(-0x1.99b180p-4F));
+    p = v_fma(p, u, v_set(0x1.04b668p-3F));
+    p = v_fma(p, u, v_set(0x1.086adap-4F));
+    p = v_fma(p, u, v_set(0x1.a310b8p-4F));
+    p = v_fma(p, u, v_set(0x1.b2492cp-4F));
+    p = v_fma(p, u, v_set(0x1.b3d0d2p-4F));
+    return v_mul(v_mul(p, u), v_exp(v_mul(n, v_mul(n, v_set(-0.5F)))));
+}
+
+/* x·c(x) with c(−x) = 1 − c(x), from n = −|x| and c(n): max(x, 0) + n · c(n). */
+static inline V gated(V x, V n, V c) { return v_fma(n, c, v_max(v_set(0.0F), x)); }
+
+static inline V v_gelu(V x) {
+    const V n = negative(x, -15.0F); /* Φ(−15) is 0 in floats */
+    return gated(x, n, v_normal_tail(n));
+}
+
+static inline V v_gelu_tanh(V x) {
+    const V n = negative(x, -1e12F); /* whose cube is finite */
+    const V z =
+        v_mul(n, v_fma(v_mul(n, n), v_set(0.0713548163F), v_set(1.59576912F))); /* 2·√(2/π)·0.044715, 2·√(2/π) */
+    return gated(x, n, v_sigmoid(z));
+}
+
+static inline V v_gelu_sigmoid(V x) {
+    const V n = negative(x, -1e12F);
+    return gated(x, n, v_sigmoid(v_mul(n, v_set(1.702F))));
+}
+
+static inline V v_silu(V x) {
+    const V n = negative(x, -1e12F);
+    return gated(x, n, v_sigmoid(n));
+}
+
+static inline __attribute__((always_inline)) V v_activate(attn_activation kind, V x) {
+    switch (kind) {
+    case ATTN_GELU:
+        return v_gelu(x);
+    case ATTN_GELU_TANH:
+        return v_gelu_tanh(x);
+    case ATTN_GELU_SIGMOID:
+        return v_gelu_sigmoid(x);
+    case ATTN_RELU:
+        return v_max(v_set(0.0F), x);
+    case ATTN_SILU:
+        return v_silu(x);
+    default:
+        return x;
+    }
+}
+
+static inline __attribute__((always_inline)) void activate_row(attn_activation kind, size_t n, const float *x,
+                                                               const float *factor, float *y) {
+    const V zero_vector = v_set(0.0F);
+    for (size_t j = 0; j < n; j += VL) {
+        const V a = v_activate(kind, load_up_to(x + j, n - j, zero_vector));
+        store_up_to(y + j, n - j, factor ? v_mul(a, load_up_to(factor + j, n - j, zero_vector)) : a);
+    }
+}
+
+static inline __attribute__((always_inline)) void activate_rows(attn_activation kind, size_t rows, size_t columns,
+                                                                const float *x, ptrdiff_t ldx, const float *factor,
+                                                                ptrdiff_t ldf, float *y, ptrdiff_t ldy) {
+    for (size_t r = 0; r < rows; r++, x += ldx, y += ldy, factor = factor ? factor + ldf : NULL)
+        activate_row(kind, columns, x, factor, y);
+}
+
+static void activate(attn_activation kind, size_t rows, size_t columns, const float *x, ptrdiff_t ldx,
+                     const float *factor, ptrdiff_t ldf, float *y, ptrdiff_t ldy) {
+#define CASE(kind)                                                                                                     \
+    case kind:                                                                                                         \
+        activate_rows(kind, rows, columns, x, ldx, factor, ldf, y, ldy);                                               \
+        break
+    switch (kind) {
+        CASE(ATTN_GELU);
+        CASE(ATTN_GELU_TANH);
+        CASE(ATTN_GELU_SIGMOID);
+        CASE(ATTN_RELU);
+        CASE(ATTN_SILU);
+        CASE(ATTN_IDENTITY);
+    }
+#undef CASE
+}
+
+/* Σ (x − origin) and Σ (x − origin)², in pieces that are summed in double. */
+typedef struct moments {
+    double first, second;
+} moments;
+
+static moments piece_moments(size_t n, const float *x, float around) {
+    const V o = v_set(around);
+    V a = v_set(0.0F), b = a, a2 = a, b2 = a;
+    size_t j = 0;
+    for (; j + 2 * VL <= n; j += 2 * VL) {
+        const V d = v_sub(v_load(x + j), o), e = v_sub(v_load(x + j + VL), o);
+        a = v_add(a, d);
+        b = v_add(b, e);
+        a2 = v_fma(d, d, a2);
+        b2 = v_fma(e, e, b2);
+    }
+    for (; j < n; j += VL) {
+        const V d = v_sub(load_up_to(x + j, n - j, o), o);
+        a = v_add(a, d);
+        a2 = v_fma(d, d, a2);
+    }
+    return (moments){(double)sum_of(v_add(a, b)), (double)sum_of(v_add(a2, b2))};
+}
+
+static moments careful_moments(size_t n, const float *x, float around) {
+    moments m = {0, 0};
+    for (size_t j = 0; j < n; j++) {
+        const double d = (double)x[j] - (double)around;
+        m.first += d;
+        m.second += d * d;
+    }
+    return m;
+}
+
+/* A lane adds no more than 32 numbers before the sum goes on in double. Where squares are too large for a float, all is
+ * done once more in double. */
+static moments row_moments(size_t n, const float *x, float around) {
+    enum { PIECE = 64 * VL };
+    moments m = {0, 0};
+    for (size_t j = 0; j < n; j += PIECE) {
+        const moments piece = piece_moments(n - j < PIECE ? n - j : PIECE, x + j, around);
+        m.first += piece.first;
+        m.second += piece.second;
+    }
+    return isfinite(m.second) ? m : careful_moments(n, x, around);
+}
+
+/* y = (x − high − low) · factor · weight + bias. The mean in two parts is as good as a double. */
+static void norm_row(size_t n, const float *x, double mean, double factor, const float *weight, const float *bias,
+                     float *y) {
+    const float high = (float)mean;
+    const V h = v_set(high), l = v_set((float)(mean - (double)high)), f = v_set((float)factor),
+            zero_vector = v_set(0.0F);
+    for (size_t j = 0; j < n; j += VL) {
+        V v = v_mul(v_sub(v_sub(load_up_to(x + j, n - j, zero_vector), h), l), f);
+        if (weight)
+            v = v_mul(v, load_up_to(weight + j, n - j, zero_vector));
+        if (bias)
+            v = v_add(v, load_up_to(bias + j, n - j, zero_vector));
+        store_up_to(y + j, n - j, v);
+    }
+}
+
+static void layer_norm_row(size_t n, const float *x, const attni_norm *norm, float *y) {
+    const double count = (double)n;
+    const float around = (float)(row_moments(n, x, 0.0F).first / count);
+    const moments m = row_moments(n, x, around);
+    const double rest = m.first / count, variance = m.second / count - rest * rest;
+    norm_row(n, x, (double)around + rest, 1 / sqrt(variance + (double)norm->eps), norm->weight, norm->bias, y);
+}
+
+static void rms_norm_row(size_t n, const float *x, const attni_norm *norm, float *y) {
+    const double square = row_moments(n, x, 0.0F).second / (double)n;
+    norm_row(n, x, square * 0, 1 / sqrt(square + (double)norm->eps), norm->weight, norm->bias, y);
+}
+
+static void norm_rows(const attni_norm *norm, size_t rows, size_t width, const float *x, ptrdiff_t ldx, float *y,
+                      ptrdiff_t ldy) {
+    if (width == 0) /* x and y may be NULL */
+        return;
+    for (size_t r = 0; r < rows; r++, x += ldx, y += ldy)
+        if (norm->kind == ATTN_LAYER_NORM)
+            layer_norm_row(width, x, norm, y);
+        else
+            rms_norm_row(width, x, norm, y);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Linear maps: weights packed into panels, and products with them. */
+#ifndef ATTNI_LINEAR_H
+#define ATTNI_LINEAR_H
+
+#include <stddef.h>
+
+#include "attn/linear.h"
+#include "attn/norm.h"
+#include "blas/blas.h"
+#include "context/context.h"
+
+/* Element (out, in) of a weight matrix is at data[out·stride_out + in·stride_in]; one of the strides is 1. */
+typedef struct attni_weight {
+    const float *data, *bias;
+    size_t stride_out, stride_in;
+    size_t out, in;
+} attni_weight;
+
+/* A linear map, packed: panels of `panel.width` output features, each [in, width], the last one as wide as it must be.
+ */
+typedef struct attni_linear {
+    size_t out, in;
+    attni_panel panel;
+    float *panels;
+    float *bias; /* [out], or NULL */
+} attni_linear;
+
+/* Floats that the packed weight takes, in whole cache lines, and the packing into them. */
+size_t attni_linear_floats(const attni_weight *weight);
+attni_linear attni_linear_pack(const attn_context *context, const attni_weight *weight, float *memory);
+
+struct attn_linear {
+    attn_allocator allocator;
+    attni_linear map;
+};
+
+/* The dimensions are checked. NULL: no memory. */
+attn_linear *attni_linear_new(const attn_context *context, const attni_weight *weight);
+void attni_linear_delete(attn_linear *linear);
+
+/* A matrix [rows, columns] with row stride ld. */
+typedef struct attni_matrix {
+    float *data;
+    size_t rows, ld;
+} attni_matrix;
+
+/* y = x · Wᵀ + bias, and more where it is asked for. The pieces of y are finished while they are in the cache. */
+typedef struct attni_product {
+    const attni_linear *linear;
+    attni_matrix x, y;
+    const attni_matrix *residual;      /* added; may be y; or NULL */
+    const attn_activation *activation; /* y = activation(y), or NULL ... */
+    const attni_linear *gate; /* ... or y = activation(x · gateᵀ + gate bias) · y, panels as those of `linear` */
+    float *gate_room;         /* attni_gate_floats, for a gate */
+} attni_product;
+
+/* Runs up to four independent products as one parallel job. */
+void attni_project(attn_context *context, const attni_product *products, size_t count);
+
+size_t attni_gate_floats(const attn_context *context, const attni_linear *linear);
+
+#endif

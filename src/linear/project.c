@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Projections: products with packed panels, in pieces that suit the backend, bias and residual being where each sum
+ * begins. */
+#include <string.h>
+
+#include "context/sizes.h"
+#include "linear/linear.h"
+
+/* Rows of x that stay in the L2 while a panel goes by. */
+enum { BAND = 192 };
+
+static size_t count_panels(const attni_product *p) { return attni_ceil_div(p->linear->out, p->linear->panel.width); }
+
+static size_t count_units(const attni_product *p) { return count_panels(p) * attni_ceil_div(p->x.rows, BAND); }
+
+size_t attni_gate_floats(const attn_context *context, const attni_linear *linear) {
+    return context->threads * BAND * linear->panel.width;
+}
+
+/* Columns [first, first + width) of rows [row, row + rows) of a product. */
+typedef struct piece {
+    size_t row, rows, first, width;
+} piece;
+
+/* What a sum begins with: residual + bias, either of which may be NULL. */
+static void begin_row(size_t width, const float *residual, const float *bias, float *y) {
+    const float *from = residual ? residual : bias;
+    if (residual && bias)
+        for (size_t j = 0; j < width; j++)
+            y[j] = residual[j] + bias[j];
+    else if (from && from != y)
+        memcpy(y, from, width * sizeof *y);
+}
+
+/* Returns whether the piece holds something to add to. */
+static bool begin(const piece *at, const attni_matrix *residual, const float *bias, float *y, size_t ldy) {
+    for (size_t r = 0; r < at->rows && (residual || bias); r++)
+        begin_row(at->width, residual ? residual->data + (at->row + r) * residual->ld + at->first : NULL,
+                  bias ? bias + at->first : NULL, y + r * ldy);
+    return residual || bias;
+}
+
+static void multiply(const attni_blas *blas, const attni_linear *linear, const attni_matrix *x, const piece *at,
+                     const attni_matrix *residual, float *y, size_t ldy) {
+    const attni_panel *step = &linear->panel;
+    const size_t ldb = attni_min(step->width, attni_round_up(linear->out - at->first, 16));
+    const float *panel = linear->panels + at->first * linear->in, *rows = x->data + at->row * x->ld;
+    const bool begun = begin(at, residual, linear->bias, y, ldy);
+    for (size_t k = 0; k < linear->in; k += step->depth)
+        for (size_t r = 0; r < at->rows; r += step->rows)
+            attni_sgemm(blas, attni_min(step->rows, at->rows - r), at->width, attni_min(step->depth, linear->in - k),
+                        1.0F, rows + r * x->ld + k, x->ld, panel + k * ldb, ldb, k || begun ? 1.0F : 0.0F, y + r * ldy,
+                        ldy);
+}
+
+typedef struct job {
+    const attn_context *context;
+    const attni_product *products;
+} job;
+
+static void finish(const job *j, const attni_product *p, const piece *at, float *y, float *gate) {
+    const ptrdiff_t ldy = (ptrdiff_t)p->y.ld, ldg = (ptrdiff_t)at->width;
+    if (p->gate) {
+        multiply(j->context->blas, p->gate, &p->x, at, NULL, gate, at->width);
+        j->context->kernels->activate(*p->activation, at->rows, at->width, gate, ldg, y, ldy, y, ldy);
+    } else if (p->activation) {
+        j->context->kernels->activate(*p->activation, at->rows, at->width, y, ldy, NULL, 0, y, ldy);
+    }
+}
+
+static void project_unit(void *arg, size_t unit, size_t worker) {
+    const job *j = arg;
+    const attni_product *p = j->products;
+    for (; unit >= count_units(p); p++)
+        unit -= count_units(p);
+    const size_t row = unit / count_panels(p) * BAND, first = unit % count_panels(p) * p->linear->panel.width;
+    const piece at = {row, attni_min(BAND, p->x.rows - row), first,
+                      attni_min(p->linear->panel.width, p->linear->out - first)};
+    float *y = p->y.data + row * p->y.ld + first;
+    multiply(j->context->blas, p->linear, &p->x, &at, p->residual, y, p->y.ld);
+    finish(j, p, &at, y, p->gate ? p->gate_room + worker * BAND * p->linear->panel.width : NULL);
+}
+
+void attni_project(attn_context *context, const attni_product *products, size_t count) {
+    size_t units = 0;
+    double flops = 0;
+    for (size_t i = 0; i < count; i++) {
+        const double maps = products[i].gate ? 2 : 1;
+        units += count_units(&products[i]);
+        flops +=
+            2 * maps * (double)products[i].x.rows * (double)products[i].linear->in * (double)products[i].linear->out;
+    }
+    job j = {context, products};
+    attni_blas_parallel(context, units, flops, project_unit, &j);
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "block_case.h"
+
+#include <math.h>
+#include <string.h>
+
+void init_block(struct block_case *c, size_t M, size_t heads, size_t F, unsigned parts) {
+    ATTN_INIT(&c->block);
+    ATTN_INIT(&c->self);
+    ATTN_INIT(&c->cross);
+    ATTN_INIT(&c->self_norm);
+    ATTN_INIT(&c->cross_norm);
+    ATTN_INIT(&c->feed_norm);
+    ATTN_INIT(&c->feed);
+    c->self.model_width = c->cross.model_width = M;
+    c->self.heads = c->cross.heads = heads;
+    c->feed.hidden_width = F;
+    c->block.self_attention = &c->self;
+    c->block.cross_attention = parts & HAS_CROSS ? &c->cross : NULL;
+    c->block.feed = parts & HAS_FEED ? &c->feed : NULL;
+    c->feed.gate_weight = parts & HAS_GATE ? (const float *)c : NULL; /* fill_block makes it */
+    c->block.self_norm = parts & HAS_NORMS ? &c->self_norm : NULL;
+    c->block.cross_norm = (parts & HAS_NORMS) && (parts & HAS_CROSS) ? &c->cross_norm : NULL;
+    c->block.feed_norm = (parts & HAS_NORMS) && (parts & HAS_FEED) ? &c->feed_norm : NULL;
+}
+
+static float *normal(size_t n, double size) {
+    float *x = new_floats(n);
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)size * random_normal();
+    return x;
+}
+
+static void fill_norm(attn_norm_params *p, size_t M, bool biases) {
+    float *weight = normal(M, 0.2);
+    for (size_t i = 0; i < M; i++)
+        weight[i] += 1;
+    p->weight = weight;
+    p->bias = biases ? normal(M, 0.2) : NULL;
+}
+
+static void fill_feed(attn_feed_params *p, size_t M, bool biases) {
+    const size_t F = p->hidden_width;
+    p->up_weight = normal(F * M, 1 / sqrt((double)M));
+    p->down_weight = normal(F * M, 1 / sqrt((double)F));
+    p->gate_weight = p->gate_weight ? normal(F * M, 1 / sqrt((double)M)) : NULL;
+    p->up_bias = biases ? normal(F, 1) : NULL;
+    p->down_bias = biases ? normal(M, 1) : NULL;
+    p->gate_bias = biases && p->gate_weight ? normal(F, 1) : NULL;
+}
+
+void fill_block(struct block_case *c, bool biases) {
+    const size_t M = c->self.model_width;
+    fill_layer(&c->self, true, biases ? ALL_BIASES : 0);
+    fill_layer(&c->cross, false, biases ? ALL_BIASES : 0);
+    fill_feed(&c->feed, M, biases);
+    fill_norm(&c->self_norm, M, biases);
+    fill_norm(&c->cross_norm, M, biases);
+    fill_norm(&c->feed_norm, M, biases);
+}
+
+attn_block *new_block(attn_context *context, const struct block_case *c) {
+    attn_block *block = NULL;
+    assert_ok(context, attn_block_create(context, &c->block, &block));
+    assert_non_null(block);
+    return block;
+}
+
+attn_tensor rounded(const double *x, size_t B, size_t T, size_t M) {
+    const attn_tensor t = new_tensor(BHTD, B, 1, T, M);
+    for (size_t n = 0; n < element_count(t); n++)
+        *element(t, n) = (float)x[n];
+    return t;
+}
+
+double *dense_doubles(attn_tensor x) {
+    double *y = new_doubles(element_count(x));
+    for (size_t n = 0; n < element_count(x); n++)
+        y[n] = (double)*element(x, n);
+    return y;
+}
+
+double reference_activation(attn_activation kind, double x) {
+    switch (kind) {
+    case ATTN_GELU:
+        return x == -INFINITY ? 0 : x * erfc(-x / sqrt(2)) / 2;
+    case ATTN_GELU_TANH: /* (1 + tanh(z)) / 2 = 1 / (1 + exp(−2z)), which does not cancel */
+        return x == -INFINITY ? 0 : x / (1 + exp(-2 * sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
+    case ATTN_GELU_SIGMOID:
+        return x == -INFINITY ? 0 : x / (1 + exp(-1.702 * x));
+    case ATTN_RELU:
+        return x < 0 ? 0 : x;
+    case ATTN_SILU:
+        return x == -INFINITY ? 0 : x / (1 + exp(-x));
+    default:
+        return x;
+    }
+}
+
+void reference_norm(const attn_norm_params *p, size_t n, const double *x, double *y) {
+    const double eps = p->eps > 0 ? (double)p->eps : (double)1e-5F, count = (double)n;
+    double mean = 0, square = 0;
+    for (size_t i = 0; i < n && p->kind == ATTN_LAYER_NORM; i++)
+        mean += x[i] / count;
+    for (size_t i = 0; i < n; i++)
+        square += (x[i] - mean) * (x[i] - mean) / count;
+    for (size_t i = 0; i < n; i++)
+        y[i] = (x[i] - mean) / sqrt(square + eps) * (p->weight ? (double)p->weight[i] : 1) +
+               (p->bias ? (double)p->bias[i] : 0);
+}
+
+struct stream {
+    size_t B, T, M;
+    bool post;
+    double *x;
+};
+
+static double *normed(const struct stream *s, const attn_norm_params *norm) {
+    double *y = new_doubles(s->B * s->T * s->M);
+    memcpy(y, s->x, s->B * s->T * s->M * sizeof *y);
+    for (size_t r = 0; r < s->B * s->T && norm; r++)
+        reference_norm(norm, s->M, s->x + r * s->M, y + r * s->M);
+    return y;
+}
+
+static double *input_of(const struct stream *s, const attn_norm_params *norm) {
+    return normed(s, s->post ? NULL : norm);
+}
+
+static void add(struct stream *s, const double *y, const attn_norm_params *norm) {
+    for (size_t i = 0; i < s->B * s->T * s->M; i++)
+        s->x[i] += y[i];
+    if (s->post)
+        s->x = normed(s, norm);
+}
+
+static void attend(struct stream *s, const attn_mha_params *layer, const attn_norm_params *norm,
+                   const attn_tensor *encoded, const attn_sdpa_params *params) {
+    attn_sdpa_params defaults;
+    ATTN_INIT(&defaults);
+    const attn_tensor query = rounded(input_of(s, norm), s->B, s->T, s->M), key = encoded ? *encoded : query;
+    add(s, reference_mha(layer, query, key, key, params ? params : &defaults).out, norm);
+}
+
+static double dot(const attn_feed_params *p, const float *weight, const float *bias, const double *x, size_t o,
+                  size_t out, size_t in) {
+    double sum = bias ? (double)bias[o] : 0;
+    for (size_t i = 0; i < in; i++)
+        sum += x[i] * (double)(p->order == ATTN_OUT_IN ? weight[o * in + i] : weight[i * out + o]);
+    return sum;
+}
+
+static void feed_row(const attn_feed_params *p, size_t M, const double *x, double *hidden, double *y) {
+    const size_t F = p->hidden_width;
+    for (size_t f = 0; f < F; f++) {
+        const double up = dot(p, p->up_weight, p->up_bias, x, f, F, M);
+        hidden[f] = p->gate_weight
+                        ? reference_activation(p->activation, dot(p, p->gate_weight, p->gate_bias, x, f, F, M)) * up
+                        : reference_activation(p->activation, up);
+    }
+    for (size_t m = 0; m < M; m++)
+        y[m] = dot(p, p->down_weight, p->down_bias, hidden, m, M, F);
+}
+
+static void feed(struct stream *s, const attn_feed_params *p, const attn_norm_params *norm) {
+    const double *x = input_of(s, norm);
+    double *hidden = new_doubles(p->hidden_width), *y = new_doubles(s->B * s->T * s->M);
+    for (size_t r = 0; r < s->B * s->T; r++)
+        feed_row(p, s->M, x + r * s->M, hidden, y + r * s->M);
+    add(s, y, norm);
+}
+
+double *reference_block(const struct block_case *c, attn_tensor x, const attn_tensor *encoded,
+                        const attn_sdpa_params *self, const attn_sdpa_params *cross) {
+    const attn_block_params *p = &c->block;
+    struct stream s = {x.size[0], x.size[2], x.size[3], p->norm_place == ATTN_POST_NORM, dense_doubles(x)};
+    attend(&s, p->self_attention, p->self_norm, NULL, self);
+    if (p->cross_attention)
+        attend(&s, p->cross_attention, p->cross_norm, encoded, cross);
+    if (p->feed)
+        feed(&s, p->feed, p->feed_norm);
+    return s.x;
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Blocks against the double reference, decoders against the whole sequence in one go. */
+#include <math.h>
+#include <string.h>
+
+#include "block_case.h"
+#include "meter.h"
+#include "pools.h"
+
+/* A block adds up to three sublayers of outputs N(0, 2) or so to its stream, and a post-norm divides by about as much:
+ * a few times the errors of one attention. */
+static tolerance of_block(void) { return promised(4); }
+
+static attn_block_inputs inputs_of(const attn_tensor *encoded) {
+    attn_block_inputs inputs;
+    ATTN_INIT(&inputs);
+    inputs.encoded = encoded;
+    return inputs;
+}
+
+static attn_tensor run_block(attn_context *context, const attn_block *block, attn_tensor x, enum layout layout,
+                             const attn_block_inputs *inputs) {
+    const attn_tensor out = new_tensor(layout, x.size[0], 1, x.size[2], x.size[3]);
+    assert_ok(context, attn_block_forward(context, block, &x, &out, inputs));
+    assert_gaps_untouched(out);
+    return out;
+}
+
+static void set_random_options(struct block_case *c) {
+    c->block.norm_place = (attn_norm_place)random_below(2);
+    c->self_norm.kind = (attn_norm_kind)random_below(2);
+    c->cross_norm.kind = c->feed_norm.kind = c->self_norm.kind;
+    c->self_norm.eps = random_below(2) ? 0 : 1e-3F;
+    c->feed.activation = (attn_activation)random_below(ATTN_IDENTITY + 1);
+    c->feed.order = (attn_weight_order)random_below(2);
+    c->self.order = (attn_weight_order)random_below(2);
+    c->self.kv_heads = c->self.heads % 2 == 0 && random_below(2) ? c->self.heads / 2 : 0;
+    c->cross.key_input_width = c->cross.value_input_width = random_below(2) ? 0 : 21;
+}
+
+static void check_random_block(attn_context *context) {
+    static const size_t lengths[] = {0, 1, 2, 17, 70}, widths[] = {8, 24, 33, 48}, hidden[] = {1, 19, 64, 130};
+    struct block_case c;
+    const size_t heads = 1 + random_below(4), M = heads * random_pick(widths), B = 1 + random_below(3);
+    const unsigned parts = (unsigned)random_below(WHOLE + 1);
+    init_block(&c, M, heads, random_pick(hidden), parts);
+    set_random_options(&c);
+    fill_block(&c, random_below(2) > 0);
+    const size_t T = random_pick(lengths), encoder_width = c.cross.key_input_width ? c.cross.key_input_width : M;
+    const attn_tensor x = new_normal((enum layout)random_below(LAYOUTS), B, 1, T, M);
+    const attn_tensor encoded =
+        new_normal((enum layout)random_below(LAYOUTS), B, 1, random_pick(lengths), encoder_width);
+    attn_block_inputs inputs = inputs_of(parts & HAS_CROSS ? &encoded : NULL);
+    attn_sdpa_params causal;
+    ATTN_INIT(&causal);
+    causal.causal = random_below(2) ? ATTN_CAUSAL_TOP_LEFT : ATTN_CAUSAL_NONE;
+    inputs.self_params = &causal;
+    name_case("block M=%zu H=%zu F=%zu parts=%u place=%d norm=%d act=%d B=%zu T=%zu Te=%zu", M, heads,
+              c.feed.hidden_width, parts, (int)c.block.norm_place, (int)c.self_norm.kind, (int)c.feed.activation, B, T,
+              encoded.size[2]);
+    attn_block *block = new_block(context, &c);
+    const attn_tensor out = run_block(context, block, x, (enum layout)random_below(OUTPUT_LAYOUTS), &inputs);
+    attn_block_destroy(block);
+    assert_near(out, reference_block(&c, x, &encoded, &causal, NULL), of_block());
+    end_case();
+}
+
+static void random_blocks(void **state) {
+    (void)state;
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(2, contexts);
+    for (size_t i = 0; i < n; i++) {
+        seed(1);
+        for (int k = 0; k < 60; k++)
+            check_random_block(contexts[i]);
+    }
+}
+
+/* More rows than the feed-forward takes at a time, and more than a band of a projection. */
+static void many_rows(void **state) {
+    (void)state;
+    enum { M = 16, B = 2, T = 500 };
+    attn_context *context = new_context_of(2, 0);
+    struct block_case c;
+    seed(2);
+    init_block(&c, M, 2, 40, HAS_FEED | HAS_GATE | HAS_NORMS);
+    c.feed.activation = ATTN_SILU;
+    fill_block(&c, true);
+    const attn_tensor x = new_normal(BHTD, B, 1, T, M);
+    attn_block *block = new_block(context, &c);
+    assert_near(run_block(context, block, x, BHTD, NULL), reference_block(&c, x, NULL, NULL, NULL), of_block());
+    attn_block_destroy(block);
+}
+
+/* A stack runs in one buffer: the same bits as from one to the next. */
+static void in_place(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(2, 0);
+    for (int place = 0; place < 2; place++)
+        for (enum layout layout = BHTD; layout < OUTPUT_LAYOUTS; layout++) {
+            struct block_case c;
+            seed(3);
+            init_block(&c, 24, 3, 50, WHOLE);
+            c.block.norm_place = (attn_norm_place)place;
+            fill_block(&c, true);
+            const attn_tensor x = new_normal(layout, 2, 1, 19, 24), encoded = new_normal(BHTD, 2, 1, 7, 24);
+            const attn_block_inputs inputs = inputs_of(&encoded);
+            attn_block *block = new_block(context, &c);
+            const attn_tensor want = run_block(context, block, x, BHTD, &inputs);
+            name_case("in place, norm place %d, layout %d", place, (int)layout);
+            assert_ok(context, attn_block_forward(context, block, &x, &x, &inputs));
+            assert_bits(x, want);
+            assert_gaps_untouched(x);
+            attn_block_destroy(block);
+            end_case();
+        }
+}
+
+static attn_cache *new_cache(attn_context *context, const attn_mha_params *p, size_t B, size_t capacity) {
+    attn_cache_params params;
+    attn_cache *cache = NULL;
+    ATTN_INIT(&params);
+    params.batch = B;
+    params.kv_heads = p->kv_heads ? p->kv_heads : p->heads;
+    params.head_width = p->model_width / p->heads;
+    params.capacity = capacity;
+    assert_ok(context, attn_cache_create(context, &params, &cache));
+    return cache;
+}
+
+/* A decoder block that gets its tokens bit by bit, and the encoder's output once. */
+static void decoder(void **state) {
+    (void)state;
+    enum { M = 32, B = 2, T = 90, Te = 11 };
+    static const size_t steps[] = {5, 1, 1, 60, 1, 22};
+    attn_context *context = new_context_of(2, 0);
+    struct block_case c;
+    attn_sdpa_params causal;
+    ATTN_INIT(&causal);
+    causal.causal = ATTN_CAUSAL_BOTTOM_RIGHT;
+    seed(4);
+    init_block(&c, M, 4, 64, WHOLE);
+    c.self.kv_heads = 2;
+    fill_block(&c, true);
+    const attn_tensor x = new_normal(BHTD, B, 1, T, M), encoded = new_normal(PADDED, B, 1, Te, M);
+    const attn_tensor out = new_tensor(BHTD, B, 1, T, M);
+    attn_block *block = new_block(context, &c);
+    attn_cache *cache = new_cache(context, &c.self, B, T), *encoded_cache = new_cache(context, &c.cross, B, Te + 3);
+    assert_ok(context, attn_block_encode(context, block, &encoded, encoded_cache));
+    assert_int_equal(attn_cache_length(encoded_cache, 0), Te);
+    attn_block_inputs inputs = inputs_of(NULL);
+    inputs.self_params = &causal;
+    inputs.cache = cache;
+    inputs.encoded_cache = encoded_cache;
+    for (size_t i = 0, begin = 0; i < COUNT(steps); begin += steps[i++]) {
+        const attn_tensor part = tokens_of(x, begin, steps[i]), to = tokens_of(out, begin, steps[i]);
+        assert_ok(context, attn_block_forward(context, block, &part, &to, &inputs));
+        assert_int_equal(attn_cache_length(cache, 0), begin + steps[i]);
+    }
+    assert_near(out, reference_block(&c, x, &encoded, &causal, NULL), of_block());
+    attn_cache_destroy(cache);
+    attn_cache_destroy(encoded_cache);
+    attn_block_destroy(block);
+}
+
+/* lse and probabilities of both attentions. */
+static void extra_outputs(void **state) {
+    (void)state;
+    enum { M = 16, H = 2, B = 2, T = 5, Te = 9 };
+    attn_context *context = new_context_of(1, 0);
+    struct block_case c;
+    attn_sdpa_params self, cross;
+    seed(5);
+    init_block(&c, M, H, 1, HAS_CROSS);
+    fill_block(&c, true);
+    const attn_tensor x = new_normal(BHTD, B, 1, T, M), encoded = new_normal(BHTD, B, 1, Te, M);
+    const attn_tensor self_p = new_tensor(BHTD, B, H, T, T), cross_p = new_tensor(BHTD, B, H, T, Te);
+    ATTN_INIT(&self);
+    ATTN_INIT(&cross);
+    self.weights = &self_p;
+    self.lse = new_floats((size_t)B * H * T);
+    cross.weights = &cross_p;
+    cross.lse = new_floats((size_t)B * H * T);
+    attn_block_inputs inputs = inputs_of(&encoded);
+    inputs.self_params = &self;
+    inputs.cross_params = &cross;
+    attn_block *block = new_block(context, &c);
+    (void)run_block(context, block, x, BHTD, &inputs);
+    const answer want = reference_mha(&c.self, x, x, x, &self);
+    assert_near(self_p, want.probabilities, promised(2));
+    assert_rows_sum_to_one(self_p, self.lse);
+    assert_rows_sum_to_one(cross_p, cross.lse);
+    attn_block_destroy(block);
+}
+
+static void any_number_of_threads(void **state) {
+    (void)state;
+    static const size_t threads[] = {1, 2, 3, 7};
+    attn_tensor want = {0};
+    seed(6);
+    struct block_case c;
+    init_block(&c, 96, 4, 300, WHOLE);
+    fill_block(&c, true);
+    const attn_tensor x = new_normal(BHTD, 2, 1, 210, 96), encoded = new_normal(BHTD, 2, 1, 50, 96);
+    const attn_block_inputs inputs = inputs_of(&encoded);
+    parallel_calls = 0;
+    for (size_t i = 0; i < COUNT(threads); i++) {
+        attn_context *context = new_context_on(run_on_pthreads, &threads[i]);
+        attn_block *block = new_block(context, &c);
+        const attn_tensor got = run_block(context, block, x, BHTD, &inputs);
+        if (i > 0)
+            assert_bits(got, want);
+        else
+            want = got;
+        attn_block_destroy(block);
+    }
+    assert_true(parallel_calls > 0);
+}
+
+/* A token with NaN spoils the tokens that see it, and no other sequence. */
+static void bad_numbers_stay_in_their_sequence(void **state) {
+    (void)state;
+    enum { M = 24, B = 3, T = 9 };
+    attn_context *context = new_context_of(2, 0);
+    struct block_case c;
+    attn_sdpa_params causal;
+    ATTN_INIT(&causal);
+    causal.causal = ATTN_CAUSAL_TOP_LEFT;
+    seed(7);
+    init_block(&c, M, 3, 40, HAS_FEED | HAS_NORMS);
+    fill_block(&c, true);
+    const attn_tensor x = new_normal(BHTD, B, 1, T, M);
+    attn_block_inputs inputs = inputs_of(NULL);
+    inputs.self_params = &causal;
+    attn_block *block = new_block(context, &c);
+    const attn_tensor want = run_block(context, block, x, BHTD, &inputs);
+    *element_at(x, 1, 0, 4, 2) = NAN;
+    const attn_tensor got = run_block(context, block, x, BHTD, &inputs);
+    for (size_t b = 0; b < B; b++)
+        for (size_t t = 0; t < T; t++)
+            for (size_t m = 0; m < M; m++) {
+                const float is = *element_at(got, b, 0, t, m), was = *element_at(want, b, 0, t, m);
+                assert_true(b == 1 && t >= 4 ? isnan(is) : is == was);
+            }
+    attn_block_destroy(block);
+}
+
+/* After reserve nothing is allocated; what was asked for is what a decoder with full caches needs. */
+static void reserve_then_no_allocation(void **state) {
+    (void)state;
+    enum { M = 48, B = 2, T = 65, Te = 30 };
+    struct meter m = {0};
+    struct block_case c;
+    size_t bytes = 0;
+    seed(8);
+    init_block(&c, M, 4, 100, WHOLE);
+    fill_block(&c, true);
+    attn_context *context = new_metered(&m, 2);
+    attn_block *block = new_block(context, &c);
+    attn_cache *cache = new_cache(context, &c.self, B, 3 * T);
+    const attn_tensor x = new_normal(PADDED, B, 1, T, M), encoded = new_normal(REVERSED, B, 1, Te, M);
+    attn_tensor out = new_tensor(PADDED, B, 1, T, M), empty = out;
+    attn_block_inputs inputs = inputs_of(&encoded);
+    inputs.cache = cache;
+    empty.data = NULL;
+    assert_ok(context, attn_block_scratch_size(context, block, &empty, &empty, &inputs, &bytes));
+    assert_ok(context, attn_context_reserve(context, bytes));
+    const size_t calls = m.calls;
+    for (int i = 0; i < 3; i++)
+        assert_ok(context, attn_block_forward(context, block, &x, &out, &inputs));
+    assert_int_equal(m.calls, calls);
+    attn_cache_destroy(cache);
+    attn_block_destroy(block);
+    attn_context_destroy(context);
+    assert_int_equal(m.live, 0);
+}
+
+/* Creation with an allocator that fails at each of its calls in turn leaves nothing behind. */
+static void every_allocation_fails_once(void **state) {
+    (void)state;
+    struct block_case c;
+    seed(9);
+    init_block(&c, 16, 2, 20, WHOLE);
+    fill_block(&c, true);
+    for (size_t n = 3;; n++) { /* two make the context */
+        struct meter m = {.fail_at = n};
+        attn_block *block = (attn_block *)&c;
+        attn_context *context = new_metered(&m, 1);
+        const attn_status status = attn_block_create(context, &c.block, &block);
+        name_case("allocation %zu fails", n);
+        if (status != ATTN_OK) {
+            assert_status(context, status, ATTN_ERROR_MEMORY);
+            assert_null(block);
+            assert_ok(context, attn_block_create(context, &c.block, &block));
+        }
+        attn_block_destroy(block);
+        attn_context_destroy(context);
+        assert_int_equal(m.live, 0);
+        if (m.calls < n) {
+            assert_true(n > 14); /* the block, two layers, three linear maps, three norms */
+            break;
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {TEST(random_blocks),
+                                       TEST(many_rows),
+                                       TEST(in_place),
+                                       TEST(decoder),
+                                       TEST(extra_outputs),
+                                       TEST(any_number_of_threads),
+                                       TEST(bad_numbers_stay_in_their_sequence),
+                                       TEST(reserve_then_no_allocation),
+                                       TEST(every_allocation_fails_once)};
+    return cmocka_run_group_tests_name("block", tests, NULL, NULL);
+}

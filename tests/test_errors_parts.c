@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Every way to call embeddings, norms, activations, linear maps and patches wrongly. */
+#include <math.h>
+#include <string.h>
+
+#include "fault.h"
+#include "support.h"
+
+enum { B = 2, T = 3, M = 12, V = 7 };
+
+typedef struct call {
+    attn_tensor x, out;
+    const attn_tensor *x_argument, *out_argument;
+    attn_embed_params embed;
+    attn_norm_params norm;
+    attn_linear_params linear;
+    size_t height, width;
+} call;
+
+#define EMBED_FAULTS(X)                                                                                                \
+    X(embed_params_struct, ATTN_ERROR_STRUCT, "struct_size", c->embed.struct_size = 9)                                 \
+    X(embed_out_null, ATTN_ERROR_NULL, "out", c->out_argument = NULL)                                                  \
+    X(embed_out_heads, ATTN_ERROR_SHAPE, "out", c->out.size[1] = 0)                                                    \
+    X(embed_scale, ATTN_ERROR_VALUE, "scale", c->embed.scale = INFINITY)                                               \
+    X(embed_no_ids, ATTN_ERROR_NULL, "ids", c->embed.ids = NULL)                                                       \
+    X(embed_no_table, ATTN_ERROR_NULL, "token_table", c->embed.token_table = NULL)                                     \
+    X(embed_no_tokens, ATTN_ERROR_SHAPE, "token_count", c->embed.token_count = 0)                                      \
+    X(embed_huge_table, ATTN_ERROR_OVERFLOW, "token_count", c->embed.token_count = SIZE_MAX / 8)                       \
+    X(embed_id_too_large, ATTN_ERROR_VALUE, "ids[1,2]", ((int64_t *)c->embed.ids)[5] = V)                              \
+    X(embed_id_negative, ATTN_ERROR_VALUE, "ids[0,1]", ((int64_t *)c->embed.ids)[1] = -1)                              \
+    X(embed_id_huge, ATTN_ERROR_VALUE, "ids[0,0]", ((int64_t *)c->embed.ids)[0] = INT64_MIN)                           \
+    X(embed_both_sources, ATTN_ERROR_VALUE, "vectors", c->embed.vectors = &c->x)                                       \
+    X(embed_positions, ATTN_ERROR_VALUE, "positions", c->embed.positions = (attn_positions)4)                          \
+    X(embed_table_unused, ATTN_ERROR_VALUE, "position_table", c->embed.positions = ATTN_POSITIONS_SINUSOIDAL)          \
+    X(embed_no_position_table, ATTN_ERROR_NULL, "position_table", c->embed.position_table = NULL)                      \
+    X(embed_too_many_tokens, ATTN_ERROR_VALUE, "first_position", c->embed.position_count = T - 1)                      \
+    X(embed_too_far, ATTN_ERROR_VALUE, "first_position", c->embed.first_position = SIZE_MAX)                           \
+    X(embed_position_out, ATTN_ERROR_VALUE, "position_ids[1,0]", c->embed.position_ids = c->embed.ids;                 \
+      ((int64_t *)c->embed.ids)[3] = 5)                                                                                \
+    X(embed_position_twice, ATTN_ERROR_VALUE, "position_ids", c->embed.position_ids = c->embed.ids;                    \
+      c->embed.first_position = 1)                                                                                     \
+    X(embed_position_unused, ATTN_ERROR_VALUE, "first_position", c->embed.positions = ATTN_POSITIONS_NONE;             \
+      c->embed.position_table = NULL; c->embed.first_position = 1)                                                     \
+    X(embed_types_unused, ATTN_ERROR_VALUE, "type_ids", c->embed.type_table = NULL; c->embed.type_ids = c->embed.ids)  \
+    X(embed_type_out, ATTN_ERROR_VALUE, "type_ids[0,2]", c->embed.type_ids = c->embed.ids;                             \
+      ((int64_t *)c->embed.ids)[2] = 3)                                                                                \
+    X(embed_norm, ATTN_ERROR_VALUE, "norm", c->embed.norm = &c->norm; c->norm.kind = (attn_norm_kind)3)                \
+    X(embed_out_in_table, ATTN_ERROR_ALIAS, "token_table", c->out.data = (float *)(void *)c->embed.token_table)        \
+    X(embed_out_in_ids, ATTN_ERROR_ALIAS, "ids", c->out.data = (void *)c->embed.ids)
+
+#define NORM_FAULTS(X)                                                                                                 \
+    X(norm_x_null, ATTN_ERROR_NULL, "x", c->x_argument = NULL)                                                         \
+    X(norm_out_null, ATTN_ERROR_NULL, "out", c->out_argument = NULL)                                                   \
+    X(norm_x_data, ATTN_ERROR_NULL, "x", c->x.data = NULL)                                                             \
+    X(norm_sizes, ATTN_ERROR_SHAPE, "out", c->out.size[2] = T - 1)                                                     \
+    X(norm_overlap, ATTN_ERROR_ALIAS, "out", c->out.data = (float *)c->x.data + 1)                                     \
+    X(norm_other_strides, ATTN_ERROR_ALIAS, "out", c->out.data = c->x.data; c->out.stride[2] += 1;                     \
+      c->out.stride[0] += 3)                                                                                           \
+    X(norm_stride, ATTN_ERROR_STRIDE, "x", c->x.stride[3] = -1)                                                        \
+    X(norm_kind, ATTN_ERROR_VALUE, "kind", c->norm.kind = (attn_norm_kind)-1)                                          \
+    X(norm_eps, ATTN_ERROR_VALUE, "eps", c->norm.eps = INFINITY)                                                       \
+    X(norm_params, ATTN_ERROR_STRUCT, "struct_size", c->norm.struct_size = 1)
+
+#define LINEAR_FAULTS(X)                                                                                               \
+    X(linear_params, ATTN_ERROR_STRUCT, "struct_size", c->linear.struct_size = 1)                                      \
+    X(linear_no_in, ATTN_ERROR_SHAPE, "in_width", c->linear.in_width = 0)                                              \
+    X(linear_no_out, ATTN_ERROR_SHAPE, "out_width", c->linear.out_width = 0)                                           \
+    X(linear_huge_in, ATTN_ERROR_OVERFLOW, "in_width", c->linear.in_width = SIZE_MAX / 4)                              \
+    X(linear_huge_both, ATTN_ERROR_OVERFLOW, "out_width", c->linear.out_width = c->linear.in_width = INT32_MAX - 99)   \
+    X(linear_order, ATTN_ERROR_VALUE, "order", c->linear.order = (attn_weight_order)7)                                 \
+    X(linear_no_weight, ATTN_ERROR_NULL, "weight", c->linear.weight = NULL)
+
+#define PATCH_FAULTS(X)                                                                                                \
+    X(patch_image_null, ATTN_ERROR_NULL, "image", c->x_argument = NULL)                                                \
+    X(patch_out_null, ATTN_ERROR_NULL, "out", c->out_argument = NULL)                                                  \
+    X(patch_height_zero, ATTN_ERROR_SHAPE, "height", c->height = 0)                                                    \
+    X(patch_width, ATTN_ERROR_SHAPE, "width", c->width = 5)                                                            \
+    X(patch_count, ATTN_ERROR_SHAPE, "out", c->out.size[2] = 2)                                                        \
+    X(patch_elements, ATTN_ERROR_SHAPE, "out", c->out.size[3] = 3)                                                     \
+    X(patch_batch, ATTN_ERROR_SHAPE, "out", c->out.size[0] = 1)                                                        \
+    X(patch_overlap, ATTN_ERROR_ALIAS, "image", c->out.data = c->x.data)
+
+DEFINE_FAULTS(embed_faults, EMBED_FAULTS);
+DEFINE_FAULTS(norm_faults, NORM_FAULTS);
+DEFINE_FAULTS(linear_faults, LINEAR_FAULTS);
+DEFINE_FAULTS(patch_faults, PATCH_FAULTS);
+
+static void missing_arguments(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    attn_linear_destroy(NULL);
+    const attn_tensor x = new_normal(BHTD, 1, 1, 2, 3), out = new_tensor(BHTD, 1, 1, 2, 3);
+    assert_int_equal(attn_norm(NULL, &x, &out, NULL), ATTN_ERROR_NULL);
+    assert_int_equal(attn_activate(NULL, ATTN_RELU, &x, &out), ATTN_ERROR_NULL);
+    assert_int_equal(attn_embed(NULL, NULL, &out), ATTN_ERROR_NULL);
+    assert_int_equal(attn_patchify(NULL, &x, 1, 1, &out), ATTN_ERROR_NULL);
+    assert_status(context, attn_embed(context, NULL, &out), ATTN_ERROR_NULL);
+    assert_mentions(attn_context_last_error(context), "params");
+    assert_status(context, attn_activate(context, (attn_activation)-1, &x, &out), ATTN_ERROR_VALUE);
+    assert_mentions(attn_context_last_error(context), "activation");
+    assert_status(context, attn_linear_forward(context, NULL, &x, &out), ATTN_ERROR_NULL);
+    assert_mentions(attn_context_last_error(context), "linear");
+    assert_untouched(out);
+}
+
+static float *normal(size_t n) { return new_normal(BHTD, 1, 1, 1, n).data; }
+
+static void make_valid_embed(call *c) {
+    memset(c, 0, sizeof *c);
+    ATTN_INIT(&c->embed);
+    ATTN_INIT(&c->norm);
+    int64_t *ids = (int64_t *)(void *)new_doubles((size_t)B * T);
+    for (int i = 0; i < B * T; i++)
+        ids[i] = i % 3;
+    c->embed.ids = ids;
+    c->embed.token_table = normal((size_t)V * M);
+    c->embed.token_count = V;
+    c->embed.positions = ATTN_POSITIONS_TABLE;
+    c->embed.position_table = normal((size_t)5 * M);
+    c->embed.position_count = 5;
+    c->embed.type_table = normal((size_t)3 * M);
+    c->embed.type_count = 3;
+    c->x = new_normal(BHTD, B, 1, T, M);
+    c->out = new_tensor(BHTD, B, 1, T, M);
+    c->x_argument = &c->x;
+    c->out_argument = &c->out;
+}
+
+/* Runs a table whose calls write one output. */
+#define CHECK_FAULTS(faults, make_valid, call_it)                                                                      \
+    for (size_t i = 0; i < COUNT(faults); i++) {                                                                       \
+        call c;                                                                                                        \
+        make_valid(&c);                                                                                                \
+        const attn_tensor out = c.out;                                                                                 \
+        name_case(#faults ": %s", (faults)[i].name);                                                                   \
+        (faults)[i].spoil(&c);                                                                                         \
+        assert_status(context, call_it, (faults)[i].status);                                                           \
+        assert_mentions(attn_context_last_error(context), (faults)[i].field);                                          \
+        assert_untouched(out);                                                                                         \
+        end_case();                                                                                                    \
+    }
+
+static void every_fault_of_embed(void **state) {
+    (void)state;
+    call valid;
+    attn_context *context = new_context_of(1, 0);
+    make_valid_embed(&valid);
+    assert_ok(context, attn_embed(context, &valid.embed, &valid.out));
+    CHECK_FAULTS(embed_faults, make_valid_embed, attn_embed(context, &c.embed, c.out_argument))
+}
+
+static void every_fault_of_norm(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    CHECK_FAULTS(norm_faults, make_valid_embed, attn_norm(context, c.x_argument, c.out_argument, &c.norm))
+}
+
+static void make_valid_linear(call *c) {
+    make_valid_embed(c);
+    ATTN_INIT(&c->linear);
+    c->linear.in_width = M;
+    c->linear.out_width = V;
+    c->linear.weight = c->embed.token_table;
+}
+
+static attn_status create_linear(attn_context *context, const call *c) {
+    attn_linear *linear = (attn_linear *)context;
+    const attn_status status = attn_linear_create(context, &c->linear, &linear);
+    assert_null(linear);
+    return status;
+}
+
+static void every_fault_of_linear(void **state) {
+    (void)state;
+    call valid;
+    attn_linear *linear = NULL;
+    size_t bytes = 0;
+    attn_context *context = new_context_of(1, 0);
+    CHECK_FAULTS(linear_faults, make_valid_linear, create_linear(context, &c))
+    make_valid_linear(&valid);
+    assert_ok(context, attn_linear_create(context, &valid.linear, &linear));
+    const attn_tensor out = new_tensor(BHTD, B, 1, T, V), wide = new_tensor(BHTD, B, 1, T, V + 1);
+    assert_status(context, attn_linear_forward(context, linear, &out, &out), ATTN_ERROR_SHAPE);
+    assert_mentions(attn_context_last_error(context), "x");
+    assert_status(context, attn_linear_forward(context, linear, &valid.x, &wide), ATTN_ERROR_SHAPE);
+    assert_mentions(attn_context_last_error(context), "out");
+    attn_tensor inside = out;
+    inside.data = valid.x.data;
+    assert_status(context, attn_linear_forward(context, linear, &valid.x, &inside), ATTN_ERROR_ALIAS);
+    assert_status(context, attn_linear_scratch_size(context, linear, &valid.x, &wide, &bytes), ATTN_ERROR_SHAPE);
+    assert_status(context, attn_linear_scratch_size(context, linear, &valid.x, &out, NULL), ATTN_ERROR_NULL);
+    assert_untouched(out);
+    assert_untouched(wide);
+    attn_linear_destroy(linear);
+}
+
+static void make_valid_patches(call *c) {
+    make_valid_embed(c);
+    c->x = new_normal(BHTD, B, 3, 4, 6);
+    c->out = new_tensor(BHTD, B, 1, 4, 18);
+    c->height = 2;
+    c->width = 3;
+}
+
+static void every_fault_of_patchify(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    CHECK_FAULTS(patch_faults, make_valid_patches,
+                 attn_patchify(context, c.x_argument, c.height, c.width, c.out_argument))
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {TEST(missing_arguments), TEST(every_fault_of_embed), TEST(every_fault_of_norm),
+                                       TEST(every_fault_of_linear), TEST(every_fault_of_patchify)};
+    return cmocka_run_group_tests_name("errors_parts", tests, NULL, NULL);
+}
