@@ -47,8 +47,6 @@ attni_range attni_visible(const attni_sdpa *call, size_t b, size_t h, size_t i) 
     const ptrdiff_t Tk = (ptrdiff_t)call->Tk, p = attni_position(call, b) + (ptrdiff_t)i;
     const ptrdiff_t right = call->causal == ATTN_CAUSAL_NONE ? call->right : 0;
     ptrdiff_t end = right < 0 ? Tk : clamp(p + right + 1, 0, Tk);
-    if (call->right >= 0)
-        end = clamp(p + call->right + 1, 0, end);
     ptrdiff_t begin = attni_has_hole(call) ? 0 : clamp(attni_first_in_window(call, b, p), 0, end);
     if (call->reach && begin < end)
         cut_to_reach(p, (ptrdiff_t)call->reach[b * call->H + h], &begin, &end);
