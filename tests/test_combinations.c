@@ -105,24 +105,12 @@ static struct levels next_row(void) {
 
 /* ---- cases ---- */
 
-static void check_variant(attn_context *one, attn_context *three, const struct sdpa_case *c) {
-    const struct sdpa_result want = run_sdpa(one, c), got = run_sdpa(three, c);
-    assert_same_result(&got, &want);
-    assert_sdpa_near(c, &want);
-}
-
-/* Contexts of one thread and of three, for each instruction set. */
-static size_t make_contexts(attn_context *one[ISAS], attn_context *three[ISAS]) {
-    new_isa_contexts(1, one);
-    return new_isa_contexts(3, three);
-}
-
 enum { SEED = 20240607, MOST_ROWS = 200, SHAPES_A_ROW = 4 };
 
 static void all_pairs(void **state) {
     (void)state;
     attn_context *one[ISAS], *three[ISAS];
-    const size_t n = make_contexts(one, three);
+    const size_t n = new_variant_contexts(one, three);
     static struct levels rows[MOST_ROWS];
     size_t count = 0;
     seed(SEED);
@@ -154,7 +142,7 @@ static void random_walk(void **state) {
     (void)state;
     enum { CASES = 400, MOVES = 4 };
     attn_context *one[ISAS], *three[ISAS];
-    const size_t n = make_contexts(one, three);
+    const size_t n = new_variant_contexts(one, three);
     struct levels levels = {{0}};
     for (size_t i = 0; i < CASES; i++) {
         char name[32];
