@@ -163,6 +163,110 @@ static void decoder(void **state) {
     attn_block_destroy(block);
 }
 
+/* The type of a view changes what is read and written, and nothing between. */
+static void half_precision(void **state) {
+    (void)state;
+    static const attn_dtype types[] = {ATTN_F16, ATTN_BF16};
+    enum { M = 24, B = 2, T = 13 };
+    attn_context *context = new_context_of(2, 0);
+    struct block_case c;
+    seed(10);
+    init_block(&c, M, 3, 40, HAS_FEED | HAS_NORMS);
+    fill_block(&c, true);
+    attn_block *block = new_block(context, &c);
+    const attn_tensor x = new_normal(BHTD, B, 1, T, M), want = new_tensor(BHTD, B, 1, T, M);
+    const attn_tensor got = new_tensor(BHTD, B, 1, T, M);
+    for (size_t i = 0; i < COUNT(types); i++) {
+        uint16_t half[B * T * M], half_out[B * T * M], half_want[B * T * M];
+        const attn_tensor h = attn_tensor_btm(half, types[i], B, T, M),
+                          o = attn_tensor_btm(half_out, types[i], B, T, M);
+        const attn_tensor w = attn_tensor_btm(half_want, types[i], B, T, M);
+        assert_ok(context, attn_tensor_copy(context, &x, &h));
+        assert_ok(context, attn_tensor_copy(context, &h, &x)); /* now x is what a half can hold */
+        assert_ok(context, attn_block_forward(context, block, &x, &want, NULL));
+        assert_ok(context, attn_block_forward(context, block, &h, &got, NULL));
+        assert_bits(got, want);
+        assert_ok(context, attn_tensor_copy(context, &want, &w));
+        assert_ok(context, attn_block_forward(context, block, &h, &o, NULL));
+        assert_memory_equal(half_out, half_want, sizeof half_out);
+        assert_ok(context, attn_block_forward(context, block, &h, &h, NULL));
+        assert_memory_equal(half, half_want, sizeof half);
+    }
+    attn_block_destroy(block);
+}
+
+/* A cache of bytes cannot take NaN: nothing is appended or written. */
+static void bytes_are_finite(void **state) {
+    (void)state;
+    enum { M = 16, B = 2, T = 3 };
+    attn_context *context = new_context_of(1, 0);
+    struct block_case c;
+    attn_cache_params params;
+    attn_cache *cache = NULL;
+    ATTN_INIT(&params);
+    params.batch = B;
+    params.kv_heads = 2;
+    params.head_width = M / 2;
+    params.capacity = 2 * T;
+    params.dtype = ATTN_INT8;
+    seed(11);
+    init_block(&c, M, 2, 20, HAS_FEED | HAS_NORMS);
+    fill_block(&c, true);
+    attn_block *block = new_block(context, &c);
+    assert_ok(context, attn_cache_create(context, &params, &cache));
+    attn_block_inputs inputs = inputs_of(NULL);
+    inputs.cache = cache;
+    for (enum layout layout = BHTD; layout <= REVERSED; layout++) {
+        const attn_tensor x = new_normal(layout, B, 1, T, M), out = new_tensor(BHTD, B, 1, T, M);
+        *element_at(x, 1, 0, 2, 3) = NAN;
+        assert_status(context, attn_block_forward(context, block, &x, &out, &inputs), ATTN_ERROR_VALUE);
+        assert_mentions(attn_context_last_error(context), "int8");
+        assert_untouched(out);
+        assert_int_equal(attn_cache_length(cache, 1), 0);
+    }
+    const attn_tensor x = new_normal(BHTD, B, 1, T, M), out = new_tensor(BHTD, B, 1, T, M);
+    assert_ok(context, attn_block_forward(context, block, &x, &out, &inputs));
+    /* a byte and its scale are within 1/254 of the largest element: 3 or so of keys that are N(0, 1) */
+    const tolerance of_bytes = {0.3, 0};
+    assert_near(out, reference_block(&c, x, NULL, NULL, NULL), of_bytes);
+    attn_cache_destroy(cache);
+    attn_block_destroy(block);
+}
+
+/* Sequences of a batch that have come to different lengths. */
+static void uneven_cache(void **state) {
+    (void)state;
+    enum { M = 32, B = 2, T = 70, CUT = 33, MORE = 5 };
+    attn_context *context = new_context_of(2, 0);
+    struct block_case c;
+    attn_sdpa_params causal;
+    ATTN_INIT(&causal);
+    causal.causal = ATTN_CAUSAL_BOTTOM_RIGHT;
+    seed(12);
+    init_block(&c, M, 4, 64, HAS_FEED | HAS_NORMS);
+    fill_block(&c, true);
+    attn_block *block = new_block(context, &c);
+    attn_cache *cache = new_cache(context, &c.self, B, T + MORE);
+    attn_block_inputs inputs = inputs_of(NULL);
+    inputs.self_params = &causal;
+    inputs.cache = cache;
+    const attn_tensor x = new_normal(BHTD, B, 1, T, M), more = new_normal(BHTD, B, 1, MORE, M);
+    (void)run_block(context, block, x, BHTD, &inputs);
+    assert_ok(context, attn_cache_truncate(context, cache, 1, CUT));
+    const attn_tensor out = run_block(context, block, more, BHTD, &inputs);
+    for (size_t b = 0; b < B; b++) {
+        const size_t before = b ? CUT : T;
+        const attn_tensor whole = new_tensor(BHTD, 1, 1, before + MORE, M);
+        for (size_t n = 0; n < (before + MORE) * M; n++)
+            *element(whole, n) =
+                n < before * M ? *element_at(x, b, 0, n / M, n % M) : *element_at(more, b, 0, n / M - before, n % M);
+        const double *want = reference_block(&c, whole, NULL, &causal, NULL);
+        assert_near(sequence_of(out, b), want + before * M, of_block());
+    }
+    attn_cache_destroy(cache);
+    attn_block_destroy(block);
+}
+
 /* lse and probabilities of both attentions. */
 static void extra_outputs(void **state) {
     (void)state;
@@ -308,6 +412,9 @@ int main(void) {
                                        TEST(many_rows),
                                        TEST(in_place),
                                        TEST(decoder),
+                                       TEST(half_precision),
+                                       TEST(bytes_are_finite),
+                                       TEST(uneven_cache),
                                        TEST(extra_outputs),
                                        TEST(any_number_of_threads),
                                        TEST(bad_numbers_stay_in_their_sequence),

@@ -87,11 +87,12 @@ ATTN_API attn_status attn_block_create(attn_context *context, const attn_block_p
 ATTN_API void attn_block_destroy(attn_block *block);
 
 /* out = block(x).
- *   x       [B,1,T,M] (attn_tensor_btm)
- *   out     [B,1,T,M], output; may be x itself, the same view, so that a stack runs in one buffer
+ *   x       [B,1,T,M] (attn_tensor_btm), f32, f16 or bf16
+ *   out     [B,1,T,M], output, f32, f16 or bf16; may be x itself, the same view, so that a stack runs in one buffer
  *   inputs  NULL: self-attention with all defaults
- * Same inputs, build, backend and ISA give the same bits for any number of threads.
- * Errors: those of attn_sdpa, attn_mha_forward and attn_cache_append; nothing is written or appended then. */
+ * Numbers are f32 between the sublayers. Same inputs, build, backend and ISA give the same bits for any number of
+ * threads. Errors: those of attn_sdpa, attn_mha_forward and attn_cache_append; VALUE also where keys or values have Inf
+ * or NaN and the cache is int8; nothing is written or appended then. */
 ATTN_API attn_status attn_block_forward(attn_context *context, const attn_block *block, const attn_tensor *x,
                                         const attn_tensor *out, const attn_block_inputs *inputs);
 

@@ -42,8 +42,8 @@ ATTN_API attn_status attn_linear_create(attn_context *context, const attn_linear
 ATTN_API void attn_linear_destroy(attn_linear *linear);
 
 /* out = x·Wᵀ + bias.
- *   x    [B,1,T,in_width] (attn_tensor_btm)
- *   out  [B,1,T,out_width], output; rows of a wider buffer are as good as dense ones
+ *   x    [B,1,T,in_width] (attn_tensor_btm), f32, f16 or bf16
+ *   out  [B,1,T,out_width], output, f32, f16 or bf16; rows of a wider buffer are as good as dense ones
  * Errors: NULL, SHAPE, STRIDE, DTYPE, OVERFLOW, ALIAS, MEMORY; nothing is written then. */
 ATTN_API attn_status attn_linear_forward(attn_context *context, const attn_linear *linear, const attn_tensor *x,
                                          const attn_tensor *out);
