@@ -56,6 +56,31 @@ static double *concatenated(const double *x, size_t B, size_t H, size_t T, size_
 
 static size_t or_default(size_t size, size_t otherwise) { return size ? size : otherwise; }
 
+/* One more key with score s for a row that has n probabilities; value NULL: zeros. */
+static void add_key(double s, const float *value, size_t E, double *out, double *lse, size_t n, double *p) {
+    const double max = fmax(*lse, s), before = exp(*lse - max), added = exp(s - max), sum = before + added;
+    for (size_t e = 0; e < E; e++)
+        out[e] = (out[e] * before + (value ? (double)value[e] : 0) * added) / sum;
+    for (size_t j = 0; j < n; j++)
+        p[j] *= before / sum;
+    *lse = max + log(sum);
+}
+
+static void add_keys(const attn_mha_params *layer, const struct heads *h, answer *a) {
+    for (size_t row = 0; row < h->B * h->H * h->Tq; row++) {
+        const size_t g = row / h->Tq % h->H / (h->H / h->G);
+        double s = 0, *out = a->out + row * h->E;
+        double *p = a->stages[ATTN_STAGE_PROBABILITIES] + row * h->Tk;
+        for (size_t d = 0; d < h->D && layer->extra_key; d++)
+            s += h->q[row * h->D + d] * (double)layer->extra_key[g * h->D + d];
+        if (layer->extra_key)
+            add_key(s * effective_scale(h->params, h->D), layer->extra_value + g * h->E, h->E, out, &a->lse[row], h->Tk,
+                    p);
+        if (layer->zero_key)
+            add_key(0, NULL, h->E, out, &a->lse[row], h->Tk, p);
+    }
+}
+
 answer reference_mha(const attn_mha_params *layer, attn_tensor query, attn_tensor key, attn_tensor value,
                      const attn_sdpa_params *params) {
     const size_t M = layer->model_width, H = layer->heads, G = or_default(layer->kv_heads, H);
@@ -65,9 +90,19 @@ answer reference_mha(const attn_mha_params *layer, attn_tensor query, attn_tenso
     const linear k = input(layer, layer->k_weight, layer->k_bias, G * D, key.size[3], H * D, all);
     const linear v = input(layer, layer->v_weight, layer->v_bias, G * E, value.size[3], H * D + G * D, all);
     const linear o = whole(layer, layer->out_weight, layer->out_bias, M, H * E);
-    answer a = reference_attend(&(struct heads){B, H, G, Tq, Tk, D, E, project(&q, doubles_of(query), B, Tq, H),
-                                                project(&k, doubles_of(key), B, Tk, G),
-                                                project(&v, doubles_of(value), B, Tk, G), params});
+    const struct heads heads = {B,
+                                H,
+                                G,
+                                Tq,
+                                Tk,
+                                D,
+                                E,
+                                project(&q, doubles_of(query), B, Tq, H),
+                                project(&k, doubles_of(key), B, Tk, G),
+                                project(&v, doubles_of(value), B, Tk, G),
+                                params};
+    answer a = reference_attend(&heads);
+    add_keys(layer, &heads, &a);
     a.out = project(&o, concatenated(a.out, B, H, Tq, E), B, Tq, 1);
     return a;
 }

@@ -34,6 +34,7 @@ typedef struct call {
     X(no_k_weight, ATTN_ERROR_NULL, "k_weight", c->layer.known.k_weight = NULL)                                        \
     X(no_v_weight, ATTN_ERROR_NULL, "v_weight", c->layer.known.v_weight = NULL)                                        \
     X(no_out_weight, ATTN_ERROR_NULL, "out_weight", c->layer.known.out_weight = NULL)                                  \
+    X(extra_key_alone, ATTN_ERROR_NULL, "extra_value", c->layer.known.extra_key = c->layer.known.q_bias)               \
     X(in_bias_alone, ATTN_ERROR_VALUE, "in_bias", c->layer.known.in_bias = c->layer.known.q_bias)                      \
     X(both_kinds, ATTN_ERROR_VALUE, "in_weight", c->layer.known.in_weight = c->layer.known.q_weight)                   \
     X(in_weight_and_v_bias, ATTN_ERROR_VALUE, "in_weight", use_in_weight(c);                                           \

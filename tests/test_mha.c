@@ -63,6 +63,32 @@ static void random_layers(void **state) {
     }
 }
 
+static float *normal_floats(size_t n) { return new_normal(BHTD, 1, 1, 1, n).data; }
+
+/* PyTorch's bias_k and bias_v, and add_zero_attn, also where a mask leaves nothing else; one tile and several segments.
+ */
+static void extra_keys(void **state) {
+    (void)state;
+    attn_context *contexts[] = {new_context_of(1, 0), new_context_of(3, 0)};
+    const size_t tokens[] = {1, 70, 4200};
+    seed(12);
+    for (size_t i = 0; i < 12 * COUNT(tokens); i++) {
+        const size_t T = tokens[i % COUNT(tokens)], Tq = T > 1000 ? 2 : T;
+        struct mha_case c = mha_case_of(24, 6, 1 + i % 2, Tq);
+        c.layer.kv_heads = 2;
+        c.layer.value_width = 5;
+        fill_layer(&c.layer, false, ALL_BIASES);
+        c.key = new_normal(BTHD, 1 + i % 2, 1, T, 24);
+        c.layer.extra_key = i & 1 ? normal_floats(2 * 4) : NULL;
+        c.layer.extra_value = i & 1 ? normal_floats(2 * 5) : NULL;
+        c.layer.zero_key = i & 2 || !(i & 1);
+        c.params.causal = i & 4 ? ATTN_CAUSAL_OFFSET : ATTN_CAUSAL_NONE;
+        c.params.causal_offset = i & 4 ? OFFSETS : NULL;
+        check_mha(contexts[i / 2 % 2], &c);
+        end_case();
+    }
+}
+
 /* Each bias alone, none, and all; from one matrix and from three; in both orders. */
 static void every_bias(void **state) {
     (void)state;
@@ -224,9 +250,15 @@ static void outlives_its_context(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        TEST(random_layers),         TEST(every_bias),           TEST(wide_layers),
-        TEST(cross_attention),       TEST(weights_are_not_kept), TEST(masked_tokens_change_no_bit),
-        TEST(any_number_of_threads), TEST(shared_by_threads),    TEST(outlives_its_context)};
+    const struct CMUnitTest tests[] = {TEST(random_layers),
+                                       TEST(extra_keys),
+                                       TEST(every_bias),
+                                       TEST(wide_layers),
+                                       TEST(cross_attention),
+                                       TEST(weights_are_not_kept),
+                                       TEST(masked_tokens_change_no_bit),
+                                       TEST(any_number_of_threads),
+                                       TEST(shared_by_threads),
+                                       TEST(outlives_its_context)};
     return cmocka_run_group_tests_name("mha", tests, NULL, NULL);
 }

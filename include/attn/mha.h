@@ -44,6 +44,12 @@ typedef struct attn_mha_params {
 
     const float *out_weight; /* [M, H·E]. Required. */
     const float *out_bias;   /* [M] */
+
+    /* One more key and its value, which every query sees whatever is masked: PyTorch's bias_k and bias_v. Both or
+     * neither; no part of `weights`, key_mass and other outputs, which then sum to less than 1. */
+    const float *extra_key;   /* [G·D] */
+    const float *extra_value; /* [G·E] */
+    int zero_key;             /* not 0: another one, of zeros: PyTorch's add_zero_attn */
 } attn_mha_params;
 
 #ifdef __cplusplus

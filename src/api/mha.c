@@ -32,6 +32,9 @@ static attn_status resolve(attn_context *context, attn_mha_params *p) {
 static attn_status check_sources(attn_context *context, const attn_mha_params *p) {
     const bool separate = p->q_weight || p->k_weight || p->v_weight || p->q_bias || p->k_bias || p->v_bias;
     ATTNI_TRY(attni_check_pointer(context, "params.out_weight", p->out_weight));
+    if (!p->extra_key != !p->extra_value)
+        return attni_fail(context, ATTN_ERROR_NULL, "params.%s is NULL, but params.%s is set",
+                          p->extra_key ? "extra_value" : "extra_key", p->extra_key ? "extra_key" : "extra_value");
     if (p->in_weight && separate)
         return attni_fail(context, ATTN_ERROR_VALUE,
                           "params.in_weight is set, and so is one of q_weight … v_bias: expected either");
@@ -104,7 +107,7 @@ attn_status attn_mha_create(attn_context *context, const attn_mha_params *params
     ATTNI_TRY(resolve(context, &p));
     ATTNI_TRY(check_sources(context, &p));
     ATTNI_TRY(describe(context, &p, weights));
-    *mha = attni_mha_new(context, p.heads, p.kv_heads, weights);
+    *mha = attni_mha_new(context, &p, weights);
     return *mha ? ATTN_OK : attni_fail(context, ATTN_ERROR_MEMORY, "mha: no memory for the packed weights");
 }
 

@@ -43,6 +43,9 @@ static attni_matrix dense(float *data, size_t rows, size_t width) { return (attn
 static attni_sdpa attention_of(const attni_mha_call *call, const layout *at, float *scratch) {
     const attn_mha *m = call->mha;
     attni_sdpa s = call->attention;
+    s.extra_key = m->extra_key;
+    s.extra_value = m->extra_value;
+    s.zero_key = m->zero_key;
     s.q = heads_of(call, scratch + at->q, call->Tq, m->H, m->D);
     s.k = heads_of(call, scratch + at->k, call->Tk, m->G, m->D);
     s.v = heads_of(call, scratch + at->v, call->Tk, m->G, m->E);

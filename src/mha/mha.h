@@ -16,12 +16,15 @@ struct attn_mha {
     void *memory; /* of all the panels and biases */
     size_t M, H, G, D, E;
     attni_linear q, k, v, out;
+    float *extra_key, *extra_value; /* [G,D] and [G,E], or NULL */
+    bool zero_key;
 };
 
 typedef enum attni_role { ATTNI_W_Q, ATTNI_W_K, ATTNI_W_V, ATTNI_W_OUT } attni_role;
 
-/* Packs the weights, indexed by attni_role. The dimensions are checked. NULL: no memory. */
-attn_mha *attni_mha_new(const attn_context *context, size_t H, size_t G, const attni_weight weights[4]);
+/* Packs the weights, indexed by attni_role. The params are checked, without zeros that mean defaults. NULL: no memory.
+ */
+attn_mha *attni_mha_new(const attn_context *context, const attn_mha_params *params, const attni_weight weights[4]);
 void attni_mha_delete(attn_mha *mha);
 
 /* One call of the layer. Inputs and output are views [B,1,T,width]; `attention` has everything but q, k, v and out (in

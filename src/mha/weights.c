@@ -1,9 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The four linear maps of a layer, in one piece of memory. */
+#include <string.h>
+
+#include "context/sizes.h"
 #include "mha/mha.h"
 
-attn_mha *attni_mha_new(const attn_context *context, size_t H, size_t G, const attni_weight weights[4]) {
-    size_t floats = 0;
+/* Copies an array to *next, and moves that on by whole cache lines. */
+static float *keep(const float *array, size_t floats, float **next) {
+    float *copy = *next;
+    if (!array)
+        return NULL;
+    memcpy(copy, array, floats * sizeof *array);
+    *next += attni_round_up(floats, 16);
+    return copy;
+}
+
+attn_mha *attni_mha_new(const attn_context *context, const attn_mha_params *p, const attni_weight weights[4]) {
+    const size_t key = p->kv_heads * p->head_width, value = p->kv_heads * p->value_width;
+    size_t floats = attni_round_up(key, 16) + attni_round_up(value, 16);
     for (size_t i = 0; i < 4; i++)
         floats += attni_linear_floats(&weights[i]);
     attn_mha *mha = attni_allocate(&context->allocator, sizeof *mha);
@@ -12,15 +26,22 @@ attn_mha *attni_mha_new(const attn_context *context, size_t H, size_t G, const a
         attni_release(&context->allocator, mha);
         return NULL;
     }
-    *mha = (attn_mha){.allocator = context->allocator, .memory = memory, .M = weights[ATTNI_W_OUT].out, .H = H, .G = G};
-    mha->D = weights[ATTNI_W_Q].out / H;
-    mha->E = weights[ATTNI_W_OUT].in / H;
+    *mha = (attn_mha){.allocator = context->allocator,
+                      .memory = memory,
+                      .M = p->model_width,
+                      .H = p->heads,
+                      .G = p->kv_heads,
+                      .D = p->head_width,
+                      .E = p->value_width,
+                      .zero_key = p->zero_key != 0};
     attni_linear *const linears[4] = {&mha->q, &mha->k, &mha->v, &mha->out};
     float *next = memory;
     for (size_t i = 0; i < 4; i++) {
         *linears[i] = attni_linear_pack(context, &weights[i], next);
         next += attni_linear_floats(&weights[i]);
     }
+    mha->extra_key = keep(p->extra_key, key, &next);
+    mha->extra_value = keep(p->extra_value, value, &next);
     return mha;
 }
 

@@ -9,29 +9,41 @@ static float log_sum_exp(const attni_row *row) {
     return row->sum == 0 ? -INFINITY : (float)(attni_natural((double)row->max) + log2(row->sum) / ATTNI_LOG2_E);
 }
 
-/* A sink is one more key whose value is 0. An empty row, which has no o yet, stays 0: 0 / 1. */
-static void add_sink(const attni_engine *e, attni_row *row, float *o, float sink) {
-    const double s = (double)sink * ATTNI_LOG2_E;
-    const attni_row other = {.sum = 1, .max = (float)fmax(s, (double)ATTNI_LOWEST)};
-    const size_t width = e->cut.o_width;
-    if (row->max == -INFINITY && row->sum == 0) {
-        for (size_t c = 0; c < width; c++)
-            o[c] = 0;
-        *row = other;
-    } else if ((double)row->max >= s) {
-        row->sum += exp2(s - (double)row->max);
-    } else {
-        const double factor = exp2((double)row->max - s);
-        for (size_t c = 0; c < width; c++)
-            o[c] *= (float)factor;
-        *row = (attni_row){.sum = row->sum * factor + 1, .max = other.max};
+/* One more key, with the score s in base 2, beside those that a row has seen; value = NULL: zeros. An empty row has no
+ * o yet. */
+static void add_key(const attni_engine *e, attni_row *row, float *o, double s, const float *value) {
+    const bool empty = row->max == -INFINITY && row->sum == 0;
+    const double max = empty || s > (double)row->max ? s : (double)row->max;
+    const double old = empty ? 0 : exp2((double)row->max - max), share = exp2(s - max);
+    for (size_t c = 0; c < e->cut.o_width; c++) {
+        const float v = value && c < e->call->E ? value[c] : 0.0F;
+        o[c] = empty ? (float)share * v : o[c] * (float)old + (float)share * v;
     }
+    *row = (attni_row){.sum = row->sum * old + share, .max = (float)fmax(max, (double)ATTNI_LOWEST)};
 }
 
-static void add_sinks(const attni_engine *e, const attni_query_tile *t, size_t h, attni_row *state, float *o) {
-    const float sink = e->call->sinks ? e->call->sinks[t->head + h] : -INFINITY;
-    for (size_t i = 0; sink != -INFINITY && i < t->tokens; i++)
-        add_sink(e, &state[i], o + i * e->cut.o_width, sink);
+static double score_of(const attni_sdpa *call, const float *q, const float *k) {
+    double s = 0;
+    for (size_t d = 0; d < call->D; d++)
+        s += (double)q[d] * (double)k[d];
+    s *= (double)call->scale;
+    return call->softcap > 0 ? (double)call->softcap * tanh(s / (double)call->softcap) : s;
+}
+
+/* What every query of a head sees besides its keys: a sink, which is a key whose value is 0, and those of the layer. */
+static void add_keys(const attni_engine *e, const attni_query_tile *t, size_t h, attni_row *state, float *o) {
+    const attni_sdpa *call = e->call;
+    const size_t head = t->head + h, g = head / (call->H / call->G), width = e->cut.o_width;
+    const float sink = call->sinks ? call->sinks[head] : -INFINITY;
+    for (size_t i = 0; i < t->tokens && sink != -INFINITY; i++)
+        add_key(e, &state[i], o + i * width, (double)sink * ATTNI_LOG2_E, NULL);
+    for (size_t i = 0; i < t->tokens && call->extra_key; i++) {
+        const float *q = t->q + (h * t->tokens + i) * call->D;
+        add_key(e, &state[i], o + i * width, score_of(call, q, call->extra_key + g * call->D) * ATTNI_LOG2_E,
+                call->extra_value + g * call->E);
+    }
+    for (size_t i = 0; i < t->tokens && call->zero_key; i++)
+        add_key(e, &state[i], o + i * width, 0, NULL);
 }
 
 static void write_lse(const attni_sdpa *call, const attni_query_tile *t, size_t h, const attni_row *state) {
@@ -45,7 +57,7 @@ void attni_write_output(const attni_engine *e, const attni_query_tile *t) {
     for (size_t h = 0; h < t->heads; h++) {
         attni_row *state = t->total_state + h * t->tokens;
         float *o = t->total_o + h * t->tokens * e->cut.o_width;
-        add_sinks(e, t, h, state, o);
+        add_keys(e, t, h, state, o);
         e->kernels->normalize(t->tokens, call->E, o, e->cut.o_width, state, call->out.dtype,
                               attni_at(&call->out, t->batch, t->head + h, t->token), call->out.stride_t);
         write_lse(call, t, h, state);

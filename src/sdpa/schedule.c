@@ -104,10 +104,12 @@ static void merge_head(void *arg, size_t head, size_t worker) {
     attni_sdpa one;
     const size_t b = head / ((attni_engine *)arg)->call->G, g = head % ((attni_engine *)arg)->call->G;
     const attni_engine *e = attni_engine_of(arg, b, &local, &one);
-    (void)worker;
+    attni_desk desk;
     if (e->call->Tq == 0)
         return;
     attni_query_tile t = attni_tile_at(e, b, g, 0);
+    attni_desk_lay(&e->room, e->call, e->desks + worker * e->desk_bytes, &desk);
+    attni_pack_query(e, &t, desk.q);
     attni_part_at(e, head, 0, &t.total_o, &t.total_state);
     for (size_t segment = 1; segment < e->cut.segments; segment++) {
         attni_part_at(e, head, segment, &t.o, &t.state);

@@ -90,7 +90,9 @@ typedef struct attni_sdpa {
     size_t first_keys;       /* that are seen whatever the window's left end is */
     const size_t *forgotten; /* [B]: keys below, but for the first, are gone; or NULL */
     const float *sinks;
-    attni_dropout dropout; /* threshold = 0: none */
+    const float *extra_key, *extra_value; /* [G,D] and [G,E] of a key that every query sees; or NULL */
+    bool zero_key;                        /* another one, of zeros */
+    attni_dropout dropout;                /* threshold = 0: none */
 
     attni_inspection inspection;
 } attni_sdpa;
