@@ -5,8 +5,9 @@
 #include "reference.h"
 #include "support.h"
 
-/* Of the tokens of one sequence those below its start, at most `end`. */
-static size_t length_of(const int64_t *lengths, size_t n, size_t all) { return lengths ? (size_t)lengths[n] : all; }
+static size_t length_of(const int64_t *lengths, size_t n, size_t all) {
+    return lengths && (size_t)lengths[n] < all ? (size_t)lengths[n] : all;
+}
 
 size_t sequences_of(const attn_sdpa_params *params, size_t B) { return params->query_starts ? params->sequences : B; }
 

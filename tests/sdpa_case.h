@@ -46,6 +46,8 @@ attn_sdpa_params params_for(const struct sdpa_case *c, const struct sdpa_result 
 /* Runs it, into new outputs; nothing but those may be written to. */
 struct sdpa_result run_sdpa(attn_context *context, const struct sdpa_case *c);
 
+/* Near `want`, or near the reference's answer. */
+void assert_answer_near(const struct sdpa_case *c, const struct sdpa_result *result, answer want);
 void assert_sdpa_near(const struct sdpa_case *c, const struct sdpa_result *result);
 void assert_same_result(const struct sdpa_result *got, const struct sdpa_result *want);
 

@@ -150,18 +150,29 @@ static bool cpu_has(uint32_t isa) {
     return isa == ATTN_ISA_GENERIC;
 }
 
-size_t new_isa_contexts(size_t threads, attn_context *made[ISAS]) {
-    const struct {
-        uint32_t isa;
-        const char *name;
-    } all[ISAS] = {
-        {ATTN_ISA_GENERIC, "generic"}, {ATTN_ISA_AVX2, "avx2"}, {ATTN_ISA_AVX512, "avx512"}, {ATTN_ISA_NEON, "neon"}};
+size_t list_isas(uint32_t isas[ISAS]) {
+    static const uint32_t all[ISAS] = {ATTN_ISA_GENERIC, ATTN_ISA_AVX2, ATTN_ISA_AVX512, ATTN_ISA_NEON};
     size_t n = 0;
     for (size_t i = 0; i < ISAS; i++)
-        if (cpu_has(all[i].isa)) {
-            made[n] = new_context_of(threads, all[i].isa);
-            assert_string_equal(describe(made[n++]).isa, all[i].name);
-        }
+        if (cpu_has(all[i]))
+            isas[n++] = all[i];
+    return n;
+}
+
+static const char *isa_name(uint32_t isa) {
+    return isa == ATTN_ISA_GENERIC  ? "generic"
+           : isa == ATTN_ISA_AVX2   ? "avx2"
+           : isa == ATTN_ISA_AVX512 ? "avx512"
+                                    : "neon";
+}
+
+size_t new_isa_contexts(size_t threads, attn_context *made[ISAS]) {
+    uint32_t isas[ISAS];
+    const size_t n = list_isas(isas);
+    for (size_t i = 0; i < n; i++) {
+        made[i] = new_context_of(threads, isas[i]);
+        assert_string_equal(describe(made[i]).isa, isa_name(isas[i]));
+    }
     return n;
 }
 

@@ -60,6 +60,7 @@ attn_context_info describe(attn_context *context);
 
 /* One context for each instruction set of libattn's that this CPU has. Returns how many. */
 enum { ISAS = 4 };
+size_t list_isas(uint32_t isas[ISAS]);
 size_t new_isa_contexts(size_t threads, attn_context *made[ISAS]);
 
 /* Random numbers, the same on every run. */

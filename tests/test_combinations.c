@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "layer.h"
 #include "variants.h"
 
 /* ---- a covering array ---- */
@@ -105,24 +106,12 @@ static struct levels next_row(void) {
 
 /* ---- cases ---- */
 
-static void check_variant(attn_context *one, attn_context *three, const struct sdpa_case *c) {
-    const struct sdpa_result want = run_sdpa(one, c), got = run_sdpa(three, c);
-    assert_same_result(&got, &want);
-    assert_sdpa_near(c, &want);
-}
-
-/* Contexts of one thread and of three, for each instruction set. */
-static size_t make_contexts(attn_context *one[ISAS], attn_context *three[ISAS]) {
-    new_isa_contexts(1, one);
-    return new_isa_contexts(3, three);
-}
-
 enum { SEED = 20240607, MOST_ROWS = 200, SHAPES_A_ROW = 4 };
 
 static void all_pairs(void **state) {
     (void)state;
     attn_context *one[ISAS], *three[ISAS];
-    const size_t n = make_contexts(one, three);
+    const size_t n = new_variant_contexts(one, three);
     static struct levels rows[MOST_ROWS];
     size_t count = 0;
     seed(SEED);
@@ -154,7 +143,7 @@ static void random_walk(void **state) {
     (void)state;
     enum { CASES = 400, MOVES = 4 };
     attn_context *one[ISAS], *three[ISAS];
-    const size_t n = make_contexts(one, three);
+    const size_t n = new_variant_contexts(one, three);
     struct levels levels = {{0}};
     for (size_t i = 0; i < CASES; i++) {
         char name[32];
@@ -171,7 +160,102 @@ static void random_walk(void **state) {
     }
 }
 
+/* ---- the other doors ---- */
+
+/* Any level of any option but of some. */
+static struct levels random_levels(const enum option *without, size_t count) {
+    struct levels levels;
+    for (size_t o = 0; o < OPTIONS; o++)
+        levels.of[o] = random_below(2) ? 0 : (unsigned)random_below(OPTION_LEVELS[o]);
+    for (size_t n = 0; n < count; n++)
+        levels.of[without[n]] = 0;
+    return levels;
+}
+
+static attn_cache *cache_of(attn_context *context, const struct sdpa_case *c) {
+    attn_cache_params params;
+    attn_cache *cache = NULL;
+    ATTN_INIT(&params);
+    params.batch = c->k.size[0];
+    params.kv_heads = c->k.size[1];
+    params.head_width = c->k.size[3];
+    params.value_width = c->v.size[3];
+    params.capacity = c->k.size[2] + 1;
+    assert_ok(context, attn_cache_create(context, &params, &cache));
+    assert_ok(context, attn_cache_append(context, cache, &c->k, &c->v, NULL));
+    return cache;
+}
+
+/* Keys and values out of a cache: all but ragged batches. */
+static void from_a_cache(void **state) {
+    (void)state;
+    enum { CASES = 120 };
+    static const enum option without[] = {RAGGED};
+    attn_context *one[ISAS], *three[ISAS];
+    const size_t n = new_variant_contexts(one, three);
+    for (size_t i = 0; i < CASES; i++) {
+        char name[32];
+        attn_top_keys top;
+        seed(SEED + i);
+        snprintf(name, sizeof name, "cache, seed %zu", SEED + i);
+        const struct levels levels = random_levels(without, COUNT(without));
+        const struct shape shape = random_shape();
+        const struct sdpa_case c = variant_of(name, &levels, &shape);
+        attn_context *context = i % 2 ? one[i % n] : three[i % n];
+        attn_cache *cache = cache_of(context, &c);
+        const struct sdpa_result r = new_sdpa_result(&c);
+        const attn_sdpa_params params = params_for(&c, &r, &top);
+        name_sdpa(&c);
+        assert_ok(context, attn_cache_attend(context, cache, &c.q, &r.out, &params));
+        attn_cache_destroy(cache);
+        assert_sdpa_near(&c, &r);
+        end_case();
+    }
+}
+
+/* A layer over inputs as long as the case's, with as many heads; its queries, keys and values are projections. */
+static struct mha_case layer_for(const struct sdpa_case *c, enum layout layout) {
+    enum { M = 24 };
+    struct mha_case layer = mha_case_of(M, c->q.size[1], 0, 0);
+    layer.layer.kv_heads = c->k.size[1];
+    layer.layer.head_width = c->q.size[3];
+    layer.layer.value_width = c->v.size[3];
+    fill_layer(&layer.layer, false, ALL_BIASES);
+    layer.query = new_normal(layout, c->q.size[0], 1, c->q.size[2], M);
+    layer.key = new_normal(layout, c->k.size[0], 1, c->k.size[2], M);
+    return layer;
+}
+
+/* Projected queries, keys and values: all but what they are stored as. */
+static void through_a_layer(void **state) {
+    (void)state;
+    enum { CASES = 120 };
+    static const enum option without[] = {INPUT_TYPES, OUT_TYPE, POISON};
+    attn_context *one[ISAS], *three[ISAS];
+    const size_t n = new_variant_contexts(one, three);
+    for (size_t i = 0; i < CASES; i++) {
+        char name[32];
+        attn_top_keys top;
+        seed(SEED + i);
+        snprintf(name, sizeof name, "layer, seed %zu", SEED + i);
+        const struct levels levels = random_levels(without, COUNT(without));
+        const struct shape shape = random_shape();
+        struct sdpa_case c = variant_of(name, &levels, &shape);
+        const struct mha_case layer = layer_for(&c, (enum layout)levels.of[LAYOUT]);
+        c.out = new_tensor(c.out_layout, c.q.size[0], 1, c.q.size[2], layer.layer.model_width);
+        const struct sdpa_result r = new_sdpa_result(&c);
+        const attn_sdpa_params params = params_for(&c, &r, &top);
+        attn_context *context = i % 2 ? one[i % n] : three[i % n];
+        attn_mha *mha = new_layer(context, &layer.layer);
+        name_sdpa(&c);
+        assert_ok(context, attn_mha_forward(context, mha, &layer.query, &layer.key, NULL, &c.out, &params));
+        attn_mha_destroy(mha);
+        assert_answer_near(&c, &r, reference_mha(&layer.layer, layer.query, layer.key, layer.key, &c.params));
+        end_case();
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(all_pairs), TEST(random_walk)};
+    const struct CMUnitTest tests[] = {TEST(all_pairs), TEST(random_walk), TEST(from_a_cache), TEST(through_a_layer)};
     return cmocka_run_group_tests_name("combinations", tests, NULL, NULL);
 }

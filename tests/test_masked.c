@@ -135,8 +135,8 @@ static size_t check_poison(attn_context *context, struct levels levels, const st
 
 static void by_one_mask(void **state) {
     (void)state;
-    attn_context *contexts[ISAS];
-    const size_t isas = new_isa_contexts(2, contexts);
+    attn_context *contexts[2][ISAS];
+    const size_t isas = new_variant_contexts(contexts[0], contexts[1]);
     size_t blind = 0;
     seed(1);
     for (size_t i = 0; i < COUNT(MASKS) * COUNT(SHAPES_MASKED) * TARGETS; i++) {
@@ -145,7 +145,7 @@ static void by_one_mask(void **state) {
         levels.of[MASKS[m].option] = MASKS[m].level;
         if (MASKS[m].option == PAD_MASKS)
             levels.of[MASK] = 4;
-        blind += check_poison(contexts[i % isas], levels, &SHAPES_MASKED[i / TARGETS % COUNT(SHAPES_MASKED)],
+        blind += check_poison(contexts[i % 2][i % isas], levels, &SHAPES_MASKED[i / TARGETS % COUNT(SHAPES_MASKED)],
                               (enum target)(i % TARGETS));
     }
     assert_true(blind > 10000);
@@ -154,8 +154,8 @@ static void by_one_mask(void **state) {
 /* And a few other options besides. */
 static void by_several_masks(void **state) {
     (void)state;
-    attn_context *contexts[ISAS];
-    const size_t isas = new_isa_contexts(2, contexts);
+    attn_context *contexts[2][ISAS];
+    const size_t isas = new_variant_contexts(contexts[0], contexts[1]);
     seed(2);
     for (size_t i = 0; i < 100; i++) {
         struct levels levels = {{0}};
@@ -166,7 +166,7 @@ static void by_several_masks(void **state) {
         levels.of[SOFTCAP] = (unsigned)random_below(2);
         levels.of[SINKS] = (unsigned)random_below(2);
         levels.of[INPUT_TYPES] = (unsigned)random_below(4);
-        (void)check_poison(contexts[i % isas], levels, &SHAPES_MASKED[random_below(COUNT(SHAPES_MASKED))],
+        (void)check_poison(contexts[i % 2][i % isas], levels, &SHAPES_MASKED[random_below(COUNT(SHAPES_MASKED))],
                            (enum target)(i % TARGETS));
     }
 }

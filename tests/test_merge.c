@@ -62,7 +62,7 @@ static void random_parts(void **state) {
                                       {3, 1, 1, 129}, {2, 2, 0, 8},  {1, 2, 5, 0}};
     static const float lifts[] = {0, 3, -50, 90, 1e4F, -1e30F};
     attn_context *contexts[ISAS];
-    const size_t n = new_isa_contexts(2, contexts);
+    const size_t n = new_isa_contexts(1, contexts);
     seed(1);
     for (size_t i = 0; i < COUNT(sizes) * COUNT(lifts) * OUTPUT_LAYOUTS; i++) {
         const size_t *s = sizes[i % COUNT(sizes)];
@@ -179,7 +179,7 @@ static void split_keys(void **state) {
     (void)state;
     static const size_t ends[] = {1, 64, 64, 200, 777, 900, 1000};
     attn_context *contexts[ISAS];
-    const size_t n = new_isa_contexts(2, contexts);
+    const size_t n = new_isa_contexts(1, contexts);
     seed(6);
     for (size_t i = 0; i < 3 * n; i++) {
         static const int64_t offsets[] = {500, 860};

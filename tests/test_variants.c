@@ -20,19 +20,11 @@ static struct levels only(enum option option, unsigned level) {
     return levels;
 }
 
-/* The same bits on one thread and on three; and near the reference. */
-static void check_variant(attn_context *one, attn_context *three, const struct sdpa_case *c) {
-    const struct sdpa_result want = run_sdpa(one, c), got = run_sdpa(three, c);
-    assert_same_result(&got, &want);
-    assert_sdpa_near(c, &want);
-}
-
 static void each_option_alone(void **state) {
     (void)state;
     attn_context *one[ISAS], *three[ISAS];
-    const size_t n = new_isa_contexts(1, one);
+    const size_t n = new_variant_contexts(one, three);
     size_t i = 0;
-    new_isa_contexts(3, three);
     seed(1);
     for (size_t o = 0; o < OPTIONS; o++)
         for (unsigned level = 0; level < OPTION_LEVELS[o]; level++)
@@ -121,7 +113,7 @@ static void options_that_do_nothing(void **state) {
         no_dropout,       no_softcap,  keep_all,      drop_none,         all_blocks,     zero_bias,
         zero_half_bias,   flat_slopes, empty_sinks,   padded_by_nothing, unused_polarity};
     attn_context *contexts[ISAS];
-    const size_t n = new_isa_contexts(2, contexts);
+    const size_t n = new_isa_contexts(1, contexts);
     for (size_t i = 0; i < n * COUNT(options); i++) {
         seed(2);
         struct sdpa_case c = plain();
@@ -139,7 +131,7 @@ static void options_that_do_nothing(void **state) {
 /* Sequences of the same length one after the other are a batch. */
 static void ragged_is_a_batch(void **state) {
     (void)state;
-    attn_context *context = new_context_of(2, 0);
+    attn_context *context = new_context_of(1, 0);
     seed(3);
     for (size_t causal = 0; causal < ATTN_CAUSAL_OFFSET; causal++) {
         int64_t *q = new_integers((const int64_t[N + 1]){0}, N + 1),
@@ -220,7 +212,7 @@ static void small_outputs_are_rounded(void **state) {
 /* A mask that is broadcast and one that is written out; KEEP and DROP. */
 static void masks_of_one_meaning(void **state) {
     (void)state;
-    attn_context *context = new_context_of(2, 0);
+    attn_context *context = new_context_of(1, 0);
     seed(6);
     for (size_t i = 0; i < 8; i++) {
         const attn_tensor mask =
@@ -388,7 +380,7 @@ static void distant_keys(void **state) {
                                                       with_sinks,
                                                       scale_is_large,
                                                       short_keys};
-    attn_context *context = new_context_of(2, 0);
+    attn_context *context = new_context_of(1, 0);
     seed(8);
     for (size_t i = 0; i < 2 * COUNT(settings); i++) {
         struct sdpa_case c = sdpa_case_of(1, 6, 2, i % 2 ? 40 : 1, 3000, 8, 8);
@@ -462,7 +454,7 @@ static void callback_cannot_unmask(void **state) {
     (void)state;
     static const enum option options[] = {MASK, KEY_MASK, CAUSAL, WINDOW, BLOCK_MAP};
     static const unsigned level[] = {1, 1, 1, 1, 2};
-    attn_context *context = new_context_of(2, 0);
+    attn_context *context = new_context_of(1, 0);
     seed(10);
     for (size_t i = 0; i < COUNT(options); i++) {
         struct levels levels = {{0}};
@@ -487,7 +479,7 @@ static void callback_cannot_unmask(void **state) {
 static void equal_keys_in_their_order(void **state) {
     (void)state;
     enum { T = 150, K = 7 };
-    attn_context *context = new_context_of(2, 0);
+    attn_context *context = new_context_of(1, 0);
     seed(11);
     struct sdpa_case c = sdpa_case_of(1, 2, 1, T, T, 8, 8);
     for (size_t n = 0; n < element_count(c.k); n++)

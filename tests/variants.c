@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "pools.h"
+
 const char *const OPTION_NAMES[OPTIONS] = {
     "scale",    "softcap", "bias",     "alibi",  "callback", "mask",   "key_mask",   "polarity", "pad_masks",
     "causal",   "window",  "key_lens", "q_lens", "blocks",   "ragged", "sinks",      "dropout",  "in_types",
@@ -351,4 +353,29 @@ struct sdpa_case variant_of(const char *prefix, const struct levels *levels, con
     if (levels->of[POISON])
         poison(&b);
     return b.c;
+}
+
+/* ---- checks ---- */
+
+size_t new_variant_contexts(attn_context *one[ISAS], attn_context *three[ISAS]) {
+    static size_t threads = 3;
+    uint32_t isas[ISAS];
+    const size_t n = list_isas(isas);
+    for (size_t i = 0; i < n; i++) {
+        attn_context_options options;
+        ATTN_INIT(&options);
+        options.threads = threads;
+        options.isa = isas[i];
+        options.parallel_for = run_on_pthreads;
+        options.parallel_for_data = &threads;
+        one[i] = new_context_of(1, isas[i]);
+        three[i] = new_context(&options);
+    }
+    return n;
+}
+
+void check_variant(attn_context *one, attn_context *three, const struct sdpa_case *c) {
+    const struct sdpa_result want = run_sdpa(one, c), got = run_sdpa(three, c);
+    assert_same_result(&got, &want);
+    assert_sdpa_near(c, &want);
 }

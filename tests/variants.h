@@ -56,4 +56,11 @@ extern const struct shape VARIANT_SHAPES[SHAPES];
 /* The call. All it points to lives until end_case(). `prefix` goes in front of its name. */
 struct sdpa_case variant_of(const char *prefix, const struct levels *levels, const struct shape *shape);
 
+/* For each instruction set a context of one thread and one of three. These are of pthreads, new ones for each call:
+ * threads that are more than cores and wait for each other in loops would take most of a test's time. */
+size_t new_variant_contexts(attn_context *one[ISAS], attn_context *three[ISAS]);
+
+/* The same bits on one thread and on three; and near the reference. */
+void check_variant(attn_context *one, attn_context *three, const struct sdpa_case *c);
+
 #endif

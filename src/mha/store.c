@@ -56,59 +56,68 @@ static char *column_at(const attn_cache *cache, char *page, size_t at) {
 
 static float *scales_of(const attni_page_form *form, char *page) { return (float *)(void *)(page + form->scales); }
 
-/* Up to n keys from token t on, which go to place `at` of a page; returns how many went. */
-static size_t store_keys(const store_job *j, size_t b, size_t g, size_t t, size_t n, char *page, size_t at,
-                         const space *own) {
+/* Tokens from t on of a head, and where they go: place `at` of a page. */
+typedef struct batch {
+    size_t b, g, t, count, at;
+    char *page;
+} batch;
+
+/* One row as int8 in own->bytes; returns the scale. */
+static float quantize(const store_job *j, const attni_view *view, const batch *x, size_t i, size_t width,
+                      const space *own) {
+    j->kernels->copy(1, width, view->dtype, attni_at(view, x->b, x->g, x->t + i), 0, ATTN_F32, own->rows, 0);
+    return j->kernels->quantize(width, own->rows, own->bytes);
+}
+
+/* Key i of a batch and, where whole vectors fit into its block, those that follow; returns how many. */
+static size_t store_keys(const store_job *j, const batch *x, size_t i, const space *own) {
     const attn_cache *cache = j->append->cache;
     const attni_page_form *form = cache->pages.form;
     const attni_view *k = &j->append->k;
-    const size_t D = cache->pool->D;
-    const ptrdiff_t W = (ptrdiff_t)form->width;
-    const size_t fit = attni_min(n, form->width - at % form->width);
-    char *column = column_at(cache, page, at);
+    const size_t D = cache->pool->D, W = form->width, at = x->at + i, fit = attni_min(x->count - i, W - at % W);
+    const size_t many = is_direct(j->append) ? fit / VECTOR * VECTOR : VECTOR;
+    const void *from = attni_at(k, x->b, x->g, x->t + i);
+    char *column = column_at(cache, x->page, at);
     if (form->dtype == ATTN_INT8) {
-        j->kernels->copy(1, D, k->dtype, attni_at(k, b, g, t), 0, ATTN_F32, own->rows, 0);
-        scales_of(form, page)[at] = j->kernels->quantize(D, own->rows, own->bytes);
-        j->kernels->copy(D, 1, ATTN_INT8, own->bytes, 1, ATTN_INT8, column, W);
+        scales_of(form, x->page)[at] = quantize(j, k, x, i, D, own);
+        j->kernels->copy(D, 1, ATTN_INT8, own->bytes, 1, ATTN_INT8, column, (ptrdiff_t)W);
         return 1;
     }
     if (fit < VECTOR) {
-        j->kernels->copy(D, 1, k->dtype, attni_at(k, b, g, t), 1, form->dtype, column, W);
+        j->kernels->copy(D, 1, k->dtype, from, 1, form->dtype, column, (ptrdiff_t)W);
         return 1;
     }
     if (is_direct(j->append)) {
-        const size_t whole = fit / VECTOR * VECTOR;
-        j->kernels->transpose(k->dtype, whole, D, attni_at(k, b, g, t), k->stride_t, whole, (float *)(void *)column,
-                              form->width);
-        return whole;
+        j->kernels->transpose(k->dtype, many, D, from, k->stride_t, many, (float *)(void *)column, W);
+        return many;
     }
-    j->kernels->transpose(k->dtype, VECTOR, D, attni_at(k, b, g, t), k->stride_t, VECTOR, own->columns, VECTOR);
-    j->kernels->copy(D, VECTOR, ATTN_F32, own->columns, VECTOR, form->dtype, column, W);
-    return VECTOR;
+    j->kernels->transpose(k->dtype, many, D, from, k->stride_t, many, own->columns, VECTOR);
+    j->kernels->copy(D, many, ATTN_F32, own->columns, VECTOR, form->dtype, column, (ptrdiff_t)W);
+    return many;
 }
 
-/* n values from token t on, to places from `at` on. */
-static void store_values(const store_job *j, size_t b, size_t g, size_t t, size_t n, char *page, size_t at,
-                         const space *own) {
+/* Values [rows, E] to places from `at` on, in panels. */
+static void store_panels(const store_job *j, attn_dtype type, const char *from, ptrdiff_t stride, size_t rows,
+                         char *page, size_t at) {
+    const attn_cache *cache = j->append->cache;
+    const attni_page_form *form = cache->pages.form;
+    const size_t E = cache->pool->E, panel = form->panel, size = attni_size_of(form->dtype);
+    for (size_t c = 0; c < E; c += panel)
+        j->kernels->copy(rows, attni_min(panel, E - c), type, from + c * attni_size_of(type), stride, form->dtype,
+                         page + form->values + (c * form->tokens + at * panel) * size, (ptrdiff_t)panel);
+}
+
+static void store_values(const store_job *j, const batch *x, const space *own) {
     const attn_cache *cache = j->append->cache;
     const attni_page_form *form = cache->pages.form;
     const attni_view *v = &j->append->v;
-    const size_t E = cache->pool->E, panel = form->panel, size = attni_size_of(form->dtype);
-    const bool quantized = form->dtype == ATTN_INT8;
-    for (size_t i = 0; i < n; i += quantized ? 1 : n) {
-        const size_t rows = quantized ? 1 : n;
-        const char *from = attni_at(v, b, g, t + i);
-        attn_dtype type = v->dtype;
-        if (quantized) {
-            j->kernels->copy(1, E, v->dtype, from, 0, ATTN_F32, own->rows, 0);
-            scales_of(form, page)[form->tokens + at + i] = j->kernels->quantize(E, own->rows, own->bytes);
-            from = (const char *)own->bytes;
-            type = ATTN_INT8;
-        }
-        for (size_t c = 0; c < E; c += panel)
-            j->kernels->copy(rows, attni_min(panel, E - c), type, from + c * attni_size_of(type), v->stride_t,
-                             form->dtype, page + form->values + (c * form->tokens + (at + i) * panel) * size,
-                             (ptrdiff_t)panel);
+    if (form->dtype != ATTN_INT8) {
+        store_panels(j, v->dtype, attni_at(v, x->b, x->g, x->t), v->stride_t, x->count, x->page, x->at);
+        return;
+    }
+    for (size_t i = 0; i < x->count; i++) {
+        scales_of(form, x->page)[form->tokens + x->at + i] = quantize(j, v, x, i, cache->pool->E, own);
+        store_panels(j, ATTN_INT8, (const char *)own->bytes, 0, 1, x->page, x->at + i);
     }
 }
 
@@ -119,12 +128,12 @@ static void store_head(void *arg, size_t unit, size_t worker) {
     const size_t length = (size_t)cache->lengths[b], count = attni_append_count(j->append, b);
     const space own = space_of(j, worker);
     for (size_t t = 0; t < count;) {
-        const size_t at = (length + t) % P, n = attni_min(count - t, P - at);
-        char *page = page_at(cache, b, g, length + t);
-        store_values(j, b, g, t, n, page, at, &own);
-        for (size_t done = 0; done < n;)
-            done += store_keys(j, b, g, t + done, n - done, page, at + done, &own);
-        t += n;
+        const size_t at = (length + t) % P;
+        const batch x = {b, g, t, attni_min(count - t, P - at), at, page_at(cache, b, g, length + t)};
+        store_values(j, &x, &own);
+        for (size_t i = 0; i < x.count;)
+            i += store_keys(j, &x, i, &own);
+        t += x.count;
     }
 }
 

@@ -128,13 +128,24 @@ size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, char *base, 
 size_t attni_parts_bytes(const attni_cut *cut, const attni_sdpa *call);
 void attni_part_at(const attni_engine *e, size_t head, size_t segment, float **o, attni_row **state);
 
+/* visible.c. The keys that query token i of head h of sequence b may see, as far as that is one range, and those that
+ * any query of a tile may see. */
+attni_range attni_visible(const attni_sdpa *call, size_t b, size_t h, size_t i);
+attni_range attni_bounds(const attni_sdpa *call, const attni_query_tile *t);
+/* Where query token 0 stands among the keys; token i stands i further. */
+ptrdiff_t attni_position(const attni_sdpa *call, size_t b);
+/* Where the first keys are seen too, what the window's left end masks is not the beginning of a range, but a hole
+ * before the first key that the window of a query at position p reaches, of those that are still there. */
+bool attni_has_hole(const attni_sdpa *call);
+ptrdiff_t attni_first_in_window(const attni_sdpa *call, size_t b, ptrdiff_t p);
+/* The part of [0, columns) that is visible, seen from key `begin`. */
+attni_range attni_within_columns(attni_range visible, size_t begin, size_t columns);
+/* The ranges of a tile's rows, seen from key `begin`, in t->range; NULL if each is [0, columns). */
+const attni_range *attni_ranges(const attni_engine *e, const attni_query_tile *t, size_t begin, size_t columns);
+
 /* score.c, the score program. Which of its lines the call uses. */
 void attni_read_program(attni_engine *e);
 
-/* The keys that query token i of head h of sequence b may see, as far as that is one range. */
-attni_range attni_visible(const attni_sdpa *call, size_t b, size_t h, size_t i);
-/* The keys that any query of a tile may see. */
-attni_range attni_bounds(const attni_sdpa *call, const attni_query_tile *t);
 /* ALiBi's slope of a head. */
 float attni_slope(const attni_sdpa *call, size_t h);
 

@@ -180,61 +180,77 @@ static void walk_keys(const attni_engine *e, size_t b, size_t cut, attni_desk *d
     }
 }
 
+static void write_sums(const attni_engine *e, size_t b, size_t cut, const attni_desk *desk) {
+    const size_t cuts = e->cut.head_cuts;
+    for (size_t n = 0; n < e->call->G * cuts; n++) {
+        const attni_query_tile t = attni_tile_at(e, b, n / cuts, cut * cuts + n % cuts);
+        for (size_t h = 0; h < t.heads; h++) {
+            if (e->call->inspection.entropy)
+                write_entropy(e, &t, h, desk);
+            if (e->call->inspection.top.k)
+                write_top_keys(e, &t, h, desk);
+        }
+    }
+}
+
 static void inspect_tokens(void *arg, size_t unit, size_t worker) {
     const attni_engine *whole = arg;
     attni_engine local;
     attni_sdpa one;
     attni_desk desk = {0};
-    const size_t cuts = whole->cut.token_cuts, b = unit / cuts, cut = unit % cuts;
+    const size_t b = unit / whole->cut.token_cuts, cut = unit % whole->cut.token_cuts;
     const attni_engine *e = attni_engine_of(whole, b, &local, &one);
-    const attni_inspection *in = &e->call->inspection;
+    const size_t slots = e->call->H * e->cut.tile.rows;
     if (cut >= e->cut.token_cuts)
         return;
     attni_desk_lay(&e->room, whole->call, whole->desks + worker * whole->desk_bytes, &desk);
-    const size_t slots = e->call->H * e->cut.tile.rows;
     memset(desk.sums, 0, 2 * slots * sizeof *desk.sums);
-    if (in->top.k)
-        memset(desk.found, 0, slots * sizeof *desk.found);
+    memset(desk.found, 0, slots * sizeof *desk.found);
     walk_keys(e, b, cut, &desk);
-    for (size_t n = 0; n < e->call->G * e->cut.head_cuts; n++) {
-        const attni_query_tile t =
-            attni_tile_at(e, b, n / e->cut.head_cuts, cut * e->cut.head_cuts + n % e->cut.head_cuts);
-        for (size_t h = 0; h < t.heads; h++) {
-            if (in->entropy)
-                write_entropy(e, &t, h, &desk);
-            if (in->top.k)
-                write_top_keys(e, &t, h, &desk);
+    write_sums(e, b, cut, &desk);
+}
+
+/* The mass of the keys of one group, from all queries of its key/value head: desk->sums [H/G, keys]. */
+static void add_mass(const attni_engine *e, attni_desk *desk) {
+    const attni_key_group *group = &desk->group;
+    const size_t heads = e->call->H / e->call->G, tiles = e->cut.head_cuts * e->cut.token_cuts, lds = e->cut.tile.keys;
+    memset(desk->sums, 0, heads * lds * sizeof *desk->sums);
+    for (size_t n = 0; n < tiles; n++) {
+        const attni_query_tile t = open_tile(e, group->b, group->g, n, desk);
+        find_probabilities(e, &t, desk);
+        for (size_t r = 0; r < t.rows; r++) {
+            double *sums = desk->sums + (t.head - group->g * heads + r / t.tokens) * lds;
+            for (size_t j = 0; j < group->count; j++)
+                sums[j] += (double)desk->weights[r * lds + j];
         }
     }
 }
 
-/* The mass of one group of keys, from all queries of a key/value head. */
+static void write_mass(const attni_engine *e, size_t Tk, const attni_desk *desk) {
+    const attni_key_group *group = &desk->group;
+    const size_t heads = e->call->H / e->call->G, lds = e->cut.tile.keys;
+    for (size_t h = 0; h < heads; h++)
+        for (size_t j = 0; j < group->count; j++)
+            e->call->inspection.key_mass[(group->b * e->call->H + group->g * heads + h) * Tk + group->begin + j] =
+                (float)desk->sums[h * lds + j];
+}
+
+/* Unit: the largest possible group of keys, which may be several of a shorter sequence. */
 static void inspect_keys(void *arg, size_t unit, size_t worker) {
     const attni_engine *whole = arg;
     attni_engine local;
     attni_sdpa one;
     attni_desk desk = {0};
-    const size_t groups = attni_ceil_div(whole->call->Tk, whole->room.tile.keys), G = whole->call->G;
-    const size_t b = unit / groups / G, g = unit / groups % G, k = unit % groups * whole->room.tile.keys;
+    const size_t Tk = whole->call->Tk, keys = whole->room.tile.keys, groups = attni_ceil_div(Tk, keys);
+    const size_t b = unit / groups / whole->call->G, g = unit / groups % whole->call->G, k = unit % groups * keys;
     const attni_engine *e = attni_engine_of(whole, b, &local, &one);
-    const size_t heads = e->call->H / G, keys = whole->room.tile.keys;
-    for (size_t first = k; first < attni_min(e->call->Tk, k + keys); first += e->cut.tile.keys) {
-        attni_desk_lay(&e->room, whole->call, whole->desks + worker * whole->desk_bytes, &desk);
-        attni_open_group(&desk.group, b, g, first, attni_min(e->cut.tile.keys, e->call->Tk - first));
+    const size_t end = attni_min(e->call->Tk, k + keys), step = e->cut.tile.keys;
+    attni_desk_lay(&e->room, whole->call, whole->desks + worker * whole->desk_bytes, &desk);
+    for (size_t first = k; first < end; first += step) {
+        attni_open_group(&desk.group, b, g, first, attni_min(step, end - first));
         attni_pack_keys(e, e->cut.head_cuts * e->cut.token_cuts, &desk.group);
-        memset(desk.sums, 0, heads * keys * sizeof *desk.sums);
-        for (size_t n = 0; n < e->cut.head_cuts * e->cut.token_cuts; n++) {
-            const attni_query_tile t = open_tile(e, b, g, n, &desk);
-            find_probabilities(e, &t, &desk);
-            for (size_t r = 0; r < t.rows; r++)
-                for (size_t j = 0; j < desk.group.count; j++)
-                    desk.sums[(t.head - g * heads + r / t.tokens) * keys + j] +=
-                        (double)desk.weights[r * e->cut.tile.keys + j];
-        }
-        for (size_t h = 0; h < heads; h++)
-            for (size_t j = 0; j < desk.group.count; j++)
-                e->call->inspection.key_mass[(b * e->call->H + g * heads + h) * whole->call->Tk + first + j] =
-                    (float)desk.sums[h * keys + j];
+        add_mass(e, &desk);
+        write_mass(e, Tk, &desk);
     }
 }
 

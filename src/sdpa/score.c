@@ -15,30 +15,6 @@ typedef struct area {
 /* A score of 1 is this much inside: base 2, or natural units where the caller's function sees them. */
 static double unit_of(const attni_sdpa *call) { return call->score ? 1 : ATTNI_LOG2_E; }
 
-static ptrdiff_t clamp(ptrdiff_t x, ptrdiff_t low, ptrdiff_t high) { return x < low ? low : x > high ? high : x; }
-
-/* Where query token 0 stands among the keys; token i stands i further. */
-static ptrdiff_t position_of_first(const attni_sdpa *call, size_t b) {
-    const ptrdiff_t far = PTRDIFF_MAX / 4;
-    switch (call->causal) {
-    case ATTN_CAUSAL_TOP_LEFT:
-        return 0;
-    case ATTN_CAUSAL_OFFSET:
-        return clamp((ptrdiff_t)call->causal_offset[b], -far, far);
-    case ATTN_CAUSAL_BOTTOM_RIGHT:
-    case ATTN_CAUSAL_NONE:
-        break;
-    }
-    return (ptrdiff_t)call->Tk - (ptrdiff_t)call->Tq;
-}
-
-/* The part of [0, columns) that is visible, seen from key `begin`. */
-static attni_range within(attni_range visible, size_t begin, size_t columns) {
-    const size_t from = visible.begin > begin ? attni_min(visible.begin - begin, columns) : 0;
-    const size_t to = visible.end > begin ? attni_min(visible.end - begin, columns) : 0;
-    return (attni_range){attni_min(from, to), to};
-}
-
 /* -- lines -- */
 
 static bool is_capped(const attni_sdpa *call) { return call->softcap > 0; }
@@ -116,7 +92,7 @@ float attni_slope(const attni_sdpa *call, size_t h) {
 
 static void add_slope(const attni_engine *e, const area *a) {
     const float slope = (float)((double)attni_slope(e->call, a->h) * unit_of(e->call));
-    const ptrdiff_t first = (ptrdiff_t)a->key - position_of_first(e->call, a->b) - (ptrdiff_t)a->i;
+    const ptrdiff_t first = (ptrdiff_t)a->key - attni_position(e->call, a->b) - (ptrdiff_t)a->i;
     for (size_t r = 0; r < a->rows; r++)
         e->kernels->add_slope(a->keys, a->s + r * a->lds, slope, (float)(first - (ptrdiff_t)r));
 }
@@ -190,19 +166,11 @@ static unsigned block_map_seen(const attni_engine *e, const area *a) {
     return seen;
 }
 
-/* Where the first keys are seen too, what the window's left end masks is not the beginning of a range. */
-static bool has_hole(const attni_sdpa *call) { return call->first_keys && call->left >= 0; }
-
-/* The first key that the window of a query at position p reaches, of those that are still there. */
-static ptrdiff_t first_in_window(const attni_sdpa *call, size_t b, ptrdiff_t p) {
-    const ptrdiff_t gone = call->forgotten ? (ptrdiff_t)call->forgotten[b] : 0;
-    return clamp(call->left < 0 || p - call->left < gone ? gone : p - call->left, 0, (ptrdiff_t)call->Tk);
-}
-
 /* Keys of the area that row r does not see, [begin, end) from its first key on. */
 static attni_range hole_of(const attni_sdpa *call, const area *a, size_t r) {
-    const ptrdiff_t p = position_of_first(call, a->b) + (ptrdiff_t)(a->i + r);
-    return within((attni_range){call->first_keys, (size_t)first_in_window(call, a->b, p)}, a->key, a->keys);
+    const ptrdiff_t p = attni_position(call, a->b) + (ptrdiff_t)(a->i + r);
+    return attni_within_columns((attni_range){call->first_keys, (size_t)attni_first_in_window(call, a->b, p)}, a->key,
+                                a->keys);
 }
 
 static void cut_hole(const attni_engine *e, const area *a) {
@@ -241,7 +209,7 @@ static const line program[] = {
     {ATTN_STAGE_BIASED, is_masked, apply_query_mask, query_mask_seen},
     {ATTN_STAGE_BIASED, is_padded, apply_key_mask, key_mask_seen},
     {ATTN_STAGE_BIASED, is_sparse, apply_block_map, block_map_seen},
-    {ATTN_STAGE_BIASED, has_hole, cut_hole, hole_seen},
+    {ATTN_STAGE_BIASED, attni_has_hole, cut_hole, hole_seen},
 };
 enum { LINES = sizeof program / sizeof *program };
 
@@ -283,65 +251,17 @@ static bool block_seen(const attni_engine *e, const attni_query_tile *t, size_t 
     return true;
 }
 
-/* -- what is visible as one range of keys -- */
-
-/* Around the visible key that is nearest to the query. */
-static void cut_to_reach(ptrdiff_t position, ptrdiff_t reach, ptrdiff_t *begin, ptrdiff_t *end) {
-    const ptrdiff_t nearest = clamp(position, *begin, *end - 1);
-    *begin = *begin > nearest - reach ? *begin : nearest - reach;
-    *end = *end < nearest + reach + 1 ? *end : nearest + reach + 1;
-}
-
-attni_range attni_visible(const attni_sdpa *call, size_t b, size_t h, size_t i) {
-    const ptrdiff_t Tk = (ptrdiff_t)call->Tk, p = position_of_first(call, b) + (ptrdiff_t)i;
-    const ptrdiff_t right = call->causal == ATTN_CAUSAL_NONE ? call->right : 0;
-    ptrdiff_t end = right < 0 ? Tk : clamp(p + right + 1, 0, Tk);
-    if (call->right >= 0)
-        end = clamp(p + call->right + 1, 0, end);
-    ptrdiff_t begin = has_hole(call) ? 0 : clamp(first_in_window(call, b, p), 0, end);
-    if (call->reach && begin < end)
-        cut_to_reach(p, (ptrdiff_t)call->reach[b * call->H + h], &begin, &end);
-    return (attni_range){(size_t)begin, (size_t)end};
-}
-
-/* Both ends move one way from token to token. */
-attni_range attni_bounds(const attni_sdpa *call, const attni_query_tile *t) {
-    attni_range all = {SIZE_MAX, 0};
-    for (size_t h = t->head; h < t->head + (call->reach ? t->heads : 1); h++) {
-        all.begin = attni_min(all.begin, attni_visible(call, t->batch, h, t->token).begin);
-        all.end = attni_max(all.end, attni_visible(call, t->batch, h, t->token + t->tokens - 1).end);
-    }
-    return all;
-}
-
-/* The ranges of the rows, seen from key `begin`; NULL if each is [0, columns). */
-static const attni_range *ranges_of(const attni_engine *e, const attni_query_tile *t, size_t begin, size_t columns) {
-    const attni_sdpa *call = e->call;
-    bool whole = true;
-    for (size_t h = 0; h < (call->reach ? t->heads : 1) && whole; h++) {
-        const attni_range first = within(attni_visible(call, t->batch, t->head + h, t->token), begin, columns);
-        const attni_range last =
-            within(attni_visible(call, t->batch, t->head + h, t->token + t->tokens - 1), begin, columns);
-        whole = first.begin == 0 && first.end == columns && last.begin == 0 && last.end == columns;
-    }
-    for (size_t h = 0; h < t->heads && !whole; h++)
-        for (size_t i = 0; i < t->tokens; i++)
-            t->range[h * t->tokens + i] =
-                within(attni_visible(call, t->batch, t->head + h, t->token + i), begin, columns);
-    return whole ? NULL : t->range;
-}
-
 static attni_sight sight_of(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
                             size_t begin, size_t end, unsigned lines, unsigned masking) {
     attni_sight seen = {.begin = begin, .columns = attni_max(end - begin, e->cut.least_keys), .lines = lines};
-    seen.range = ranges_of(e, t, group->begin + begin, seen.columns);
+    seen.range = attni_ranges(e, t, group->begin + begin, seen.columns);
     seen.partial = seen.range || masking || has_callback(e->call);
     return seen;
 }
 
 bool attni_next_run(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group, size_t from,
                     attni_sight *seen) {
-    const attni_range all = within(attni_bounds(e->call, t), group->begin, group->count);
+    const attni_range all = attni_within_columns(attni_bounds(e->call, t), group->begin, group->count);
     const size_t W = e->cut.tile.width;
     size_t begin = attni_max(from, all.begin / W * W), end = begin;
     unsigned partial = 0;
