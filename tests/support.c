@@ -65,6 +65,12 @@ float *new_floats(size_t n) { return new_block(n * sizeof(float)); }
 
 double *new_doubles(size_t n) { return new_block(n * sizeof(double)); }
 
+bool *new_bools(size_t n) {
+    bool *all_false = new_block(n * sizeof *all_false);
+    memset(all_false, 0, n * sizeof *all_false);
+    return all_false;
+}
+
 int64_t *new_integers(const int64_t *values, size_t n) {
     int64_t *integers = new_block(n * sizeof *integers);
     memcpy(integers, values, n * sizeof *integers);

@@ -45,6 +45,7 @@
  * Floats are filled with a NaN that no arithmetic makes: untouched outputs are told by it. */
 float *new_floats(size_t n);
 double *new_doubles(size_t n);
+bool *new_bools(size_t n);                              /* false */
 int64_t *new_integers(const int64_t *values, size_t n); /* a copy of them */
 const attn_tensor *new_view(attn_tensor t);             /* a place for the view, not for its data */
 void end_case(void);                                    /* releases all blocks */

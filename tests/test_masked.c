@@ -53,7 +53,7 @@ static void spoil(struct poisoned *p, float poison) {
     attn_tensor *t = target_of(p, &bias);
     const size_t width = p->target == IN_BIAS ? 1 : t->size[3], places = element_count(*t) / width;
     *t = new_copy_of(t->dtype, *t);
-    p->spoilt = (bool *)new_floats(places);
+    p->spoilt = new_bools(places);
     for (size_t r = 0; r < places; r++) {
         const bool minus_infinity = p->target == IN_BIAS && value(bias, r) == -INFINITY;
         p->spoilt[r] = !minus_infinity && random_below(places) < 3;
@@ -119,13 +119,13 @@ static size_t check_poison(attn_context *context, struct levels levels, const st
     if (target == IN_BIAS && levels.of[BIAS] == 0)
         levels.of[BIAS] = 1 + (unsigned)random_below(3);
     levels.of[WEIGHTS] = 1;
-    struct poisoned p = {.c = variant_of("clean", &levels, shape), .target = target};
+    static const char *const names[TARGETS] = {
+        [IN_KEY] = "poisoned K", [IN_VALUE] = "poisoned V", [IN_BIAS] = "poisoned bias"};
+    struct poisoned p = {.c = variant_of(names[target], &levels, shape), .target = target};
     p.c.entropy = true;
     const attn_sdpa_params clean_params = p.c.params;
     const struct sdpa_result clean = run_sdpa(context, &p.c);
     spoil(&p, random_pick(poisons));
-    snprintf(p.c.name, 10, "poison %d", (int)target);
-    p.c.name[8] = ' ';
     const struct sdpa_result got = run_sdpa(context, &p.c);
     const size_t blind = assert_blind_rows_equal(&p, &clean_params, &got, &clean);
     assert_sdpa_near(&p.c, &got);

@@ -3,7 +3,6 @@
 
 #include <float.h>
 #include <math.h>
-#include <string.h>
 
 #include "pools.h"
 
@@ -313,9 +312,7 @@ static void poison_rows(attn_tensor t, const bool *seen) {
 static void poison(struct builder *b) {
     const attn_tensor *bias = b->c.params.bias;
     const size_t keys = b->c.k.size[0] * b->c.k.size[1] * b->c.k.size[2], biases = bias ? element_count(*bias) : 0;
-    struct seen seen = {(bool *)new_floats(keys + 1), (bool *)new_floats(biases + 1)};
-    memset(seen.keys, 0, keys);
-    memset(seen.bias, 0, biases);
+    struct seen seen = {new_bools(keys), new_bools(biases)};
     look_at_all(b, &seen);
     poison_rows(b->c.k, seen.keys);
     poison_rows(b->c.v, seen.keys);
