@@ -85,20 +85,20 @@ bool attni_cache_is_even(const attn_cache *cache) {
     return true;
 }
 
-/* The pages of a sequence that no query from now on can see: [first, end). */
-static attni_range unseen_pages(const attn_cache *cache, size_t b) {
+/* The pages of a sequence that no query of the tokens to come will see: [first, end). */
+static attni_range unseen_pages(const attni_append *a, size_t b) {
+    const attn_cache *cache = a->cache;
     const size_t P = cache->pages.form->tokens, length = (size_t)cache->lengths[b];
     const size_t first = attni_max(cache->forgotten[b] / P, attni_ceil_div(cache->first_tokens, P));
-    const size_t end = cache->window && length + 1 > cache->window ? (length + 1 - cache->window) / P : 0;
-    return (attni_range){first, attni_max(first, end)};
+    const bool rolls = cache->window && attni_append_count(a, b) && length + 1 > cache->window;
+    return (attni_range){first, attni_max(first, rolls ? (length + 1 - cache->window) / P : 0)};
 }
 
-/* The last page, if tokens will be appended to it that another sequence should not see; or NULL. */
-static uint32_t *shared_page(const attni_append *a, size_t b) {
+/* The last page, if it is not full and tokens will be appended to it; or NULL. */
+static uint32_t *last_page(const attni_append *a, size_t b) {
     const attn_cache *cache = a->cache;
     const size_t length = (size_t)cache->lengths[b], P = cache->pages.form->tokens;
-    uint32_t *slot = cache->table + b * cache->pages.slots + length / P;
-    return length % P && attni_append_count(a, b) && cache->pool->users[*slot] > 1 ? slot : NULL;
+    return length % P && attni_append_count(a, b) ? cache->table + b * cache->pages.slots + length / P : NULL;
 }
 
 static size_t new_pages(const attni_append *a, size_t b) {
@@ -106,21 +106,40 @@ static size_t new_pages(const attni_append *a, size_t b) {
     return attni_ceil_div(length + attni_append_count(a, b), P) - attni_ceil_div(length, P);
 }
 
-ptrdiff_t attni_append_pages(const attni_append *a) {
+/* What appending to sequence b does to the users of pages, and undoes: of a shared page that no sequence needs any more
+ * the last to go frees it, and of those that append into one the last to part keeps it. */
+static ptrdiff_t count_use(const attni_append *a, size_t b) {
     const attn_cache *cache = a->cache;
+    const uint32_t *table = cache->table + b * cache->pages.slots, *last = last_page(a, b);
+    const attni_range unseen = unseen_pages(a, b);
+    ptrdiff_t pages = (ptrdiff_t)new_pages(a, b);
+    for (size_t n = unseen.begin; n < unseen.end; n++)
+        pages -= --cache->pool->users[table[n]] == 0;
+    return pages + (last && cache->pool->users[*last]-- > 1);
+}
+
+static void undo_use(const attni_append *a, size_t b) {
+    const attn_cache *cache = a->cache;
+    const uint32_t *table = cache->table + b * cache->pages.slots, *last = last_page(a, b);
+    const attni_range unseen = unseen_pages(a, b);
+    for (size_t n = unseen.begin; n < unseen.end; n++)
+        cache->pool->users[table[n]]++;
+    if (last)
+        cache->pool->users[*last]++;
+}
+
+ptrdiff_t attni_append_pages(const attni_append *a) {
     ptrdiff_t pages = 0;
-    for (size_t b = 0; b < cache->B; b++) {
-        const attni_range unseen = unseen_pages(cache, b);
-        for (size_t n = unseen.begin; n < unseen.end;
-             n++) /* of shared ones, the last to go would free them: not counted */
-            pages -= cache->pool->users[cache->table[b * cache->pages.slots + n]] == 1;
-        pages += (ptrdiff_t)new_pages(a, b) + (shared_page(a, b) ? 1 : 0);
-    }
+    for (size_t b = 0; b < a->cache->B; b++)
+        pages += count_use(a, b);
+    for (size_t b = 0; b < a->cache->B; b++)
+        undo_use(a, b);
     return pages;
 }
 
-static void forget_unseen(attn_cache *cache, size_t b) {
-    const attni_range unseen = unseen_pages(cache, b);
+static void forget_unseen(const attni_append *a, size_t b) {
+    attn_cache *cache = a->cache;
+    const attni_range unseen = unseen_pages(a, b);
     for (size_t n = unseen.begin; n < unseen.end; n++)
         give(cache, &cache->table[b * cache->pages.slots + n]);
     if (unseen.end > unseen.begin)
@@ -139,13 +158,13 @@ static void part(attn_cache *cache, uint32_t *slot) {
 void attni_append_run(attn_context *context, const attni_append *a, void *scratch) {
     attn_cache *cache = a->cache;
     for (size_t b = 0; b < cache->B; b++)
-        forget_unseen(cache, b);
+        forget_unseen(a, b);
     for (size_t b = 0; b < cache->B; b++) {
-        uint32_t *shared = shared_page(a, b);
+        uint32_t *last = last_page(a, b);
         uint32_t *slot = cache->table + b * cache->pages.slots +
                          attni_ceil_div((size_t)cache->lengths[b], cache->pages.form->tokens);
-        if (shared)
-            part(cache, shared);
+        if (last && cache->pool->users[*last] > 1)
+            part(cache, last);
         for (size_t n = new_pages(a, b); n > 0; n--)
             *slot++ = attni_pool_take(cache->pool);
     }

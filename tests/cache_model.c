@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "cache_model.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "numbers.h"
+
+/* ---- pages ---- */
+
+static size_t free_pages(const struct model_pool *p) {
+    size_t n = 0;
+    for (size_t i = 0; i < p->pages; i++)
+        n += p->users[i] == 0;
+    return n;
+}
+
+static void give(struct model_pool *p, int *page) {
+    if (*page != NO_PAGE)
+        p->users[*page]--;
+    *page = NO_PAGE;
+}
+
+static bool take(struct model_pool *p, int *page) {
+    for (size_t i = 0; i < p->pages; i++)
+        if (p->users[i] == 0) {
+            p->users[i] = 1;
+            *page = (int)i;
+            return true;
+        }
+    return false;
+}
+
+struct model_pool new_model_pool(attn_context *context, size_t pages, size_t page_size, attn_dtype dtype, size_t G,
+                                 size_t D, size_t E) {
+    struct model_pool pool = {.dtype = dtype, .pages = pages, .page_size = page_size, .G = G, .D = D, .E = E};
+    attn_cache_pool_params params;
+    ATTN_INIT(&params);
+    params.pages = pages;
+    params.page_size = page_size;
+    params.dtype = dtype;
+    params.kv_heads = G;
+    params.head_width = D;
+    params.value_width = E;
+    assert_ok(context, attn_cache_pool_create(context, &params, &pool.real));
+    return pool;
+}
+
+/* ---- caches ---- */
+
+static void forget_all(struct model_sequence *s) {
+    s->length = s->forgotten = 0;
+    for (size_t n = 0; n < MODEL_SLOTS; n++)
+        s->pages[n] = NO_PAGE;
+}
+
+struct model_cache new_model_cache(attn_context *context, struct model_pool *pool, size_t B, size_t capacity,
+                                   size_t window, size_t first_tokens) {
+    struct model_cache c = {.pool = pool, .B = B, .capacity = capacity, .window = window, .first_tokens = first_tokens};
+    attn_cache_params params;
+    ATTN_INIT(&params);
+    params.batch = B;
+    params.capacity = capacity;
+    params.pool = pool->real;
+    params.window = window;
+    params.first_tokens = first_tokens;
+    assert_ok(context, attn_cache_create(context, &params, &c.real));
+    for (size_t b = 0; b < B; b++) {
+        forget_all(&c.of[b]);
+        c.of[b].k = calloc(capacity * pool->G * pool->D, sizeof(float));
+        c.of[b].v = calloc(capacity * pool->G * pool->E, sizeof(float));
+    }
+    return c;
+}
+
+static void drop(struct model_cache *c, size_t b, size_t length) {
+    for (size_t n = (length + c->pool->page_size - 1) / c->pool->page_size; n < MODEL_SLOTS; n++)
+        give(c->pool, &c->of[b].pages[n]);
+    c->of[b].length = length;
+    if (length == 0)
+        c->of[b].forgotten = 0;
+}
+
+void delete_model_cache(struct model_cache *c) {
+    attn_cache_destroy(c->real);
+    for (size_t b = 0; b < c->B; b++) {
+        drop(c, b, 0);
+        free(c->of[b].k);
+        free(c->of[b].v);
+    }
+}
+
+void check_model(attn_context *context, const struct model_cache *c) {
+    attn_cache_pool_info info;
+    ATTN_INIT(&info);
+    assert_ok(context, attn_cache_pool_describe(context, c->pool->real, &info));
+    assert_int_equal(info.free_pages, free_pages(c->pool));
+    for (size_t b = 0; b < c->B; b++)
+        assert_int_equal(attn_cache_length(c->real, b), c->of[b].length);
+}
+
+/* int8: whole multiples, up to 127 times, of a power of two. */
+static void fill_storable(attn_tensor t, attn_dtype stored) {
+    for (size_t n = 0; n < element_count(t); n++) {
+        const bool first = n % t.size[3] == 0;
+        const double whole = first ? 127 : (double)random_below(255) - 127;
+        set_value(t, n, stored == ATTN_INT8 ? whole * 0x1p-6 : rounded_to(stored, (double)random_normal()));
+    }
+}
+
+attn_tensor new_storable(attn_dtype stored, enum layout layout, size_t B, size_t heads, size_t T, size_t width) {
+    const bool narrow = (stored == ATTN_F16 || stored == ATTN_BF16) && random_below(2);
+    const attn_tensor t = new_tensor_of(narrow ? stored : ATTN_F32, layout, B, heads, T, width);
+    fill_storable(t, stored);
+    return t;
+}
+
+/* ---- changing it ---- */
+
+static size_t count_of(const int64_t *counts, size_t b, size_t T) { return counts ? (size_t)counts[b] : T; }
+
+/* Pages that the next token's query, the last token's `window` − 1 included, does not reach. */
+static void forget(struct model_cache *c, size_t b) {
+    struct model_sequence *s = &c->of[b];
+    for (size_t n = 0; c->window && n < MODEL_SLOTS; n++) {
+        const size_t first = n * c->pool->page_size, end = first + c->pool->page_size;
+        if (first >= c->first_tokens && end + c->window <= s->length + 1) {
+            give(c->pool, &s->pages[n]);
+            s->forgotten = end;
+        }
+    }
+}
+
+static bool make_room(struct model_cache *c, size_t b, size_t count) {
+    struct model_sequence *s = &c->of[b];
+    const size_t P = c->pool->page_size;
+    int *last = &s->pages[s->length / P];
+    if (count && s->length % P && c->pool->users[*last] > 1) {
+        give(c->pool, last);
+        if (!take(c->pool, last))
+            return false;
+    }
+    for (size_t n = (s->length + P - 1) / P; n < (s->length + count + P - 1) / P; n++)
+        if (!take(c->pool, &s->pages[n]))
+            return false;
+    return true;
+}
+
+static bool append_pages(struct model_cache *c, size_t T, const int64_t *counts) {
+    for (size_t b = 0; b < c->B; b++)
+        if (c->of[b].length + count_of(counts, b, T) > c->capacity)
+            return false;
+    for (size_t b = 0; b < c->B; b++)
+        if (count_of(counts, b, T))
+            forget(c, b);
+    for (size_t b = 0; b < c->B; b++)
+        if (!make_room(c, b, count_of(counts, b, T)))
+            return false;
+    return true;
+}
+
+static void store(struct model_sequence *s, float *to, attn_tensor t, size_t b, size_t count) {
+    const size_t G = t.size[1], width = t.size[3];
+    for (size_t i = 0; i < count; i++)
+        for (size_t g = 0; g < G; g++)
+            for (size_t d = 0; d < width; d++)
+                to[((s->length + i) * G + g) * width + d] = (float)value_at(t, b, g, i, d);
+}
+
+attn_status model_append(attn_context *context, struct model_cache *c, attn_tensor k, attn_tensor v,
+                         const int64_t *counts) {
+    const struct model_pool pool = *c->pool;
+    struct model_cache before = *c;
+    const bool fits = append_pages(c, k.size[2], counts);
+    if (!fits) {
+        *c = before;
+        *c->pool = pool;
+    }
+    assert_status(context, attn_cache_append(context, c->real, &k, &v, counts), fits ? ATTN_OK : ATTN_ERROR_FULL);
+    for (size_t b = 0; b < c->B && fits; b++) {
+        struct model_sequence *s = &c->of[b];
+        const size_t count = count_of(counts, b, k.size[2]);
+        store(s, s->k, k, b, count);
+        store(s, s->v, v, b, count);
+        s->length += count;
+    }
+    check_model(context, c);
+    return fits ? ATTN_OK : ATTN_ERROR_FULL;
+}
+
+attn_status model_truncate(attn_context *context, struct model_cache *c, size_t sequence, size_t length) {
+    const struct model_sequence *s = &c->of[sequence];
+    const bool gone = length && s->forgotten && length + 1 < s->forgotten + c->window;
+    const attn_status want = length > s->length || gone ? ATTN_ERROR_SHAPE : ATTN_OK;
+    assert_status(context, attn_cache_truncate(context, c->real, sequence, length), want);
+    if (want == ATTN_OK)
+        drop(c, sequence, length);
+    check_model(context, c);
+    return want;
+}
+
+void model_fork(attn_context *context, struct model_cache *c, size_t from, size_t to) {
+    const struct model_pool *pool = c->pool;
+    struct model_sequence *s = &c->of[from], *t = &c->of[to];
+    assert_ok(context, attn_cache_fork(context, c->real, from, to));
+    if (from != to) {
+        drop(c, to, 0);
+        memcpy(t->k, s->k, s->length * pool->G * pool->D * sizeof(float));
+        memcpy(t->v, s->v, s->length * pool->G * pool->E * sizeof(float));
+        memcpy(t->pages, s->pages, sizeof t->pages);
+        t->length = s->length;
+        t->forgotten = s->forgotten;
+        for (size_t n = 0; n < MODEL_SLOTS; n++)
+            if (t->pages[n] != NO_PAGE)
+                c->pool->users[t->pages[n]]++;
+    }
+    check_model(context, c);
+}
+
+void model_reset(attn_context *context, struct model_cache *c) {
+    assert_ok(context, attn_cache_reset(context, c->real));
+    for (size_t b = 0; b < c->B; b++)
+        drop(c, b, 0);
+    check_model(context, c);
+}
+
+/* ---- looking at it ---- */
+
+size_t model_longest(const struct model_cache *c) {
+    size_t longest = 0;
+    for (size_t b = 0; b < c->B; b++)
+        longest = c->of[b].length > longest ? c->of[b].length : longest;
+    return longest;
+}
+
+size_t model_queries(const struct model_cache *c, size_t most) {
+    for (size_t b = 0; b < c->B; b++) {
+        const struct model_sequence *s = &c->of[b];
+        const size_t there = s->length + 1 - (s->forgotten ? s->forgotten + c->window : 0);
+        most = s->forgotten && there < most ? there : most;
+    }
+    return most;
+}
+
+attn_tensor model_tokens(const struct model_cache *c, bool values) {
+    const size_t G = c->pool->G, width = values ? c->pool->E : c->pool->D, longest = model_longest(c);
+    const attn_tensor t = new_tensor(BHTD, c->B, G, longest, width);
+    for (size_t b = 0; b < c->B; b++)
+        for (size_t g = 0; g < G; g++)
+            for (size_t i = 0; i < longest; i++)
+                for (size_t d = 0; d < width; d++)
+                    *element_at(t, b, g, i, d) =
+                        i < c->of[b].length ? (values ? c->of[b].v : c->of[b].k)[(i * G + g) * width + d] : NAN;
+    return t;
+}
+
+const int64_t *model_lengths(const struct model_cache *c) {
+    int64_t lengths[MODEL_BATCH];
+    for (size_t b = 0; b < c->B; b++)
+        lengths[b] = (int64_t)c->of[b].length;
+    return new_integers(lengths, c->B);
+}
+
+static const attn_tensor *window_mask(const struct model_cache *c, size_t Tq, size_t Tk) {
+    const attn_tensor t = new_tensor_of(ATTN_BOOL, BHTD, c->B, 1, Tq, Tk);
+    for (size_t b = 0; b < c->B; b++)
+        for (size_t i = 0; i < Tq; i++)
+            for (size_t j = 0; j < Tk; j++) /* j > p − window, p = i + length − Tq */
+                set_value_at(t, b, 0, i, j, j < c->first_tokens || j + Tq + c->window > i + c->of[b].length);
+    return new_view(t);
+}
+
+struct sdpa_case model_case(const struct model_cache *c, size_t H, size_t Tq) {
+    struct sdpa_case of = {.lse = true, .score_size = 1, .value_size = 2};
+    ATTN_INIT(&of.params);
+    of.k = model_tokens(c, false);
+    of.v = model_tokens(c, true);
+    of.q = new_normal(BHTD, c->B, H, Tq, c->pool->D);
+    of.params.key_lengths = model_lengths(c);
+    if (c->window) {
+        of.params.mask = window_mask(c, Tq, of.k.size[2]);
+        of.params.polarity = ATTN_KEEP;
+    }
+    return of;
+}
+
+struct sdpa_result model_attend(attn_context *context, const struct model_cache *c, const struct sdpa_case *of) {
+    const struct sdpa_result r = new_sdpa_result(of);
+    attn_top_keys top;
+    attn_sdpa_params params = params_for(of, &r, &top);
+    bool own = true;
+    for (size_t b = 0; b < c->B; b++)
+        own = own && params.key_lengths[b] == (int64_t)c->of[b].length;
+    params.key_lengths = own ? NULL : params.key_lengths;
+    if (c->window) {
+        params.mask = NULL;
+        params.polarity = params.key_mask ? params.polarity : ATTN_POLARITY_UNSET;
+    }
+    assert_ok(context, attn_cache_attend(context, c->real, &of->q, &r.out, &params));
+    assert_gaps_untouched(r.out);
+    assert_gaps_untouched(r.lse);
+    return r;
+}
