@@ -81,11 +81,17 @@ static void place_v(const attni_engine *e, size_t tiles, attni_key_group *group)
     }
 }
 
-/* The page that a group is in, of its head: groups divide pages. Keys that have been forgotten, which only inspections
- * come to, and which are masked, may be any. */
+/* The page that a group is in, of its head: groups divide pages. NULL: it has been forgotten. */
 static const char *page_of(const attni_pages *pages, const attni_key_group *group) {
     const size_t page = pages->table[group->b * pages->slots + group->begin / pages->form->tokens];
-    return pages->memory + (page == ATTNI_NO_PAGE ? 0 : page) * pages->form->page + group->g * pages->form->head;
+    return page == ATTNI_NO_PAGE ? NULL : pages->memory + page * pages->form->page + group->g * pages->form->head;
+}
+
+/* Only inspections come to keys that have been forgotten, which are masked, and whose products are 0. */
+static void use_nothing(const attni_engine *e, attni_key_group *group) {
+    memset(group->k_room, 0, attni_round_up(group->count, e->cut.tile.width) * e->call->D * sizeof *group->k_room);
+    group->k = group->k_room;
+    group->v = (attni_values){0};
 }
 
 /* Pages of f32 have both as they must be. */
@@ -114,7 +120,9 @@ static void widen_page(const attni_engine *e, const char *page, attni_key_group 
 
 static void open_page(const attni_engine *e, attni_key_group *group) {
     const char *page = page_of(e->call->pages, group);
-    if (e->call->pages->form->dtype == ATTN_F32)
+    if (!page)
+        use_nothing(e, group);
+    else if (e->call->pages->form->dtype == ATTN_F32)
         use_page(e, page, group);
     else
         widen_page(e, page, group);
