@@ -385,7 +385,9 @@ static float quantize(size_t n, const float *x, int8_t *y) {
     float most = 0;
     for (size_t j = 0; j < n; j++)
         most = fmaxf(most, fabsf(x[j]));
-    const float scale = most / 127, inverse = scale >= 0x1p-120F ? 1 / scale : 0.0F;
+    float scale = most / 127;
+    scale = isinf(scale * 127) ? nextafterf(scale, 0) : scale; /* the largest floats come back finite */
+    const float inverse = scale >= 0x1p-120F ? 1 / scale : 0.0F;
     for (size_t j = 0; j < n; j++)
         y[j] = (int8_t)lrintf(x[j] * inverse);
     return inverse == 0 ? 0.0F : scale;

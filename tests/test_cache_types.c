@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a cache stores of a token in each type, element by element. */
+#include <float.h>
+#include <math.h>
+
+#include "numbers.h"
+#include "sdpa_case.h"
+
+static attn_cache *new_cache(attn_context *context, attn_dtype dtype, size_t G, size_t D, size_t E) {
+    attn_cache_params params;
+    attn_cache *cache;
+    ATTN_INIT(&params);
+    params.batch = 1;
+    params.capacity = 300;
+    params.kv_heads = G;
+    params.head_width = D;
+    params.value_width = E;
+    params.dtype = dtype;
+    assert_ok(context, attn_cache_create(context, &params, &cache));
+    return cache;
+}
+
+/* What is stored of the values [1,G,T,E]: each token's output where it is the only one seen. */
+static attn_tensor stored_values(attn_context *context, const attn_cache *cache, size_t G, size_t T, size_t D,
+                                 size_t E) {
+    const attn_tensor q = new_tensor(BHTD, 1, G, T, D), out = new_tensor(BHTD, 1, G, T, E);
+    const attn_window itself = {0, 0};
+    attn_sdpa_params params;
+    ATTN_INIT(&params);
+    params.causal = ATTN_CAUSAL_TOP_LEFT;
+    params.window = &itself;
+    for (size_t n = 0; n < element_count(q); n++)
+        *element(q, n) = 0;
+    assert_ok(context, attn_cache_attend(context, cache, &q, &out, &params));
+    return out;
+}
+
+/* What is stored of the keys, [1,G,D,T]: the raw scores of the unit vectors. */
+static attn_tensor stored_keys(attn_context *context, const attn_cache *cache, size_t G, size_t T, size_t D, size_t E) {
+    const attn_tensor q = new_tensor(BHTD, 1, G, D, D), out = new_tensor(BHTD, 1, G, D, E);
+    const attn_tensor scores = new_tensor(BHTD, 1, G, D, T);
+    attn_sdpa_params params;
+    ATTN_INIT(&params);
+    params.scale = 1;
+    params.softcap = 0;
+    params.weights = &scores;
+    params.weights_stage = ATTN_STAGE_RAW;
+    for (size_t n = 0; n < element_count(q); n++)
+        *element(q, n) = n / D % D == n % D ? 1 : 0;
+    assert_ok(context, attn_cache_attend(context, cache, &q, &out, &params));
+    return scores;
+}
+
+/* Rows of another size each: 10^n, and an outlier in every third. */
+static void spread(attn_tensor t, int lowest, int highest) {
+    for (size_t n = 0; n < element_count(t); n++) {
+        const size_t row = n / t.size[3];
+        const double size = pow(10, lowest + (int)(row % (size_t)(highest - lowest + 1)));
+        const double outlier = row % 3 == 0 && n % t.size[3] == 1 ? 50 : 1;
+        set_value(t, n, row % 11 == 7 ? 0 : (double)random_normal() * size * outlier);
+    }
+}
+
+static void append(attn_context *context, attn_cache *cache, attn_tensor k, attn_tensor v) {
+    static const size_t pieces[] = {1, 3, 16, 17, 40, 100};
+    for (size_t at = 0; at < k.size[2];) {
+        const size_t left = k.size[2] - at, piece = random_pick(pieces), n = piece < left ? piece : left;
+        const attn_tensor some_k = tokens_of(k, at, n), some_v = tokens_of(v, at, n);
+        assert_ok(context, attn_cache_append(context, cache, &some_k, &some_v, NULL));
+        at += n;
+    }
+}
+
+/* The largest of the absolute values of a row of width elements. */
+static double largest(attn_tensor t, size_t row) {
+    double most = 0;
+    for (size_t d = 0; d < t.size[3]; d++)
+        most = fmax(most, fabs(value(t, row * t.size[3] + d)));
+    return most;
+}
+
+/* int8: at most half a step away, a step being 1/127 of the row's largest. A raw score comes back from base 2, and an
+ * int8 is a product of floats: an ulp or two more. */
+static void assert_stored(attn_dtype stored, attn_tensor t, size_t row, size_t d, double got) {
+    const double x = value(t, row * t.size[3] + d);
+    if (stored == ATTN_INT8) {
+        const double most = largest(t, row);
+        if (!(fabs(got - x) <= most / 254 * 1.0001 + most * 1e-6))
+            fail_msg("row %zu, element %zu: %.9g is stored as %.9g; the largest is %.9g", row, d, x, got, most);
+    } else if (!(fabs(got - rounded_to(stored, x)) <= 0x1p-22 * fabs(x))) {
+        fail_msg("row %zu, element %zu: %.9g is stored as %.9g, want %.9g", row, d, x, got, rounded_to(stored, x));
+    }
+}
+
+static void check_type(attn_context *context, attn_dtype stored, attn_dtype given, size_t G, size_t D, size_t E) {
+    enum { T = 150 };
+    const bool half = stored == ATTN_F16 || given == ATTN_F16;
+    const int low = half ? -8 : -30, high = half ? 2 : 30;
+    attn_cache *cache = new_cache(context, stored, G, D, E);
+    const attn_tensor k = new_tensor_of(given, (enum layout)random_below(OUTPUT_LAYOUTS), 1, G, T, D);
+    const attn_tensor v = new_tensor_of(given, (enum layout)random_below(OUTPUT_LAYOUTS), 1, G, T, E);
+    spread(k, low, high);
+    spread(v, low, high);
+    append(context, cache, k, v);
+    const attn_tensor keys = stored_keys(context, cache, G, T, D, E);
+    const attn_tensor values = stored_values(context, cache, G, T, D, E);
+    for (size_t row = 0; row < G * T; row++) {
+        for (size_t d = 0; d < D; d++)
+            assert_stored(stored, k, row, d, value_at(keys, 0, row / T, d, row % T));
+        for (size_t e = 0; e < E; e++)
+            assert_stored(stored, v, row, e, value(values, row * E + e));
+    }
+    attn_cache_destroy(cache);
+    end_case();
+}
+
+/* In every instruction set, from every type into every type. */
+static void every_element(void **state) {
+    (void)state;
+    static const size_t widths[][2] = {{64, 64}, {3, 5}, {24, 70}, {130, 17}};
+    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8};
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(2, contexts);
+    seed(1);
+    for (size_t i = 0; i < n * 3 * COUNT(types); i++) {
+        const size_t *w = random_pick(widths);
+        const attn_dtype stored = types[i / n % COUNT(types)], given = types[i / n / COUNT(types)];
+        name_case("%s: type %d from type %d, D=%zu E=%zu", describe(contexts[i % n]).isa, (int)stored, (int)given, w[0],
+                  w[1]);
+        check_type(contexts[i % n], stored, given, 1 + random_below(2), w[0], w[1]);
+    }
+}
+
+/* The extremes of an int8's row: what is too small for a scale is 0, the largest floats come back as they were. */
+static void extremes(void **state) {
+    (void)state;
+    static const float sizes[] = {FLT_MAX, 1e38F, 1e-35F, 1e-38F, FLT_TRUE_MIN, 0};
+    attn_context *context = new_context_of(1, 0);
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        attn_cache *cache = new_cache(context, ATTN_INT8, 1, 4, 4);
+        const attn_tensor k = new_normal(BHTD, 1, 1, 1, 4), v = new_tensor(BHTD, 1, 1, 1, 4);
+        for (size_t d = 0; d < 4; d++)
+            *element(v, d) = d % 2 ? sizes[i] : -sizes[i];
+        assert_ok(context, attn_cache_append(context, cache, &k, &v, NULL));
+        const attn_tensor got = stored_values(context, cache, 1, 1, 4, 4);
+        for (size_t d = 0; d < 4; d++) {
+            const double x = (double)*element(v, d), y = value(got, d);
+            if (!(fabs(y - x) <= 1e-6 * fabs(x) || (fabs(x) < 0x1p-112 && y == 0)))
+                fail_msg("%g is stored as %g", x, y);
+        }
+        attn_cache_destroy(cache);
+        end_case();
+    }
+}
+
+/* Too large for f16 is infinity, and NaN stays NaN, as in tensors of f16. */
+static void not_finite(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    for (size_t i = 0; i < 2; i++) {
+        attn_cache *cache = new_cache(context, i ? ATTN_BF16 : ATTN_F16, 1, 4, 4);
+        const attn_tensor k = new_normal(BHTD, 1, 1, 1, 4), v = new_normal(BHTD, 1, 1, 1, 4);
+        *element(v, 0) = 1e30F;
+        *element(v, 1) = -INFINITY;
+        *element(v, 2) = NAN;
+        assert_ok(context, attn_cache_append(context, cache, &k, &v, NULL));
+        const attn_tensor got = stored_values(context, cache, 1, 1, 4, 4);
+        assert_true(i ? fabs(value(got, 0) / 1e30 - 1) < 0x1p-8 : value(got, 0) == INFINITY);
+        assert_true(value(got, 1) == -INFINITY);
+        assert_true(isnan(value(got, 2)));
+        assert_true(isfinite(value(got, 3)));
+        attn_cache_destroy(cache);
+        end_case();
+    }
+}
+
+/* The sizes are as small as the types. */
+static void page_bytes(void **state) {
+    (void)state;
+    enum { P = 256, G = 3, D = 64 };
+    static const size_t element[] = {[ATTN_F32] = 4, [ATTN_F16] = 2, [ATTN_BF16] = 2, [ATTN_INT8] = 1};
+    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8};
+    attn_context *context = new_context_of(1, 0);
+    for (size_t i = 0; i < COUNT(types); i++) {
+        attn_cache_pool_info info;
+        ATTN_INIT(&info);
+        attn_cache *cache = new_cache(context, types[i], G, D, D);
+        assert_ok(context, attn_cache_pool_describe(context, attn_cache_pool_of(cache), &info));
+        const size_t scales = types[i] == ATTN_INT8 ? sizeof(float) : 0;
+        assert_int_equal(info.page_size, P);
+        assert_int_equal(info.page_bytes, 2 * P * G * (D * element[types[i]] + scales));
+        assert_int_equal(info.pages, 2);
+        attn_cache_destroy(cache);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {TEST(every_element), TEST(extremes), TEST(not_finite), TEST(page_bytes)};
+    return cmocka_run_group_tests_name("cache_types", tests, NULL, NULL);
+}
