@@ -199,6 +199,54 @@ static void chunks_of_long_sequences(void **state) {
     end_case();
 }
 
+/* Prefill in chunks into a cache, whose pages are of other lengths than the chunks. */
+static void check_prefill(attn_context *context, const struct sdpa_case *c, attn_dtype dtype, size_t window) {
+    static const size_t ends[] = {1, 3, 70, 71, 128, 200, 264, 301};
+    struct sdpa_result whole = {.out = {0}};
+    for (size_t chunks = 0; chunks < 2; chunks++) {
+        attn_cache_params p = {.struct_size = sizeof p, .batch = c->k.size[0], .capacity = 400, .page_size = 128};
+        attn_cache *cache;
+        p.kv_heads = c->k.size[1];
+        p.head_width = c->k.size[3];
+        p.value_width = c->v.size[3];
+        p.dtype = dtype;
+        p.window = window;
+        p.first_tokens = window ? 5 : 0;
+        assert_ok(context, attn_cache_create(context, &p, &cache));
+        for (size_t i = chunks ? 0 : COUNT(ends) - 1, begin = 0; i < COUNT(ends); begin = ends[i++]) {
+            struct sdpa_case chunk = *c;
+            chunk.q = tokens_of(c->q, begin, ends[i] - begin);
+            const attn_tensor k = tokens_of(c->k, begin, ends[i] - begin), v = tokens_of(c->v, begin, ends[i] - begin);
+            assert_ok(context, attn_cache_append(context, cache, &k, &v, NULL));
+            const struct sdpa_result part = new_sdpa_result(&chunk);
+            attn_sdpa_params params = chunk.params;
+            params.lse = part.lse.data;
+            assert_ok(context, attn_cache_attend(context, cache, &chunk.q, &part.out, &params));
+            whole = chunks ? whole : part;
+            assert_bits(part.out, tokens_of(whole.out, begin, ends[i] - begin));
+            assert_bits(part.lse, tokens_of(whole.lse, begin, ends[i] - begin));
+        }
+        attn_cache_destroy(cache);
+    }
+}
+
+static void prefill_of_a_cache(void **state) {
+    (void)state;
+    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8};
+    attn_context *context = new_context_of(2, 0);
+    skip_unless_rows_are_independent(context);
+    seed(9);
+    for (size_t i = 0; i < COUNT(HEADS) * COUNT(types); i++) {
+        const size_t *h = HEADS[i / COUNT(types)];
+        struct sdpa_case c = sdpa_case_of(2, h[0], h[1], 301, 301, h[2], h[2]);
+        c.probabilities = false;
+        set_causal(&c, ATTN_CAUSAL_BOTTOM_RIGHT, NULL);
+        check_prefill(context, &c, types[i % COUNT(types)], 0);
+        check_prefill(context, &c, types[i % COUNT(types)], 100);
+        end_case();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(any_number_of_threads),
                                        TEST(any_pool),
@@ -206,6 +254,7 @@ int main(void) {
                                        TEST(any_chunking),
                                        TEST(any_batch),
                                        TEST(chunks_of_whole_blocks),
+                                       TEST(prefill_of_a_cache),
                                        TEST(chunks_of_long_sequences)};
     return cmocka_run_group_tests_name("determinism", tests, NULL, NULL);
 }

@@ -345,27 +345,27 @@ static void copy(size_t rows, size_t columns, attn_dtype from, const void *x, pt
     }
 }
 
-/* Elements of one row of a stream, times f or g[j]. */
+/* VL elements, of which n are there, of int8 times f. */
+static inline __attribute__((always_inline)) V load_narrow(attn_dtype from, const char *x, size_t n, V f) {
+    int8_t part[VL] = {0};
+    if (from != ATTN_INT8)
+        return load_half(from, (const uint16_t *)(const void *)x, n);
+    return v_mul(v_load_int8(n < VL ? memcpy(part, x, n) : (const int8_t *)x), f);
+}
+
+/* Elements of one row of a stream, times f or g[j]: line by line, each of which fetches one that comes later. */
 static inline __attribute__((always_inline)) void widen_row(attn_dtype from, size_t n, const char *x, V f,
                                                             const float *g, float *y) {
-    enum { AHEAD = 2048 };
+    enum { LINE = 64, AHEAD = 4096 };
     const size_t size = from == ATTN_INT8 ? 1 : 2;
-    for (size_t j = 0; j < n; j += VL) {
-        const size_t left = n - j;
-        V v;
-        if (j * size % 64 == 0)
-            fetch(x, j * size + AHEAD);
-        if (from == ATTN_INT8) {
-            int8_t part[VL] = {0};
-            const int8_t *p = (const int8_t *)x + j;
-            if (left < VL)
-                p = memcpy(part, p, left);
-            v = v_mul(v_load_int8(p), g ? load_up_to(g + j, left, f) : f);
-        } else {
-            v = load_half(from, (const uint16_t *)(const void *)x + j, left);
-        }
-        left < VL ? v_store_n(y + j, left, v) : v_store(y + j, v);
+    size_t j = 0;
+    for (; j + LINE / size <= n; j += LINE / size) {
+        fetch(x, j * size + AHEAD);
+        for (size_t i = j; i < j + LINE / size; i += VL)
+            v_store(y + i, load_narrow(from, x + i * size, VL, g ? v_load(g + i) : f));
     }
+    for (; j < n; j += VL)
+        store_up_to(y + j, n - j, load_narrow(from, x + j * size, n - j, g ? load_up_to(g + j, n - j, f) : f));
 }
 
 static void widen(size_t rows, size_t columns, attn_dtype from, const void *x, const float *scale, bool of_rows,
@@ -384,7 +384,7 @@ static void widen(size_t rows, size_t columns, attn_dtype from, const void *x, c
 static float quantize(size_t n, const float *x, int8_t *y) {
     float most = 0;
     for (size_t j = 0; j < n; j++)
-        most = fmaxf(most, fabsf(x[j]));
+        most = fabsf(x[j]) > most ? fabsf(x[j]) : most;
     float scale = most / 127;
     scale = isinf(scale * 127) ? nextafterf(scale, 0) : scale; /* the largest floats come back finite */
     const float inverse = scale >= 0x1p-120F ? 1 / scale : 0.0F;
