@@ -25,8 +25,8 @@ static size_t widest(const attn_cache_pool *pool) { return attni_round_up(attni_
 
 static size_t room_bytes(const attn_cache_pool *pool) { return widest(pool) * (2 * VECTOR * sizeof(float) + 64); }
 
-/* Keys of f32, in f32, need none. */
-static bool is_direct(const attni_append *a) { return a->cache->pages.form->dtype == ATTN_F32; }
+/* Keys that go into f32 as they are need none. */
+static bool is_direct(const attni_append *a) { return a->cache->pages.form->dtype == ATTN_F32 && !a->turn; }
 
 size_t attni_append_scratch(const attn_context *context, const attni_append *a) {
     return is_direct(a) ? 0 : room_bytes(a->cache->pool) * context->threads;
@@ -56,35 +56,59 @@ static char *column_at(const attn_cache *cache, char *page, size_t at) {
 
 static float *scales_of(const attni_page_form *form, char *page) { return (float *)(void *)(page + form->scales); }
 
+/* Keys from token t on as the caller has them, or turned; rows `stride` elements apart. */
+typedef struct keys {
+    const void *data;
+    attn_dtype dtype;
+    ptrdiff_t stride;
+} keys;
+
+static keys keys_at(const store_job *j, size_t b, size_t g, size_t t, size_t rows, const space *own) {
+    const attni_append *a = j->append;
+    const size_t D = a->cache->pool->D;
+    if (!a->turn)
+        return (keys){attni_at(&a->k, b, g, t), a->k.dtype, a->k.stride_t};
+    attni_turn_rows(j->kernels, a->turn, &a->k, b, g, t, rows, D, (ptrdiff_t)a->cache->lengths[b], own->rows);
+    return (keys){own->rows, ATTN_F32, (ptrdiff_t)D};
+}
+
+/* One key, quantised. */
+static void store_bytes(const store_job *j, const keys *k, char *page, size_t at, char *column, const space *own) {
+    const attni_page_form *form = j->append->cache->pages.form;
+    const size_t D = j->append->cache->pool->D;
+    if (k->data != own->rows)
+        j->kernels->copy(1, D, k->dtype, k->data, 0, ATTN_F32, own->rows, 0);
+    scales_of(form, page)[at] = j->kernels->quantize(D, own->rows, own->bytes);
+    j->kernels->copy(D, 1, ATTN_INT8, own->bytes, 1, ATTN_INT8, column, (ptrdiff_t)form->width);
+}
+
+/* How many of so many keys go at once: whole vectors, or one. */
+static size_t keys_at_once(const store_job *j, size_t fit) {
+    if (fit < VECTOR || j->append->cache->pages.form->dtype == ATTN_INT8)
+        return 1;
+    return is_direct(j->append) ? fit / VECTOR * VECTOR : VECTOR;
+}
+
 /* Up to n keys from token t on, which go to place `at` of a page; returns how many went. */
 static size_t store_keys(const store_job *j, size_t b, size_t g, size_t t, size_t n, char *page, size_t at,
                          const space *own) {
     const attn_cache *cache = j->append->cache;
     const attni_page_form *form = cache->pages.form;
-    const attni_view *k = &j->append->k;
-    const size_t D = cache->pool->D;
-    const ptrdiff_t W = (ptrdiff_t)form->width;
-    const size_t fit = attni_min(n, form->width - at % form->width);
+    const size_t D = cache->pool->D, W = form->width;
+    const size_t count = keys_at_once(j, attni_min(n, W - at % W));
+    const keys k = keys_at(j, b, g, t, count, own);
     char *column = column_at(cache, page, at);
     if (form->dtype == ATTN_INT8) {
-        j->kernels->copy(1, D, k->dtype, attni_at(k, b, g, t), 0, ATTN_F32, own->rows, 0);
-        scales_of(form, page)[at] = j->kernels->quantize(D, own->rows, own->bytes);
-        j->kernels->copy(D, 1, ATTN_INT8, own->bytes, 1, ATTN_INT8, column, W);
-        return 1;
+        store_bytes(j, &k, page, at, column, own);
+    } else if (count == 1) {
+        j->kernels->copy(D, 1, k.dtype, k.data, 1, form->dtype, column, (ptrdiff_t)W);
+    } else if (form->dtype == ATTN_F32) {
+        j->kernels->transpose(k.dtype, count, D, k.data, k.stride, count, (float *)(void *)column, W);
+    } else {
+        j->kernels->transpose(k.dtype, VECTOR, D, k.data, k.stride, VECTOR, own->columns, VECTOR);
+        j->kernels->copy(D, VECTOR, ATTN_F32, own->columns, VECTOR, form->dtype, column, (ptrdiff_t)W);
     }
-    if (fit < VECTOR) {
-        j->kernels->copy(D, 1, k->dtype, attni_at(k, b, g, t), 1, form->dtype, column, W);
-        return 1;
-    }
-    if (is_direct(j->append)) {
-        const size_t whole = fit / VECTOR * VECTOR;
-        j->kernels->transpose(k->dtype, whole, D, attni_at(k, b, g, t), k->stride_t, whole, (float *)(void *)column,
-                              form->width);
-        return whole;
-    }
-    j->kernels->transpose(k->dtype, VECTOR, D, attni_at(k, b, g, t), k->stride_t, VECTOR, own->columns, VECTOR);
-    j->kernels->copy(D, VECTOR, ATTN_F32, own->columns, VECTOR, form->dtype, column, W);
-    return VECTOR;
+    return count;
 }
 
 /* n values from token t on, to places from `at` on. */

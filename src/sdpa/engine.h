@@ -68,6 +68,7 @@ typedef struct attni_key_group {
     attni_values v; /* where the caller has them, or in v_copy */
     attni_values v_clean;         /* with zeros where a row of a panel is not finite; made only where needed */
     float *k_room;                /* room for it, if it is not in a cache */
+    float *k_rows;                /* [W, D], where keys are turned first */
     float *v_copy, *v_clean_room; /* [count, E] each, every panel as wide as the first */
     enum { ATTNI_UNKNOWN, ATTNI_FINITE, ATTNI_NOT_FINITE } finite;
 } attni_key_group;
@@ -117,7 +118,6 @@ attni_query_tile attni_tile_at(const attni_engine *e, size_t b, size_t g, size_t
 /* sequence.c: whether sequences differ, and in `one` the call that sequence b alone is, with an engine for it; for
  * calls whose sequences are alike, the engine itself. */
 bool attni_is_varied(const attni_sdpa *call);
-attni_sdpa attni_sequence_of(const attni_sdpa *call, size_t b);
 const attni_engine *attni_engine_of(const attni_engine *e, size_t b, attni_engine *local, attni_sdpa *one);
 /* Writes what is known of tokens beyond the ends of sequences. */
 void attni_blank_beyond(attn_context *context, const attni_sdpa *call);

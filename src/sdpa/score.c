@@ -17,8 +17,7 @@ static double unit_of(const attni_sdpa *call) { return call->score ? 1 : ATTNI_L
 
 static ptrdiff_t clamp(ptrdiff_t x, ptrdiff_t low, ptrdiff_t high) { return x < low ? low : x > high ? high : x; }
 
-/* Where query token 0 stands among the keys; token i stands i further. */
-static ptrdiff_t position_of_first(const attni_sdpa *call, size_t b) {
+ptrdiff_t attni_first_position(const attni_sdpa *call, size_t b) {
     const ptrdiff_t far = PTRDIFF_MAX / 4;
     switch (call->causal) {
     case ATTN_CAUSAL_TOP_LEFT:
@@ -116,7 +115,7 @@ float attni_slope(const attni_sdpa *call, size_t h) {
 
 static void add_slope(const attni_engine *e, const area *a) {
     const float slope = (float)((double)attni_slope(e->call, a->h) * unit_of(e->call));
-    const ptrdiff_t first = (ptrdiff_t)a->key - position_of_first(e->call, a->b) - (ptrdiff_t)a->i;
+    const ptrdiff_t first = (ptrdiff_t)a->key - attni_first_position(e->call, a->b) - (ptrdiff_t)a->i;
     for (size_t r = 0; r < a->rows; r++)
         e->kernels->add_slope(a->keys, a->s + r * a->lds, slope, (float)(first - (ptrdiff_t)r));
 }
@@ -201,7 +200,7 @@ static ptrdiff_t first_in_window(const attni_sdpa *call, size_t b, ptrdiff_t p) 
 
 /* Keys of the area that row r does not see, [begin, end) from its first key on. */
 static attni_range hole_of(const attni_sdpa *call, const area *a, size_t r) {
-    const ptrdiff_t p = position_of_first(call, a->b) + (ptrdiff_t)(a->i + r);
+    const ptrdiff_t p = attni_first_position(call, a->b) + (ptrdiff_t)(a->i + r);
     return within((attni_range){call->first_keys, (size_t)first_in_window(call, a->b, p)}, a->key, a->keys);
 }
 
@@ -293,7 +292,7 @@ static void cut_to_reach(ptrdiff_t position, ptrdiff_t reach, ptrdiff_t *begin, 
 }
 
 attni_range attni_visible(const attni_sdpa *call, size_t b, size_t h, size_t i) {
-    const ptrdiff_t Tk = (ptrdiff_t)call->Tk, p = position_of_first(call, b) + (ptrdiff_t)i;
+    const ptrdiff_t Tk = (ptrdiff_t)call->Tk, p = attni_first_position(call, b) + (ptrdiff_t)i;
     const ptrdiff_t right = call->causal == ATTN_CAUSAL_NONE ? call->right : 0;
     ptrdiff_t end = right < 0 ? Tk : clamp(p + right + 1, 0, Tk);
     if (call->right >= 0)
