@@ -38,7 +38,7 @@ typedef struct call {
     X(cross_norm_alone, ATTN_ERROR_VALUE, "cross_norm", BLOCK.cross_attention = NULL)                                  \
     X(feed_norm_alone, ATTN_ERROR_VALUE, "feed_norm", BLOCK.feed = NULL)                                               \
     X(norm_struct, ATTN_ERROR_STRUCT, "self_norm", c->parts.self_norm.struct_size = 1)                                 \
-    X(norm_kind, ATTN_ERROR_VALUE, "kind", c->parts.cross_norm.kind = (attn_norm_kind)2)                               \
+    X(norm_kind, ATTN_ERROR_VALUE, "kind", c->parts.cross_norm.kind = (attn_norm_kind)3)                               \
     X(norm_eps, ATTN_ERROR_VALUE, "eps", c->parts.feed_norm.eps = -1e-5F)                                              \
     X(norm_eps_nan, ATTN_ERROR_VALUE, "eps", c->parts.feed_norm.eps = NAN)                                             \
     X(feed_struct, ATTN_ERROR_STRUCT, "feed", c->parts.feed.struct_size = 1)                                           \

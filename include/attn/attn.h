@@ -5,6 +5,7 @@
  *     context.h   threads, backend and scratch memory; how parameter structs are initialised
  *     tensor.h    views of the caller's memory, the dimension letters, splitting and concatenating heads
  *     softmax.h   the stable row softmax
+ *     rotary.h    rotary embedding and normalisation of queries and keys
  *     sdpa.h      attention
  *     mha.h       the layer: projections and attention
  *     cache.h     the key/value cache of a decoder
@@ -24,6 +25,7 @@
 #include "linear.h"
 #include "mha.h"
 #include "norm.h"
+#include "rotary.h"
 #include "sdpa.h"
 #include "softmax.h"
 #include "status.h"

@@ -12,7 +12,8 @@
 
 typedef enum attn_norm_kind {
     ATTN_LAYER_NORM = 0, /* (x − mean) / √(variance + eps); Ba, Kiros and Hinton, 2016 */
-    ATTN_RMS_NORM = 1    /* x / √(mean of x² + eps); Zhang and Sennrich, 2019 */
+    ATTN_RMS_NORM = 1,   /* x / √(mean of x² + eps); Zhang and Sennrich, 2019 */
+    ATTN_L2_NORM = 2     /* x / max(√(Σ x²), eps); PyTorch's normalize */
 } attn_norm_kind;
 
 /* A normalisation over the width of a token, then · weight + bias. Both are [M], and stay the caller's: functions that
@@ -20,7 +21,7 @@ typedef enum attn_norm_kind {
 typedef struct attn_norm_params {
     size_t struct_size;
     attn_norm_kind kind;
-    float eps;           /* 0: 1e-5. Otherwise finite and positive. */
+    float eps;           /* 0: 1e-5, of L2_NORM 1e-12. Otherwise finite and positive. */
     const float *weight; /* NULL: 1 */
     const float *bias;   /* NULL: 0 */
 } attn_norm_params;

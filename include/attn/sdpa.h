@@ -8,6 +8,7 @@
 
 #include "context.h"
 #include "export.h"
+#include "rotary.h"
 #include "status.h"
 #include "tensor.h"
 
@@ -69,10 +70,15 @@ typedef struct attn_top_keys {
 } attn_top_keys;
 
 /* Options in the order in which they act on a score:
- *     s = scale · q·k → softcap → + bias → + ALiBi → callback → masks → softmax (with sinks) → dropout → · V
- * Shapes that broadcast: a tensor's size[0], [1] and [2] may be 1 where B, H and Tq are asked for. */
+ *     q, k → norm → rotary; s = scale · q·k → softcap → + bias → + ALiBi → callback → masks → softmax (with sinks) →
+ * dropout → · V Shapes that broadcast: a tensor's size[0], [1] and [2] may be 1 where B, H and Tq are asked for. */
 typedef struct attn_sdpa_params {
     size_t struct_size;
+
+    /* What is done to q and k first, or NULL. Keys of an attn_cache are as they were appended: only q is rotated and
+     * normalised then. A layer applies both to what it projected. */
+    const attn_qk_norm *qk_norm;
+    const attn_rotary *rotary; /* after qk_norm */
 
     /* Factor of the scores. 0: 1/√D. Any other finite value is used as it is. */
     float scale;

@@ -228,7 +228,7 @@ attn_status attn_cache_append(attn_context *context, attn_cache *cache, const at
     ATTNI_TRY(check_appended(context, cache, "k", k, "D", cache->pool->D));
     ATTNI_TRY(check_appended(context, cache, "v", v, "E", cache->pool->E));
     ATTNI_TRY(attni_check_size(context, "v", v, 2, "T", k->size[2]));
-    const attni_append a = {cache, k->size[2], counts, attni_view_of(k), attni_view_of(v)};
+    const attni_append a = {cache, k->size[2], counts, attni_view_of(k), attni_view_of(v), NULL};
     ATTNI_TRY(attni_check_append(context, &a));
     if (cache->pages.form->dtype == ATTN_INT8) {
         ATTNI_TRY(check_finite(context, &a, "k", &a.k, cache->pool->D));
@@ -321,6 +321,24 @@ static attn_status set_window(attn_context *context, const attn_cache *cache, co
     return ATTN_OK;
 }
 
+/* Queries stand behind all that is in the cache then; keys behind what is in it before. */
+static attn_status check_turns(attn_context *context, const attn_cache *cache, size_t appended,
+                               const attn_sdpa_params *p, bool data, attni_sdpa *call, attni_extras *extras) {
+    ATTNI_TRY(attni_check_turns(context, p, appended, data, call, extras));
+    if (call->k_turn.positions && !appended)
+        return attni_fail(context, ATTN_ERROR_VALUE,
+                          "params.rotary.key_positions is set, but keys of a cache are as they were appended");
+    for (size_t b = 0; b < cache->B && data; b++) {
+        attni_sdpa one = attni_sequence_of(call, b);
+        one.Tk = p->key_lengths ? (size_t)p->key_lengths[b] : (size_t)cache->lengths[b] + appended;
+        ATTNI_TRY(attni_check_positions(context, "params.rotary.query_positions", &one.q_turn, b, one.Tq,
+                                        attni_first_position(&one, b)));
+        ATTNI_TRY(attni_check_positions(context, "params.rotary.key_positions", &one.k_turn, b, appended,
+                                        (ptrdiff_t)cache->lengths[b]));
+    }
+    return ATTN_OK;
+}
+
 attn_status attni_check_cached(attn_context *context, const attn_cache *cache, size_t appended,
                                const attn_sdpa_params *p, bool data, attni_sdpa *call, attni_extras *extras) {
     call->pages = &cache->pages;
@@ -328,6 +346,7 @@ attn_status attni_check_cached(attn_context *context, const attn_cache *cache, s
     ATTNI_TRY(check_lengths(context, cache, p->key_lengths, appended));
     ATTNI_TRY(attni_check_sequences(context, p, false, call));
     ATTNI_TRY(attni_check_attention(context, p, data, call, extras));
+    ATTNI_TRY(check_turns(context, cache, appended, p, data, call, extras));
     ATTNI_TRY(set_window(context, cache, p, call));
     if (!p->key_lengths && !attni_cache_is_even(cache))
         call->key_lengths = cache->lengths;

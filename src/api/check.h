@@ -49,7 +49,7 @@ attn_status attni_check_disjoint(attn_context *context, const char *output_name,
                                  const char *name, const attn_tensor *tensor);
 
 /* What the options of attention read and write, for the search for overlaps; data = NULL where there is nothing. */
-enum { ATTNI_EXTRA_INPUTS = 11, ATTNI_EXTRA_OUTPUTS = 6 };
+enum { ATTNI_EXTRA_INPUTS = 17, ATTNI_EXTRA_OUTPUTS = 6 };
 typedef struct attni_extras {
     attn_tensor inputs[ATTNI_EXTRA_INPUTS], outputs[ATTNI_EXTRA_OUTPUTS];
     const char *input_names[ATTNI_EXTRA_INPUTS], *output_names[ATTNI_EXTRA_OUTPUTS];
@@ -62,6 +62,15 @@ attn_status attni_check_sequences(attn_context *context, const attn_sdpa_params 
 /* All other options, once call->B … E are set; `params` is a copy from attni_check_params. */
 attn_status attni_check_attention(attn_context *context, const attn_sdpa_params *params, bool data, attni_sdpa *call,
                                   attni_extras *extras);
+/* An array of the params; elements of 8 bytes count as two. */
+void attni_add_array(attni_extras *extras, const char *name, const void *data, size_t floats);
+/* QK-norm and rotary embedding; key_positions are of so many keys (rotary.c). */
+attn_status attni_check_turns(attn_context *context, const attn_sdpa_params *params, size_t keys, bool data,
+                              attni_sdpa *call, attni_extras *extras);
+/* Whether the tables have the positions of the first `tokens` tokens of sequence b, or of all queries and keys. */
+attn_status attni_check_positions(attn_context *context, const char *name, const attni_turn *turn, size_t b,
+                                  size_t tokens, ptrdiff_t first);
+attn_status attni_check_all_positions(attn_context *context, const attni_sdpa *call);
 attn_status attni_check_dropout(attn_context *context, const char *name, float dropout, uint64_t seed,
                                 attni_dropout *to);
 /* Neither `out` nor an extra output shares memory with an input or another output; `count` named inputs come beside the

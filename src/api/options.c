@@ -49,6 +49,7 @@ attn_status attni_check_sequences(attn_context *context, const attn_sdpa_params 
     if (call->B != 1)
         return attni_fail(context, ATTN_ERROR_SHAPE, "q.size[0] is %zu, expected 1 with params.query_starts", call->B);
     call->ragged_tokens = call->Tq;
+    call->ragged_keys = call->Tk;
     ATTNI_TRY(check_starts(context, "query_starts", p->query_starts, p->sequences, call->Tq, &call->Tq));
     ATTNI_TRY(
         check_starts(context, p->key_starts ? "key_starts" : "query_starts", keys, p->sequences, call->Tk, &call->Tk));
@@ -300,8 +301,7 @@ static void add_input(attni_extras *extras, const char *name, attn_tensor tensor
     extras->inputs[n] = tensor;
 }
 
-/* An array of the params; elements of 8 bytes count as two. */
-static void add_array(attni_extras *extras, const char *name, const void *data, size_t floats) {
+void attni_add_array(attni_extras *extras, const char *name, const void *data, size_t floats) {
     add_input(extras, name, attn_tensor_bhtd(data, ATTN_F32, 1, 1, 1, floats));
 }
 
@@ -311,13 +311,13 @@ static void note_inputs(const attn_sdpa_params *p, const attni_sdpa *call, attni
     for (size_t n = 0; n < sizeof tensors / sizeof *tensors; n++)
         if (tensors[n])
             add_input(extras, names[n], *tensors[n]);
-    add_array(extras, "params.alibi_slopes", p->alibi_slopes, call->H);
-    add_array(extras, "params.sinks", p->sinks, call->H);
-    add_array(extras, "params.causal_offset", p->causal_offset, 2 * call->B);
-    add_array(extras, "params.key_lengths", p->key_lengths, 2 * call->B);
-    add_array(extras, "params.query_lengths", p->query_lengths, 2 * call->B);
-    add_array(extras, "params.query_starts", p->query_starts, 2 * (p->sequences + 1));
-    add_array(extras, "params.key_starts", p->key_starts, 2 * (p->sequences + 1));
+    attni_add_array(extras, "params.alibi_slopes", p->alibi_slopes, call->H);
+    attni_add_array(extras, "params.sinks", p->sinks, call->H);
+    attni_add_array(extras, "params.causal_offset", p->causal_offset, 2 * call->B);
+    attni_add_array(extras, "params.key_lengths", p->key_lengths, 2 * call->B);
+    attni_add_array(extras, "params.query_lengths", p->query_lengths, 2 * call->B);
+    attni_add_array(extras, "params.query_starts", p->query_starts, 2 * (p->sequences + 1));
+    attni_add_array(extras, "params.key_starts", p->key_starts, 2 * (p->sequences + 1));
 }
 
 attn_status attni_check_dropout(attn_context *context, const char *name, float dropout, uint64_t seed,
@@ -347,6 +347,11 @@ attn_status attni_check_attention(attn_context *context, const attn_sdpa_params 
     call->score = p->score;
     call->score_data = p->score_data;
     note_inputs(p, call, extras);
+    if (!call->pages) {
+        const size_t keys = p->query_starts ? call->ragged_keys : call->Tk;
+        ATTNI_TRY(attni_check_turns(context, p, keys, data, call, extras));
+        ATTNI_TRY(data ? attni_check_all_positions(context, call) : ATTN_OK);
+    }
     return check_extra_outputs(context, p, data, call, extras);
 }
 

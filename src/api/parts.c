@@ -9,13 +9,14 @@ attn_status attni_check_norm(attn_context *context, const char *name, const attn
                              attni_norm *norm) {
     attn_norm_params p;
     ATTNI_TRY(attni_check_params(context, name, params, sizeof p, &p));
-    if (p.kind != ATTN_LAYER_NORM && p.kind != ATTN_RMS_NORM)
-        return attni_fail(context, ATTN_ERROR_VALUE, "%s.kind is %d, expected ATTN_LAYER_NORM (0) or ATTN_RMS_NORM (1)",
-                          name, (int)p.kind);
+    if ((int)p.kind < ATTN_LAYER_NORM || (int)p.kind > ATTN_L2_NORM)
+        return attni_fail(context, ATTN_ERROR_VALUE, "%s.kind is %d, expected an attn_norm_kind of 0 to 2", name,
+                          (int)p.kind);
     if (!isfinite(p.eps) || p.eps < 0)
         return attni_fail(context, ATTN_ERROR_VALUE, "%s.eps is %g, expected a finite number that is not negative",
                           name, (double)p.eps);
-    *norm = (attni_norm){p.kind, p.eps > 0 ? p.eps : 1e-5F, p.weight, p.bias};
+    const float eps = p.kind == ATTN_L2_NORM ? 1e-12F : 1e-5F;
+    *norm = (attni_norm){p.kind, p.eps > 0 ? p.eps : eps, p.weight, p.bias};
     return ATTN_OK;
 }
 

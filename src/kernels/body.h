@@ -409,6 +409,7 @@ static bool all_finite(size_t rows, size_t columns, const float *x, ptrdiff_t ld
 
 #include "kernels/layer_body.h"
 #include "kernels/score_body.h"
+#include "kernels/turn_body.h"
 
 const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .isa = SIMD_ISA,
@@ -432,4 +433,5 @@ const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .dropout = dropout,
                                   .entropy = entropy,
                                   .activate = activate,
-                                  .norm = norm_rows};
+                                  .norm = norm_rows,
+                                  .rotate = rotate};

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "attn/norm.h"
+#include "attn/rotary.h"
 #include "attn/tensor.h"
 
 /* A normalisation, defaults resolved. */
@@ -116,6 +117,9 @@ typedef struct attni_kernels {
     /* Normalises each row of x [rows, width]. y = x is allowed. */
     void (*norm)(const attni_norm *norm, size_t rows, size_t width, const float *x, ptrdiff_t ldx, float *y,
                  ptrdiff_t ldy);
+
+    /* Rotates the pairs of x [2·pairs] by the angles whose cosines and sines are given, [pairs]. */
+    void (*rotate)(attn_rotary_kind kind, size_t pairs, float *x, const float *cosines, const float *sines);
 } attni_kernels;
 
 /* The best table that this CPU has among those in `mask` (ATTN_ISA_*; 0: all), or NULL if it has none of them. */

@@ -177,6 +177,13 @@ static void rms_norm_row(size_t n, const float *x, const attni_norm *norm, float
     norm_row(n, x, square * 0, 1 / sqrt(square + (double)norm->eps), norm->weight, norm->bias, y);
 }
 
+/* Squares below the range of a float are summed in double. */
+static void l2_norm_row(size_t n, const float *x, const attni_norm *norm, float *y) {
+    const double square = row_moments(n, x, 0.0F).second;
+    const double length = sqrt(square < 0x1p-80 ? careful_moments(n, x, 0.0F).second : square);
+    norm_row(n, x, length * 0, 1 / fmax(length, (double)norm->eps), norm->weight, norm->bias, y);
+}
+
 static void norm_rows(const attni_norm *norm, size_t rows, size_t width, const float *x, ptrdiff_t ldx, float *y,
                       ptrdiff_t ldy) {
     if (width == 0) /* x and y may be NULL */
@@ -184,6 +191,8 @@ static void norm_rows(const attni_norm *norm, size_t rows, size_t width, const f
     for (size_t r = 0; r < rows; r++, x += ldx, y += ldy)
         if (norm->kind == ATTN_LAYER_NORM)
             layer_norm_row(width, x, norm, y);
-        else
+        else if (norm->kind == ATTN_RMS_NORM)
             rms_norm_row(width, x, norm, y);
+        else
+            l2_norm_row(width, x, norm, y);
 }

@@ -86,6 +86,18 @@ static inline V v_fraction(V x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEARE
 /* p · 2^round(x) for p in [½, 2], rounded once, also where the result is subnormal. */
 static inline V v_scale(V p, V x) { return _mm512_scalef_ps(p, _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT)); }
 
+/* The elements with even and with odd numbers of (a, b), and back. */
+static inline void v_split(V a, V b, V *even, V *odd) {
+    const __m512i at = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    *even = _mm512_permutex2var_ps(a, at, b);
+    *odd = _mm512_permutex2var_ps(a, _mm512_add_epi32(at, _mm512_set1_epi32(1)), b);
+}
+static inline void v_join(V even, V odd, V *a, V *b) {
+    const __m512i at = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    *a = _mm512_permutex2var_ps(even, at, odd);
+    *b = _mm512_permutex2var_ps(even, _mm512_add_epi32(at, _mm512_set1_epi32(8)), odd);
+}
+
 /* Transposes a 16×16 block in registers: 4×4 blocks inside the 128-bit lanes, then the lanes. */
 static inline void v_transpose(V r[VL]) {
     V t[VL];

@@ -93,3 +93,9 @@ static inline V v_scale(V p, V x) {
 }
 
 static inline void v_transpose(V r[VL]) { (void)r; }
+
+static inline void v_split(V a, V b, V *even, V *odd) {
+    *even = a;
+    *odd = b;
+}
+static inline void v_join(V even, V odd, V *a, V *b) { v_split(even, odd, a, b); }

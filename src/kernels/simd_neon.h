@@ -82,3 +82,12 @@ static inline void v_transpose(V r[VL]) {
     r[2] = vcombine_f32(vget_high_f32(a), vget_high_f32(c));
     r[3] = vcombine_f32(vget_high_f32(b), vget_high_f32(d));
 }
+
+static inline void v_split(V a, V b, V *even, V *odd) {
+    *even = vuzp1q_f32(a, b);
+    *odd = vuzp2q_f32(a, b);
+}
+static inline void v_join(V even, V odd, V *a, V *b) {
+    *a = vzip1q_f32(even, odd);
+    *b = vzip2q_f32(even, odd);
+}

@@ -51,6 +51,7 @@ typedef struct attni_append {
     size_t T;
     const int64_t *counts;
     attni_view k, v;
+    const attni_turn *turn; /* of the keys; positions go on from the length of the sequence; or NULL */
 } attni_append;
 ptrdiff_t attni_append_pages(const attni_append *append);
 size_t attni_append_scratch(const attn_context *context, const attni_append *append);

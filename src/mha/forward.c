@@ -54,7 +54,8 @@ static attni_sdpa attention_of(const attni_mha_call *call, const layout *at, flo
 }
 
 static attni_append append_of(const attni_mha_call *call, const attni_sdpa *attention) {
-    return (attni_append){call->cache, call->Tk, NULL, attention->k, attention->v};
+    const attni_turn *turn = &attention->k_turn;
+    return (attni_append){call->cache, call->Tk, NULL, attention->k, attention->v, attni_turns(turn) ? turn : NULL};
 }
 
 static size_t append_scratch(const attn_context *context, const attni_mha_call *call) {

@@ -25,8 +25,8 @@ static size_t widest(const attn_cache_pool *pool) { return attni_round_up(attni_
 
 static size_t room_bytes(const attn_cache_pool *pool) { return widest(pool) * (2 * VECTOR * sizeof(float) + 64); }
 
-/* Keys of f32, in f32, need none. */
-static bool is_direct(const attni_append *a) { return a->cache->pages.form->dtype == ATTN_F32; }
+/* Keys that go into f32 as they are need none. */
+static bool is_direct(const attni_append *a) { return a->cache->pages.form->dtype == ATTN_F32 && !a->turn; }
 
 size_t attni_append_scratch(const attn_context *context, const attni_append *a) {
     return is_direct(a) ? 0 : room_bytes(a->cache->pool) * context->threads;
@@ -62,38 +62,64 @@ typedef struct batch {
     char *page;
 } batch;
 
-/* One row as int8 in own->bytes; returns the scale. */
-static float quantize(const store_job *j, const attni_view *view, const batch *x, size_t i, size_t width,
-                      const space *own) {
-    j->kernels->copy(1, width, view->dtype, attni_at(view, x->b, x->g, x->t + i), 0, ATTN_F32, own->rows, 0);
+/* One row as int8 in own->bytes; returns the scale. The row may be in own->rows already. */
+static float quantize(const store_job *j, attn_dtype type, const void *row, size_t width, const space *own) {
+    if (row != own->rows)
+        j->kernels->copy(1, width, type, row, 0, ATTN_F32, own->rows, 0);
     return j->kernels->quantize(width, own->rows, own->bytes);
+}
+
+/* Keys from token t on as the caller has them, or turned; rows `stride` elements apart. */
+typedef struct keys {
+    const void *data;
+    attn_dtype dtype;
+    ptrdiff_t stride;
+} keys;
+
+static keys keys_at(const store_job *j, const batch *x, size_t i, size_t rows, const space *own) {
+    const attni_append *a = j->append;
+    const size_t b = x->b, g = x->g, t = x->t + i;
+    const size_t D = a->cache->pool->D;
+    if (!a->turn)
+        return (keys){attni_at(&a->k, b, g, t), a->k.dtype, a->k.stride_t};
+    attni_turn_rows(j->kernels, a->turn, &a->k, b, g, t, rows, D, (ptrdiff_t)a->cache->lengths[b], own->rows);
+    return (keys){own->rows, ATTN_F32, (ptrdiff_t)D};
+}
+
+/* One key, quantised. */
+static void store_bytes(const store_job *j, const keys *k, char *page, size_t at, char *column, const space *own) {
+    const attni_page_form *form = j->append->cache->pages.form;
+    const size_t D = j->append->cache->pool->D;
+    scales_of(form, page)[at] = quantize(j, k->dtype, k->data, D, own);
+    j->kernels->copy(D, 1, ATTN_INT8, own->bytes, 1, ATTN_INT8, column, (ptrdiff_t)form->width);
+}
+
+/* How many of so many keys go at once: whole vectors, or one. */
+static size_t keys_at_once(const store_job *j, size_t fit) {
+    if (fit < VECTOR || j->append->cache->pages.form->dtype == ATTN_INT8)
+        return 1;
+    return is_direct(j->append) ? fit / VECTOR * VECTOR : VECTOR;
 }
 
 /* Key i of a batch and, where whole vectors fit into its block, those that follow; returns how many. */
 static size_t store_keys(const store_job *j, const batch *x, size_t i, const space *own) {
     const attn_cache *cache = j->append->cache;
     const attni_page_form *form = cache->pages.form;
-    const attni_view *k = &j->append->k;
-    const size_t D = cache->pool->D, W = form->width, at = x->at + i, fit = attni_min(x->count - i, W - at % W);
-    const size_t many = is_direct(j->append) ? fit / VECTOR * VECTOR : VECTOR;
-    const void *from = attni_at(k, x->b, x->g, x->t + i);
+    const size_t D = cache->pool->D, W = form->width, at = x->at + i;
+    const size_t count = keys_at_once(j, attni_min(x->count - i, W - at % W));
+    const keys k = keys_at(j, x, i, count, own);
     char *column = column_at(cache, x->page, at);
     if (form->dtype == ATTN_INT8) {
-        scales_of(form, x->page)[at] = quantize(j, k, x, i, D, own);
-        j->kernels->copy(D, 1, ATTN_INT8, own->bytes, 1, ATTN_INT8, column, (ptrdiff_t)W);
-        return 1;
+        store_bytes(j, &k, x->page, at, column, own);
+    } else if (count == 1) {
+        j->kernels->copy(D, 1, k.dtype, k.data, 1, form->dtype, column, (ptrdiff_t)W);
+    } else if (form->dtype == ATTN_F32) {
+        j->kernels->transpose(k.dtype, count, D, k.data, k.stride, count, (float *)(void *)column, W);
+    } else {
+        j->kernels->transpose(k.dtype, VECTOR, D, k.data, k.stride, VECTOR, own->columns, VECTOR);
+        j->kernels->copy(D, VECTOR, ATTN_F32, own->columns, VECTOR, form->dtype, column, (ptrdiff_t)W);
     }
-    if (fit < VECTOR) {
-        j->kernels->copy(D, 1, k->dtype, from, 1, form->dtype, column, (ptrdiff_t)W);
-        return 1;
-    }
-    if (is_direct(j->append)) {
-        j->kernels->transpose(k->dtype, many, D, from, k->stride_t, many, (float *)(void *)column, W);
-        return many;
-    }
-    j->kernels->transpose(k->dtype, many, D, from, k->stride_t, many, own->columns, VECTOR);
-    j->kernels->copy(D, many, ATTN_F32, own->columns, VECTOR, form->dtype, column, (ptrdiff_t)W);
-    return many;
+    return count;
 }
 
 /* Values [rows, E] to places from `at` on, in panels. */
@@ -116,7 +142,8 @@ static void store_values(const store_job *j, const batch *x, const space *own) {
         return;
     }
     for (size_t i = 0; i < x->count; i++) {
-        scales_of(form, x->page)[form->tokens + x->at + i] = quantize(j, v, x, i, cache->pool->E, own);
+        scales_of(form, x->page)[form->tokens + x->at + i] =
+            quantize(j, v->dtype, attni_at(v, x->b, x->g, x->t + i), cache->pool->E, own);
         store_panels(j, ATTN_INT8, (const char *)own->bytes, 0, 1, x->page, x->at + i);
     }
 }

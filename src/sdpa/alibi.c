@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Where ALiBi proves that nothing is left. By Cauchy and Schwarz no score differs from another by more than
  * 2·|scale|·‖q‖·‖k‖, the largest norms taken. Beside the nearest key that a query sees, a key so much further that
- * slope · distance outweighs that by 2^−160 has a probability that is 0 in f32: it need not be computed. */
+ * slope · distance outweighs that by 2^−160 has a probability that is 0 in f32: it need not be computed. The norms are
+ * those before q and k are turned, which tables and weights of the caller's change. */
 #include <string.h>
 
 #include "context/sizes.h"
@@ -11,8 +12,9 @@
 #define NOTHING 111.0F
 
 bool attni_alibi_ends(const attni_sdpa *call) {
-    return call->alibi != ATTN_ALIBI_NONE && !call->pages && !call->score && !call->bias.view.data &&
-           !call->mask.view.data && !call->key_mask.view.data && !call->block_map.view.data;
+    return call->alibi != ATTN_ALIBI_NONE && !attni_turns(&call->q_turn) && !attni_turns(&call->k_turn) &&
+           !call->pages && !call->score && !call->bias.view.data && !call->mask.view.data &&
+           !call->key_mask.view.data && !call->block_map.view.data;
 }
 
 typedef struct reach_job {

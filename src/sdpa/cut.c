@@ -93,6 +93,7 @@ size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, char *base, 
     size_t used = 0;
     desk->tiles = take(base, &used, t->tiles * sizeof *desk->tiles);
     desk->group.k_room = take(base, &used, t->keys * call->D * sizeof(float));
+    desk->group.k_rows = take(base, &used, attni_turns(&call->k_turn) ? t->width * call->D * sizeof(float) : 0);
     desk->group.v_copy = take(base, &used, values);
     desk->group.v_clean_room = take(base, &used, values);
     desk->q = take(base, &used, rows * call->D * sizeof(float));

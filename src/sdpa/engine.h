@@ -68,6 +68,7 @@ typedef struct attni_key_group {
     attni_values v; /* where the caller has them, or in v_copy */
     attni_values v_clean;         /* with zeros where a row of a panel is not finite; made only where needed */
     float *k_room;                /* room for it, if it is not in a cache */
+    float *k_rows;                /* [W, D], where keys are turned first */
     float *v_copy, *v_clean_room; /* [count, E] each, every panel as wide as the first */
     enum { ATTNI_UNKNOWN, ATTNI_FINITE, ATTNI_NOT_FINITE } finite;
 } attni_key_group;
@@ -117,7 +118,6 @@ attni_query_tile attni_tile_at(const attni_engine *e, size_t b, size_t g, size_t
 /* sequence.c: whether sequences differ, and in `one` the call that sequence b alone is, with an engine for it; for
  * calls whose sequences are alike, the engine itself. */
 bool attni_is_varied(const attni_sdpa *call);
-attni_sdpa attni_sequence_of(const attni_sdpa *call, size_t b);
 const attni_engine *attni_engine_of(const attni_engine *e, size_t b, attni_engine *local, attni_sdpa *one);
 /* Writes what is known of tokens beyond the ends of sequences. */
 void attni_blank_beyond(attn_context *context, const attni_sdpa *call);
@@ -132,8 +132,6 @@ void attni_part_at(const attni_engine *e, size_t head, size_t segment, float **o
  * any query of a tile may see. */
 attni_range attni_visible(const attni_sdpa *call, size_t b, size_t h, size_t i);
 attni_range attni_bounds(const attni_sdpa *call, const attni_query_tile *t);
-/* Where query token 0 stands among the keys; token i stands i further. */
-ptrdiff_t attni_position(const attni_sdpa *call, size_t b);
 /* Where the first keys are seen too, what the window's left end masks is not the beginning of a range, but a hole
  * before the first key that the window of a query at position p reaches, of those that are still there. */
 bool attni_has_hole(const attni_sdpa *call);

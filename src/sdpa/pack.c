@@ -13,9 +13,21 @@ static bool is_dense(const attni_sdpa *call, const attni_query_tile *t) {
            (t->heads == 1 || call->q.stride_h == (ptrdiff_t)t->tokens * D);
 }
 
+static void turn_query(const attni_engine *e, attni_query_tile *t, float *room) {
+    const attni_sdpa *call = e->call;
+    for (size_t h = 0; h < t->heads; h++)
+        attni_turn_rows(e->kernels, &call->q_turn, &call->q, t->batch, t->head + h, t->token, t->tokens, call->D,
+                        attni_first_position(call, t->batch), room + h * t->tokens * call->D);
+    t->q = room;
+}
+
 void attni_pack_query(const attni_engine *e, attni_query_tile *t, float *room) {
     const attni_sdpa *call = e->call;
     const size_t D = call->D;
+    if (attni_turns(&call->q_turn)) {
+        turn_query(e, t, room);
+        return;
+    }
     t->q = attni_at(&call->q, t->batch, t->head, t->token);
     if (is_dense(call, t))
         return;
@@ -27,11 +39,18 @@ void attni_pack_query(const attni_engine *e, attni_query_tile *t, float *room) {
 
 static void pack_k(const attni_engine *e, attni_key_group *group) {
     const attni_view *k = &e->call->k;
+    const attni_turn *turn = &e->call->k_turn;
     const size_t W = e->cut.tile.width, D = e->call->D;
+    const bool turns = attni_turns(turn);
+    const attni_view turned = {group->k_rows, ATTN_F32, 0, 0, (ptrdiff_t)D};
     for (size_t j = 0; j < group->count; j += W) {
-        const size_t n = attni_min(W, group->count - j);
-        e->kernels->transpose(k->dtype, n, D, attni_at(k, group->b, group->g, group->begin + j), k->stride_t,
-                              attni_round_up(attni_max(n, e->cut.least_keys), 16), group->k_room + j * D, W);
+        const size_t n = attni_min(W, group->count - j), columns = attni_round_up(attni_max(n, e->cut.least_keys), 16);
+        const attni_view *from = turns ? &turned : k;
+        if (turns)
+            attni_turn_rows(e->kernels, turn, k, group->b, group->g, group->begin + j, n, D, 0, group->k_rows);
+        e->kernels->transpose(from->dtype, n, D,
+                              turns ? turned.data : attni_at(k, group->b, group->g, group->begin + j), from->stride_t,
+                              columns, group->k_room + j * D, W);
     }
     group->k = group->k_room;
 }

@@ -92,7 +92,7 @@ float attni_slope(const attni_sdpa *call, size_t h) {
 
 static void add_slope(const attni_engine *e, const area *a) {
     const float slope = (float)((double)attni_slope(e->call, a->h) * unit_of(e->call));
-    const ptrdiff_t first = (ptrdiff_t)a->key - attni_position(e->call, a->b) - (ptrdiff_t)a->i;
+    const ptrdiff_t first = (ptrdiff_t)a->key - attni_first_position(e->call, a->b) - (ptrdiff_t)a->i;
     for (size_t r = 0; r < a->rows; r++)
         e->kernels->add_slope(a->keys, a->s + r * a->lds, slope, (float)(first - (ptrdiff_t)r));
 }
@@ -168,7 +168,7 @@ static unsigned block_map_seen(const attni_engine *e, const area *a) {
 
 /* Keys of the area that row r does not see, [begin, end) from its first key on. */
 static attni_range hole_of(const attni_sdpa *call, const area *a, size_t r) {
-    const ptrdiff_t p = attni_position(call, a->b) + (ptrdiff_t)(a->i + r);
+    const ptrdiff_t p = attni_first_position(call, a->b) + (ptrdiff_t)(a->i + r);
     return attni_within_columns((attni_range){call->first_keys, (size_t)attni_first_in_window(call, a->b, p)}, a->key,
                                 a->keys);
 }

@@ -63,15 +63,35 @@ typedef struct attni_inspection {
     attn_top_keys top;
 } attni_inspection;
 
+/* What is done to rows of q, or of k, at the door: they are normed, then rotated. */
+typedef struct attni_turn {
+    bool normed;
+    attni_norm norm;
+    size_t head_weights; /* floats from the weights of a head to those of the next */
+    attn_rotary_kind kind;
+    size_t pairs, table; /* tables [table, pairs]; pairs = 0: not rotated */
+    const float *cos, *sin;
+    const int64_t *positions; /* of token t of sequence b: positions[b·stride + t]; NULL: the first one's plus t */
+    size_t stride;
+} attni_turn;
+
+static inline bool attni_turns(const attni_turn *turn) { return turn->normed || turn->pairs; }
+
+/* x [rows, D] = rows (b, h, t) and following of a view, in f32, normed and rotated. `first` is the position of token 0,
+ * where the turn has no positions. */
+void attni_turn_rows(const attni_kernels *kernels, const attni_turn *turn, const attni_view *view, size_t b, size_t h,
+                     size_t t, size_t rows, size_t D, ptrdiff_t first, float *x);
+
 /* One call of attention: validated, defaults resolved. */
 typedef struct attni_sdpa {
     size_t B, H, G, Tq, Tk, D, E; /* Tq and Tk of the longest sequence */
     attni_view q, k, v, out;
-    attni_view lse;           /* [B,H,Tq], rows of width 1; data = NULL: not wanted */
-    const attni_pages *pages; /* K and V, instead of k and v; or NULL */
+    attni_view lse;            /* [B,H,Tq], rows of width 1; data = NULL: not wanted */
+    const attni_pages *pages;  /* K and V, instead of k and v; or NULL */
+    attni_turn q_turn, k_turn; /* K in pages has had its turn */
 
-    /* Where sequences differ; NULL: in nothing. Ragged ones share tensors of so many query tokens. */
-    size_t ragged_tokens;
+    /* Where sequences differ; NULL: in nothing. Ragged ones share tensors of so many query and key tokens. */
+    size_t ragged_tokens, ragged_keys;
     const int64_t *query_starts, *key_starts, *query_lengths, *key_lengths;
 
     /* The score program (score.c). */
@@ -97,6 +117,12 @@ typedef struct attni_sdpa {
     attni_inspection inspection;
 } attni_sdpa;
 
+/* Where query token 0 of sequence b stands among the keys; token i stands i further. */
+ptrdiff_t attni_first_position(const attni_sdpa *call, size_t b);
+
+/* Of a call whose sequences differ, the call that sequence b alone is. */
+attni_sdpa attni_sequence_of(const attni_sdpa *call, size_t b);
+
 /* Columns of the output that the engine computes: E rounded up. */
 size_t attni_output_width(size_t E);
 
@@ -114,6 +140,15 @@ typedef struct attni_merge {
     const float *part_lse;
 } attni_merge;
 void attni_merge_run(attn_context *context, const attni_merge *call);
+
+/* out = x, [B,H,T,D], each row turned; with so many bytes of scratch. */
+size_t attni_rotate_scratch(const attn_context *context, size_t D);
+void attni_rotate_run(attn_context *context, const attni_turn *turn, const attni_view *x, const attni_view *out,
+                      const size_t size[4], void *scratch);
+
+/* cos, sin [positions, width/2]; defaults resolved. */
+void attni_rotary_tables_run(size_t positions, size_t width, const attn_rotary_tables_params *params, float *cosines,
+                             float *sines);
 
 /* mask [B,H,Tq,Tk] = whether a weight is kept. */
 void attni_dropout_mask_run(attn_context *context, const attni_dropout *dropout, const attni_view *mask,

@@ -29,6 +29,8 @@ attni_sdpa attni_sequence_of(const attni_sdpa *call, size_t b) {
     advance(&one.lse, q);
     advance(&one.k, k);
     advance(&one.v, k);
+    one.q_turn.positions = one.q_turn.positions ? one.q_turn.positions + q : NULL;
+    one.k_turn.positions = one.k_turn.positions ? one.k_turn.positions + k : NULL;
     return one;
 }
 

@@ -6,7 +6,7 @@
 static ptrdiff_t clamp(ptrdiff_t x, ptrdiff_t low, ptrdiff_t high) { return x < low ? low : x > high ? high : x; }
 
 /* Where query token 0 stands among the keys; token i stands i further. */
-ptrdiff_t attni_position(const attni_sdpa *call, size_t b) {
+ptrdiff_t attni_first_position(const attni_sdpa *call, size_t b) {
     const ptrdiff_t far = PTRDIFF_MAX / 4;
     switch (call->causal) {
     case ATTN_CAUSAL_TOP_LEFT:
@@ -44,7 +44,7 @@ static void cut_to_reach(ptrdiff_t position, ptrdiff_t reach, ptrdiff_t *begin, 
 }
 
 attni_range attni_visible(const attni_sdpa *call, size_t b, size_t h, size_t i) {
-    const ptrdiff_t Tk = (ptrdiff_t)call->Tk, p = attni_position(call, b) + (ptrdiff_t)i;
+    const ptrdiff_t Tk = (ptrdiff_t)call->Tk, p = attni_first_position(call, b) + (ptrdiff_t)i;
     const ptrdiff_t right = call->causal == ATTN_CAUSAL_NONE ? call->right : 0;
     ptrdiff_t end = right < 0 ? Tk : clamp(p + right + 1, 0, Tk);
     ptrdiff_t begin = attni_has_hole(call) ? 0 : clamp(attni_first_in_window(call, b, p), 0, end);

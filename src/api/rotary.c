@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "attn/rotary.h"
+
+#include <math.h>
+
+#include "api/parts.h"
+
+/* -- rotary embedding and norm of attention -- */
+
+static attn_status check_width(attn_context *context, const char *name, size_t width, size_t D, attni_turn *turn) {
+    const size_t rotated = width ? width : D;
+    if (rotated > D || rotated % 2 != 0)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "%s.width is %zu%s, expected an even number up to D = %zu", name,
+                          width, width ? "" : ", which means D", D);
+    turn->pairs = rotated / 2;
+    return ATTN_OK;
+}
+
+/* The tables; positions are the caller's business. */
+static attn_status check_rotary(attn_context *context, const char *name, const attn_rotary *rotary, size_t D, bool data,
+                                attn_rotary *copy, attni_turn *turn) {
+    size_t elements;
+    ATTNI_TRY(attni_check_params(context, name, rotary, sizeof *copy, copy));
+    if (copy->kind != ATTN_ROTARY_HALF && copy->kind != ATTN_ROTARY_INTERLEAVED)
+        return attni_fail(context, ATTN_ERROR_VALUE, "%s.kind is %d, expected an attn_rotary_kind of 0 or 1", name,
+                          (int)copy->kind);
+    ATTNI_TRY(check_width(context, name, copy->width, D, turn));
+    ATTNI_TRY(attni_check_product(context, name, copy->positions, turn->pairs, &elements));
+    if (data && elements && !(copy->cos && copy->sin))
+        return attni_fail(context, ATTN_ERROR_NULL, "%s.%s is NULL", name, copy->cos ? "sin" : "cos");
+    turn->kind = copy->kind;
+    turn->table = copy->positions;
+    turn->cos = copy->cos;
+    turn->sin = copy->sin;
+    return ATTN_OK;
+}
+
+static attn_status check_qk_norm(attn_context *context, const attn_qk_norm *norm, attni_sdpa *call,
+                                 attni_extras *extras) {
+    attn_qk_norm p;
+    attn_norm_params of_row;
+    ATTNI_TRY(attni_check_params(context, "params.qk_norm", norm, sizeof p, &p));
+    ATTN_INIT(&of_row);
+    of_row.kind = p.kind;
+    of_row.eps = p.eps;
+    ATTNI_TRY(attni_check_norm(context, "params.qk_norm", &of_row, &call->q_turn.norm));
+    call->k_turn.norm = call->q_turn.norm;
+    call->q_turn.norm.weight = p.q_weight;
+    call->k_turn.norm.weight = p.k_weight;
+    call->q_turn.normed = call->k_turn.normed = true;
+    call->q_turn.head_weights = call->k_turn.head_weights = p.per_head ? call->D : 0;
+    attni_add_array(extras, "params.qk_norm.q_weight", p.q_weight, p.per_head ? call->H * call->D : call->D);
+    attni_add_array(extras, "params.qk_norm.k_weight", p.k_weight, p.per_head ? call->G * call->D : call->D);
+    return ATTN_OK;
+}
+
+/* Positions of `tokens` tokens of each sequence; of a ragged batch, of all together. */
+static void set_positions(attni_extras *extras, const char *name, const int64_t *positions, const attni_sdpa *call,
+                          size_t tokens, attni_turn *turn) {
+    turn->positions = positions;
+    turn->stride = call->query_starts ? 0 : tokens;
+    attni_add_array(extras, name, positions, 2 * tokens * (call->query_starts ? 1 : call->B));
+}
+
+attn_status attni_check_turns(attn_context *context, const attn_sdpa_params *params, size_t keys, bool data,
+                              attni_sdpa *call, attni_extras *extras) {
+    attn_rotary p;
+    attni_turn turn = {0};
+    if (params->rotary) {
+        ATTNI_TRY(check_rotary(context, "params.rotary", params->rotary, call->D, data, &p, &turn));
+        attni_add_array(extras, "params.rotary.cos", p.cos, p.positions * turn.pairs);
+        attni_add_array(extras, "params.rotary.sin", p.sin, p.positions * turn.pairs);
+        call->q_turn = call->k_turn = turn;
+        set_positions(extras, "params.rotary.query_positions", p.query_positions, call,
+                      call->query_starts ? call->ragged_tokens : call->Tq, &call->q_turn);
+        set_positions(extras, "params.rotary.key_positions", p.key_positions, call, keys, &call->k_turn);
+    }
+    return params->qk_norm ? check_qk_norm(context, params->qk_norm, call, extras) : ATTN_OK;
+}
+
+static attn_status outside(attn_context *context, const char *name, size_t b, size_t t, int64_t position,
+                           size_t table) {
+    return attni_fail(context, ATTN_ERROR_VALUE,
+                      "%s: token %zu of sequence %zu is at %lld, expected 0 to less than "
+                      "rotary.positions = %zu",
+                      name, t, b, (long long)position, table);
+}
+
+attn_status attni_check_positions(attn_context *context, const char *name, const attni_turn *turn, size_t b,
+                                  size_t tokens, ptrdiff_t first) {
+    const int64_t *positions = turn->positions ? turn->positions + b * turn->stride : NULL;
+    if (turn->pairs == 0 || tokens == 0)
+        return ATTN_OK;
+    for (size_t t = 0; t < tokens && positions; t++)
+        if (positions[t] < 0 || (uint64_t)positions[t] >= turn->table)
+            return outside(context, name, b, t, positions[t], turn->table);
+    if (positions)
+        return ATTN_OK;
+    if (first < 0)
+        return outside(context, name, b, 0, first, turn->table);
+    if ((size_t)first >= turn->table || tokens > turn->table - (size_t)first)
+        return outside(context, name, b, tokens - 1, (int64_t)first + (int64_t)tokens - 1, turn->table);
+    return ATTN_OK;
+}
+
+attn_status attni_check_all_positions(attn_context *context, const attni_sdpa *call) {
+    for (size_t b = 0; b < call->B && call->q_turn.pairs; b++) {
+        const attni_sdpa one = attni_sequence_of(call, b);
+        ATTNI_TRY(attni_check_positions(context, "params.rotary.query_positions", &one.q_turn, b, one.Tq,
+                                        attni_first_position(&one, b)));
+        ATTNI_TRY(attni_check_positions(context, "params.rotary.key_positions", &one.k_turn, b, one.Tk, 0));
+    }
+    return ATTN_OK;
+}
+
+/* -- rows of the caller's -- */
+
+static attn_status check_rows(attn_context *context, const attn_tensor *x, const attn_tensor *out) {
+    static const char *const letters[] = {"B", "H", "T", "D"};
+    ATTNI_TRY(attni_check_typed(context, "x", x, ATTNI_FLOATS, false, true));
+    ATTNI_TRY(attni_check_typed(context, "out", out, ATTNI_FLOATS, true, true));
+    for (int i = 0; i < 4; i++)
+        ATTNI_TRY(attni_check_size(context, "out", out, i, letters[i], x->size[i]));
+    if (x->dtype == out->dtype && attni_same_view(x, out))
+        return ATTN_OK;
+    return attni_check_disjoint(context, "out", out, "x", x);
+}
+
+/* Nothing that is read is in `out`. */
+static attn_status check_read(attn_context *context, const attn_tensor *out, const attni_turn *turn,
+                              const size_t size[4]) {
+    const size_t table = turn->table * turn->pairs, positions = 2 * size[0] * size[2];
+    const attn_tensor cosines = attn_tensor_bhtd(turn->cos, ATTN_F32, 1, 1, 1, table);
+    const attn_tensor sines = attn_tensor_bhtd(turn->sin, ATTN_F32, 1, 1, 1, table);
+    const attn_tensor places = attn_tensor_bhtd(turn->positions, ATTN_F32, 1, 1, 1, positions);
+    ATTNI_TRY(attni_check_disjoint(context, "out", out, "rotary.cos", &cosines));
+    ATTNI_TRY(attni_check_disjoint(context, "out", out, "rotary.sin", &sines));
+    return attni_check_disjoint(context, "out", out, "positions", &places);
+}
+
+attn_status attn_rotate(attn_context *context, const attn_tensor *x, const attn_tensor *out, const attn_rotary *rotary,
+                        const int64_t *positions) {
+    attni_turn turn = {0};
+    attn_rotary p;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "rotary", rotary));
+    ATTNI_TRY(check_rows(context, x, out));
+    ATTNI_TRY(check_rotary(context, "rotary", rotary, x->size[3], true, &p, &turn));
+    turn.positions = positions;
+    turn.stride = x->size[2];
+    for (size_t b = 0; b < x->size[0]; b++)
+        ATTNI_TRY(attni_check_positions(context, "positions", &turn, b, x->size[2], 0));
+    ATTNI_TRY(check_read(context, out, &turn, x->size));
+    ATTNI_TRY(attni_scratch_reserve(context, attni_rotate_scratch(context, x->size[3])));
+    const attni_view from = attni_view_of(x), to = attni_view_of(out);
+    attni_rotate_run(context, &turn, &from, &to, x->size, context->scratch);
+    return ATTN_OK;
+}
+
+/* -- tables -- */
+
+static attn_status check_number(attn_context *context, const char *name, double *x, double otherwise, double above) {
+    *x = *x != 0 ? *x : otherwise;
+    if (isfinite(*x) && *x > above)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_VALUE, "params.%s is %g, expected a finite number above %g", name, *x, above);
+}
+
+static attn_status check_pair(attn_context *context, const char *low, double *a, double low_default, const char *high,
+                              double *b, double high_default) {
+    ATTNI_TRY(check_number(context, low, a, low_default, 0));
+    ATTNI_TRY(check_number(context, high, b, high_default, 0));
+    if (*a < *b)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_VALUE, "params.%s is %g, expected less than params.%s, %g", low, *a, high,
+                      *b);
+}
+
+static attn_status check_scaling(attn_context *context, size_t width, attn_rotary_tables_params *p) {
+    if ((int)p->scaling < ATTN_ROTARY_PLAIN || (int)p->scaling > ATTN_ROTARY_LLAMA3)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.scaling is %d, expected an attn_rotary_scaling of 0 to 5",
+                          (int)p->scaling);
+    if (p->scaling == ATTN_ROTARY_PLAIN)
+        return p->factor == 0 ? ATTN_OK
+                              : attni_fail(context, ATTN_ERROR_VALUE,
+                                           "params.factor is %g, but params.scaling is ATTN_ROTARY_PLAIN", p->factor);
+    ATTNI_TRY(check_number(context, "factor", &p->factor, 0, 0));
+    if (p->scaling >= ATTN_ROTARY_DYNAMIC && p->original_positions == 0)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.original_positions is 0, which params.scaling = %d needs",
+                          (int)p->scaling);
+    if ((p->scaling == ATTN_ROTARY_NTK || p->scaling == ATTN_ROTARY_DYNAMIC) && width < 4)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "width is %zu, expected 4 or more with params.scaling = %d", width,
+                          (int)p->scaling);
+    ATTNI_TRY(check_pair(context, "beta_slow", &p->beta_slow, 1, "beta_fast", &p->beta_fast, 32));
+    ATTNI_TRY(check_pair(context, "low_turns", &p->low_turns, 1, "high_turns", &p->high_turns, 4));
+    return check_number(context, "attention_factor", &p->attention_factor, p->factor > 1 ? 0.1 * log(p->factor) + 1 : 1,
+                        0);
+}
+
+attn_status attn_rotary_tables(attn_context *context, size_t positions, size_t width,
+                               const attn_rotary_tables_params *params, float *cos, float *sin) {
+    attn_rotary_tables_params p;
+    size_t elements;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
+    if (width % 2 != 0)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "width is %zu, expected an even number", width);
+    ATTNI_TRY(attni_check_product(context, "positions", positions, width, &elements));
+    ATTNI_TRY(check_number(context, "base", &p.base, 10000, 1));
+    ATTNI_TRY(check_scaling(context, width, &p));
+    if (elements == 0)
+        return ATTN_OK;
+    ATTNI_TRY(attni_check_pointer(context, "cos", cos));
+    ATTNI_TRY(attni_check_pointer(context, "sin", sin));
+    const attn_tensor cosines = attn_tensor_bhtd(cos, ATTN_F32, 1, 1, positions, width / 2);
+    const attn_tensor sines = attn_tensor_bhtd(sin, ATTN_F32, 1, 1, positions, width / 2);
+    ATTNI_TRY(attni_check_disjoint(context, "cos", &cosines, "sin", &sines));
+    attni_rotary_tables_run(positions, width, &p, cos, sin);
+    return ATTN_OK;
+}

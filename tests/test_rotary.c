@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* QK-norm and rotary embedding: the tables, rows of the caller's, and attention on what a plain reference normed and
+ * rotated in double. */
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "block_case.h"
+#include "fault.h"
+#include "sdpa_case.h"
+
+/* ---- reference ---- */
+
+static void norm_row(const attn_qk_norm *p, const float *weight, size_t D, double *x) {
+    const double eps = p->eps > 0 ? (double)p->eps : p->kind == ATTN_L2_NORM ? 1e-12 : 1e-5;
+    double mean = 0, square = 0;
+    for (size_t d = 0; d < D && p->kind == ATTN_LAYER_NORM; d++)
+        mean += x[d] / (double)D;
+    for (size_t d = 0; d < D; d++)
+        square += (x[d] - mean) * (x[d] - mean);
+    const double size = p->kind == ATTN_L2_NORM ? fmax(sqrt(square), eps) : sqrt(square / (double)D + eps);
+    for (size_t d = 0; d < D; d++)
+        x[d] = (x[d] - mean) / size * (weight ? (double)weight[d] : 1);
+}
+
+static void rotate_row(const attn_rotary *p, size_t position, size_t D, double *x) {
+    const size_t width = p->width ? p->width : D, pairs = width / 2;
+    for (size_t d = 0; d < pairs; d++) {
+        const double c = (double)p->cos[position * pairs + d], s = (double)p->sin[position * pairs + d];
+        double *a = p->kind == ATTN_ROTARY_HALF ? &x[d] : &x[2 * d];
+        double *b = p->kind == ATTN_ROTARY_HALF ? &x[d + pairs] : &x[2 * d + 1];
+        const double was = *a;
+        *a = was * c - *b * s;
+        *b = *b * c + was * s;
+    }
+}
+
+/* Row (b, h, t) of x after both, either being NULL. */
+static void turn_row(attn_tensor x, size_t b, size_t h, size_t t, const attn_qk_norm *norm, const float *weight,
+                     const attn_rotary *rotary, size_t position, double *row) {
+    const size_t D = x.size[3];
+    for (size_t d = 0; d < D; d++)
+        row[d] = value_at(x, b, h, t, d);
+    if (norm)
+        norm_row(norm, weight ? weight + (norm->per_head ? h * D : 0) : NULL, D, row);
+    if (rotary)
+        rotate_row(rotary, position, D, row);
+}
+
+/* q or k, dense in f32, its live tokens turned. */
+static attn_tensor turned(attn_tensor x, const struct sdpa_case *c, bool is_q) {
+    const attn_sdpa_params *p = &c->params;
+    const attn_rotary *rotary = p->rotary;
+    const size_t N = sequences_of(p, c->q.size[0]), T = x.size[2], D = x.size[3];
+    const attn_tensor y = new_tensor(BHTD, x.size[0], x.size[1], T, D);
+    double *row = new_doubles(D);
+    for (size_t n = 0; n < element_count(x); n++)
+        set_value(y, n, value(x, n));
+    for (size_t n = 0; n < N; n++) {
+        const span s = span_of(p, n, c->q.size[2], c->k.size[2]);
+        const size_t b = p->query_starts ? 0 : n, start = is_q ? s.q_start : s.k_start;
+        const int64_t *positions = !rotary ? NULL : is_q ? rotary->query_positions : rotary->key_positions;
+        const int64_t first = !is_q || p->causal == ATTN_CAUSAL_TOP_LEFT ? 0
+                              : p->causal == ATTN_CAUSAL_OFFSET          ? p->causal_offset[n]
+                                                                         : (int64_t)s.keys - (int64_t)s.queries;
+        for (size_t h = 0; h < x.size[1]; h++)
+            for (size_t i = 0; i < (is_q ? s.queries : s.keys); i++) {
+                const int64_t at = positions ? positions[b * T + start + i] : first + (int64_t)i;
+                const float *weight = !p->qk_norm ? NULL : is_q ? p->qk_norm->q_weight : p->qk_norm->k_weight;
+                turn_row(x, b, h, start + i, p->qk_norm, weight, rotary, (size_t)at, row);
+                for (size_t d = 0; d < D; d++)
+                    set_value_at(y, b, h, start + i, d, row[d]);
+            }
+    }
+    return y;
+}
+
+/* ---- options ---- */
+
+static attn_rotary rotary_of(attn_context *context, attn_rotary_kind kind, size_t width, size_t D, size_t positions) {
+    const size_t used = width ? width : D;
+    attn_rotary p;
+    ATTN_INIT(&p);
+    float *cosines = new_floats(positions * used / 2), *sines = new_floats(positions * used / 2);
+    assert_ok(context, attn_rotary_tables(context, positions, used, NULL, cosines, sines));
+    p.kind = kind;
+    p.width = width;
+    p.positions = positions;
+    p.cos = cosines;
+    p.sin = sines;
+    return p;
+}
+
+static int64_t *random_positions(size_t n, size_t table) {
+    int64_t *x = (int64_t *)(void *)new_doubles(n);
+    for (size_t i = 0; i < n; i++)
+        x[i] = (int64_t)random_below(table);
+    return x;
+}
+
+/* Weights of about 1. */
+static const float *random_weights(size_t n) {
+    float *x = new_floats(n);
+    for (size_t i = 0; i < n; i++)
+        x[i] = 1 + 0.2F * random_normal();
+    return x;
+}
+
+/* ---- tables ---- */
+
+/* The frequency of pair d, each formula as its source writes it. */
+static double frequency(const attn_rotary_tables_params *p, size_t positions, size_t width, size_t d) {
+    const double pi = acos(-1), dim = (double)width, L = (double)p->original_positions, s = p->factor;
+    const double base = p->base > 0 ? p->base : 10000, plain = 1 / pow(base, 2 * (double)d / dim);
+    if (p->scaling == ATTN_ROTARY_LINEAR)
+        return plain / s;
+    if (p->scaling == ATTN_ROTARY_NTK)
+        return 1 / pow(base * pow(s, dim / (dim - 2)), 2 * (double)d / dim);
+    if (p->scaling == ATTN_ROTARY_DYNAMIC)
+        return 1 / pow(base * pow(s * fmax((double)positions, L) / L - (s - 1), dim / (dim - 2)), 2 * (double)d / dim);
+    if (p->scaling == ATTN_ROTARY_YARN) {
+        const double fast = p->beta_fast > 0 ? p->beta_fast : 32, slow = p->beta_slow > 0 ? p->beta_slow : 1;
+        double low = floor(dim * log(L / (fast * 2 * pi)) / (2 * log(base)));
+        double high = ceil(dim * log(L / (slow * 2 * pi)) / (2 * log(base)));
+        low = low < 0 ? 0 : low;
+        high = high > dim - 1 ? dim - 1 : high;
+        high += low == high ? 0.001 : 0;
+        const double ramp = fmin(1, fmax(0, ((double)d - low) / (high - low)));
+        return plain / s * ramp + plain * (1 - ramp);
+    }
+    if (p->scaling == ATTN_ROTARY_LLAMA3) {
+        const double low = p->low_turns > 0 ? p->low_turns : 1, high = p->high_turns > 0 ? p->high_turns : 4;
+        const double wavelength = 2 * pi / plain;
+        if (wavelength < L / high)
+            return plain;
+        if (wavelength > L / low)
+            return plain / s;
+        const double smooth = (L / wavelength - low) / (high - low);
+        return (1 - smooth) * plain / s + smooth * plain;
+    }
+    return plain;
+}
+
+static void check_tables(attn_context *context, const attn_rotary_tables_params *p, size_t positions, size_t width) {
+    const attn_tensor c = new_tensor(BHTD, 1, 1, positions, width / 2),
+                      s = new_tensor(BHTD, 1, 1, positions, width / 2);
+    double *cosines = new_doubles(element_count(c)), *sines = new_doubles(element_count(c));
+    const double by_default = p->factor > 1 ? 0.1 * log(p->factor) + 1 : 1;
+    const double size = p->scaling != ATTN_ROTARY_YARN ? 1 : p->attention_factor > 0 ? p->attention_factor : by_default;
+    name_case("tables %d, %zu positions of %zu", (int)p->scaling, positions, width);
+    for (size_t n = 0; n < positions; n++)
+        for (size_t d = 0; d < width / 2; d++) {
+            const double angle = (double)n * frequency(p, positions, width, d);
+            cosines[n * (width / 2) + d] = size * cos(angle);
+            sines[n * (width / 2) + d] = size * sin(angle);
+        }
+    assert_ok(context, attn_rotary_tables(context, positions, width, p, c.data, s.data));
+    const tolerance rounded_once = {(double)FLT_EPSILON, 0};
+    assert_near(c, cosines, rounded_once);
+    assert_near(s, sines, rounded_once);
+    end_case();
+}
+
+static void tables(void **state) {
+    (void)state;
+    static const size_t widths[] = {2, 4, 64, 96, 128}, lengths[] = {0, 1, 40, 3000};
+    attn_context *context = new_context_of(1, 0);
+    attn_rotary_tables_params p;
+    for (int scaling = ATTN_ROTARY_PLAIN; scaling <= ATTN_ROTARY_LLAMA3; scaling++)
+        for (int given = 0; given < 2; given++)
+            for (size_t w = scaling == ATTN_ROTARY_NTK || scaling == ATTN_ROTARY_DYNAMIC; w < COUNT(widths); w++)
+                for (size_t l = 0; l < COUNT(lengths); l++) {
+                    ATTN_INIT(&p);
+                    p.scaling = (attn_rotary_scaling)scaling;
+                    p.factor = scaling ? 4 : 0;
+                    p.original_positions = 1024;
+                    if (given) {
+                        p.base = 500000;
+                        p.beta_fast = 16, p.beta_slow = 2, p.attention_factor = 1.25;
+                        p.low_turns = 2, p.high_turns = 8;
+                    }
+                    check_tables(context, &p, lengths[l], widths[w]);
+                }
+}
+
+/* ---- rows of the caller's ---- */
+
+/* A few roundings of numbers of the rows' size. */
+static const tolerance OF_ROW = {12 * (double)FLT_EPSILON, 0};
+
+static void check_rotate(attn_context *context, attn_rotary_kind kind, size_t D, size_t width) {
+    const attn_dtype type = (attn_dtype)random_below(3), out_type = (attn_dtype)random_below(3);
+    const attn_tensor x = new_normal_of(type, (enum layout)random_below(OUTPUT_LAYOUTS), 2, 3, 37, D);
+    const attn_tensor out = new_tensor_of(out_type, (enum layout)random_below(OUTPUT_LAYOUTS), 2, 3, 37, D);
+    const attn_rotary rotary = rotary_of(context, kind, width, D, 100);
+    const int64_t *positions = random_below(2) ? random_positions((size_t)2 * 37, 100) : NULL;
+    double *want = new_doubles(element_count(x));
+    name_case("rotate %d D=%zu width=%zu types %d %d with %s", (int)kind, D, width, (int)type, (int)out_type,
+              describe(context).isa);
+    for (size_t n = 0; n < 2 * 3 * 37; n++) {
+        const size_t b = n / (3 * 37), t = n % 37;
+        turn_row(x, b, n / 37 % 3, t, NULL, NULL, &rotary, positions ? (size_t)positions[b * 37 + t] : t, want + n * D);
+    }
+    assert_ok(context, attn_rotate(context, &x, &out, &rotary, positions));
+    assert_near(out, want, OF_ROW);
+    assert_gaps_untouched(out);
+    assert_ok(context, attn_rotate(context, &x, &x, &rotary, positions));
+    assert_gaps_untouched(x);
+    if (type == out_type)
+        assert_bits(x, out);
+    end_case();
+}
+
+static void rows(void **state) {
+    (void)state;
+    static const size_t widths[][2] = {{2, 0},   {64, 0},  {64, 32}, {65, 64}, {33, 6},
+                                       {80, 34}, {128, 0}, {7, 2},   {96, 96}, {1000, 998}};
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(2, contexts);
+    for (size_t i = 0; i < n; i++) {
+        seed(1);
+        for (size_t w = 0; w < COUNT(widths); w++)
+            for (int k = 0; k < 8; k++)
+                check_rotate(contexts[i], (attn_rotary_kind)(k % 2), widths[w][0], widths[w][1]);
+    }
+}
+
+/* ---- attention ---- */
+
+enum { TABLE = 400 };
+
+struct turns {
+    attn_rotary rotary;
+    attn_qk_norm norm;
+};
+
+/* Of any types, layouts and lengths, with either option or both. */
+static struct sdpa_case random_case(attn_context *context, struct turns *turns) {
+    static const size_t lengths[] = {0, 1, 2, 17, 70, 150}, widths[] = {2, 8, 33, 64, 65, 128};
+    const size_t G = 1 + random_below(2), H = G * (1 + random_below(3)), Tq = random_pick(lengths);
+    const size_t Tk = Tq + random_below(100), D = random_pick(widths), B = 1 + random_below(3);
+    const unsigned which = 1 + (unsigned)random_below(3);
+    struct sdpa_case c = sdpa_case_of(B, H, G, Tq, Tk, D, 24);
+    c.q = new_normal_of((attn_dtype)random_below(3), (enum layout)random_below(LAYOUTS), B, H, Tq, D);
+    c.k = new_normal_of((attn_dtype)random_below(3), (enum layout)random_below(LAYOUTS), B, G, Tk, D);
+    c.score_size = 8;
+    turns->rotary =
+        rotary_of(context, (attn_rotary_kind)random_below(2), random_below(2) && D % 2 == 0 ? 0 : D / 4 * 2, D, TABLE);
+    if (random_below(2))
+        turns->rotary.query_positions = random_positions(B * Tq, TABLE);
+    if (random_below(2))
+        turns->rotary.key_positions = random_positions(B * Tk, TABLE);
+    ATTN_INIT(&turns->norm);
+    turns->norm.kind = (attn_norm_kind)random_below(3);
+    turns->norm.per_head = (int)random_below(2);
+    turns->norm.q_weight = random_below(2) ? random_weights(H * D) : NULL;
+    turns->norm.k_weight = random_below(2) ? random_weights(G * D) : NULL;
+    c.params.rotary = which & 1 ? &turns->rotary : NULL;
+    c.params.qk_norm = which & 2 ? &turns->norm : NULL;
+    return c;
+}
+
+static void set_random_program(struct sdpa_case *c) {
+    static const int64_t offsets[] = {0, 3, 200};
+    const size_t B = c->q.size[0], Tq = c->q.size[2], Tk = c->k.size[2];
+    int64_t keys[3] = {(int64_t)Tk, (int64_t)Tq, (int64_t)Tk}, queries[3] = {(int64_t)Tq, (int64_t)Tq / 2, 0};
+    set_causal(c, (attn_causal)random_below(CAUSALS), new_integers(offsets, 3));
+    c->params.alibi = random_below(3) ? ATTN_ALIBI_NONE : ATTN_ALIBI_STANDARD;
+    if (random_below(2))
+        c->params.key_lengths = new_integers(keys, B);
+    if (random_below(2))
+        c->params.query_lengths = new_integers(queries, B);
+    if (B == 1 && random_below(2)) {
+        const int64_t starts[4] = {0, (int64_t)Tq / 3, (int64_t)Tq / 3, (int64_t)Tq};
+        const int64_t key_starts[4] = {1 < Tk ? 1 : 0, (int64_t)Tk / 2, (int64_t)Tk / 2, (int64_t)Tk};
+        c->params.key_lengths = c->params.query_lengths = NULL;
+        c->params.sequences = 3;
+        c->params.query_starts = new_integers(starts, 4);
+        c->params.key_starts = new_integers(key_starts, 4);
+        if (c->params.causal == ATTN_CAUSAL_NONE || c->params.causal == ATTN_CAUSAL_BOTTOM_RIGHT)
+            set_causal(c, ATTN_CAUSAL_TOP_LEFT, NULL); /* keys may be fewer than queries */
+    }
+}
+
+static void attention(void **state) {
+    (void)state;
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(2, contexts);
+    for (size_t i = 0; i < n; i++) {
+        seed(2);
+        for (int k = 0; k < 150; k++) {
+            struct turns turns;
+            struct sdpa_case c = random_case(contexts[i], &turns);
+            set_random_program(&c);
+            struct sdpa_case plain = c;
+            snprintf(c.name, sizeof c.name, "turned %d, norm %d of %d, case %d", c.params.rotary != NULL,
+                     c.params.qk_norm != NULL, (int)turns.norm.kind, k);
+            const struct sdpa_result r = run_sdpa(contexts[i], &c);
+            plain.params.rotary = NULL;
+            plain.params.qk_norm = NULL;
+            plain.q = turned(c.q, &c, true);
+            plain.k = turned(c.k, &c, false);
+            assert_sdpa_near(&plain, &r);
+            end_case();
+        }
+    }
+}
+
+/* A rotation by nothing is none. */
+static void no_angle(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(2, 0);
+    for (int kind = 0; kind < 2; kind++) {
+        seed(3);
+        struct sdpa_case c = sdpa_case_of(2, 4, 2, 70, 130, 64, 64);
+        const struct sdpa_result want = run_sdpa(context, &c);
+        attn_rotary rotary = rotary_of(context, (attn_rotary_kind)kind, 0, 64, 1);
+        rotary.query_positions = random_positions((size_t)2 * 70, 1);
+        rotary.key_positions = random_positions((size_t)2 * 130, 1);
+        c.params.rotary = &rotary;
+        const struct sdpa_result got = run_sdpa(context, &c);
+        assert_same_result(&got, &want);
+        end_case();
+    }
+}
+
+static void any_number_of_threads(void **state) {
+    (void)state;
+    attn_context *one = new_context_of(1, 0), *more = new_context_of(4, 0);
+    seed(4);
+    for (int k = 0; k < 40; k++) {
+        struct turns turns;
+        struct sdpa_case c = random_case(one, &turns);
+        set_random_program(&c);
+        const struct sdpa_result want = run_sdpa(one, &c), got = run_sdpa(more, &c);
+        assert_same_result(&got, &want);
+        end_case();
+    }
+}
+
+/* A layer that projects by the identity is attention. */
+static void layer(void **state) {
+    (void)state;
+    enum { M = 64, H = 2, B = 2, T = 50 };
+    attn_context *context = new_context_of(2, 0);
+    struct turns turns;
+    seed(5);
+    float *identity = new_floats((size_t)M * M);
+    for (size_t i = 0; i < (size_t)M * M; i++)
+        identity[i] = i / M == i % M ? 1.0F : 0.0F;
+    attn_mha_params p;
+    ATTN_INIT(&p);
+    p.model_width = M;
+    p.heads = H;
+    p.q_weight = p.k_weight = p.v_weight = p.out_weight = identity;
+    attn_mha *mha = new_layer(context, &p);
+    const attn_tensor x = new_normal(BHTD, B, 1, T, M), out = new_tensor(BHTD, B, 1, T, M);
+    const attn_tensor heads = attn_tensor_bthd(x.data, ATTN_F32, B, T, H, M / H);
+    const attn_tensor want = new_tensor(BTHD, B, H, T, M / H);
+    attn_sdpa_params params;
+    ATTN_INIT(&params);
+    ATTN_INIT(&turns.norm);
+    turns.rotary = rotary_of(context, ATTN_ROTARY_HALF, 16, M / H, T);
+    turns.norm.kind = ATTN_RMS_NORM;
+    turns.norm.q_weight = random_weights(M / H);
+    params.rotary = &turns.rotary;
+    params.qk_norm = &turns.norm;
+    params.causal = ATTN_CAUSAL_BOTTOM_RIGHT;
+    assert_ok(context, attn_mha_forward(context, mha, &x, NULL, NULL, &out, &params));
+    assert_ok(context, attn_sdpa(context, &heads, &heads, &heads, &want, &params));
+    attn_mha_destroy(mha);
+    assert_bits(out, attn_tensor_btm(want.data, ATTN_F32, B, T, M));
+}
+
+/* A decoder's keys are normed and rotated as they enter its cache, by where they stand in the sequence. */
+static void decoder(void **state) {
+    (void)state;
+    enum { M = 64, B = 2, T = 90 };
+    static const size_t steps[] = {5, 1, 1, 60, 1, 22};
+    attn_context *context = new_context_of(2, 0);
+    struct block_case c;
+    struct turns turns;
+    for (attn_dtype type = ATTN_F32; type <= ATTN_F16; type++) {
+        attn_block_inputs inputs;
+        attn_sdpa_params params;
+        attn_cache_params of_cache;
+        attn_cache *cache = NULL;
+        seed(6);
+        init_block(&c, M, 2, 40, HAS_NORMS);
+        fill_block(&c, true);
+        attn_block *block = new_block(context, &c);
+        const attn_tensor x = new_normal(BHTD, B, 1, T, M);
+        const attn_tensor want = new_tensor(BHTD, B, 1, T, M), out = new_tensor(BHTD, B, 1, T, M);
+        ATTN_INIT(&params);
+        ATTN_INIT(&inputs);
+        ATTN_INIT(&of_cache);
+        ATTN_INIT(&turns.norm);
+        turns.norm.kind = ATTN_RMS_NORM;
+        turns.norm.k_weight = random_weights(M / 2);
+        turns.rotary = rotary_of(context, ATTN_ROTARY_INTERLEAVED, 0, M / 2, T);
+        params.rotary = &turns.rotary;
+        params.qk_norm = &turns.norm;
+        params.causal = ATTN_CAUSAL_BOTTOM_RIGHT;
+        inputs.self_params = &params;
+        assert_ok(context, attn_block_forward(context, block, &x, &want, &inputs));
+        of_cache.batch = B, of_cache.kv_heads = 2, of_cache.head_width = M / 2, of_cache.capacity = T + 1;
+        of_cache.dtype = type;
+        assert_ok(context, attn_cache_create(context, &of_cache, &cache));
+        inputs.cache = cache;
+        for (size_t i = 0, t = 0; i < COUNT(steps); t += steps[i++]) {
+            const attn_tensor part = tokens_of(x, t, steps[i]), to = tokens_of(out, t, steps[i]);
+            assert_ok(context, attn_block_forward(context, block, &part, &to, &inputs));
+        }
+        name_case("decoder, cache of type %d", (int)type);
+        const tolerance of_half = {0.01, 0.01}; /* keys and values with 11 bits */
+        assert_near(out, dense_doubles(want), type == ATTN_F32 ? promised(4) : of_half);
+        const attn_tensor one = tokens_of(x, 0, 1), to = new_tensor(BHTD, B, 1, 1, M);
+        assert_status(context, attn_block_forward(context, block, &one, &to, &inputs), ATTN_ERROR_VALUE);
+        assert_untouched(to);
+        assert_int_equal(attn_cache_length(cache, 0), T);
+        attn_cache_destroy(cache);
+        attn_block_destroy(block);
+        end_case();
+    }
+}
+
+/* ---- faults ---- */
+
+enum { FB = 2, FH = 4, FG = 2, FT = 6, FD = 8 };
+
+typedef struct call {
+    attn_context *context;
+    attn_tensor q, k, v, out;
+    attn_sdpa_params params;
+    struct turns turns;
+    int64_t query_positions[FB * FT], key_positions[FB * FT], offsets[FB], lengths[FB];
+} call;
+
+#define FAULTS(X)                                                                                                      \
+    X(rotary_struct, ATTN_ERROR_STRUCT, "rotary", c->turns.rotary.struct_size = 0)                                     \
+    X(kind, ATTN_ERROR_VALUE, "kind", c->turns.rotary.kind = (attn_rotary_kind)2)                                      \
+    X(width_odd, ATTN_ERROR_SHAPE, "width", c->turns.rotary.width = 3)                                                 \
+    X(width_large, ATTN_ERROR_SHAPE, "width", c->turns.rotary.width = FD + 2)                                          \
+    X(width_negative, ATTN_ERROR_SHAPE, "width", c->turns.rotary.width = (size_t)-2)                                   \
+    X(no_cos, ATTN_ERROR_NULL, "cos", c->turns.rotary.cos = NULL)                                                      \
+    X(no_sin, ATTN_ERROR_NULL, "sin", c->turns.rotary.sin = NULL)                                                      \
+    X(table_huge, ATTN_ERROR_OVERFLOW, "rotary", c->turns.rotary.positions = SIZE_MAX / 2)                             \
+    X(table_empty, ATTN_ERROR_VALUE, "query_positions", c->turns.rotary.positions = 0)                                 \
+    X(query_position_negative, ATTN_ERROR_VALUE, "query_positions", c->query_positions[7] = -1)                        \
+    X(query_position_beyond, ATTN_ERROR_VALUE, "query_positions", c->query_positions[0] = FT)                          \
+    X(key_position_negative, ATTN_ERROR_VALUE, "key_positions", c->key_positions[11] = INT64_MIN)                      \
+    X(key_position_beyond, ATTN_ERROR_VALUE, "key_positions", c->key_positions[3] = INT64_MAX)                         \
+    X(keys_beyond, ATTN_ERROR_VALUE, "key_positions", c->turns.rotary.key_positions = NULL;                            \
+      c->turns.rotary.positions = FT - 1)                                                                              \
+    X(offset_negative, ATTN_ERROR_VALUE, "query_positions", c->turns.rotary.query_positions = NULL;                    \
+      c->offsets[1] = -1)                                                                                              \
+    X(offset_beyond, ATTN_ERROR_VALUE, "query_positions", c->turns.rotary.query_positions = NULL;                      \
+      c->offsets[0] = INT64_MAX)                                                                                       \
+    X(fewer_keys, ATTN_ERROR_VALUE, "query_positions", c->turns.rotary.query_positions = NULL;                         \
+      c->params.causal = ATTN_CAUSAL_NONE; c->params.causal_offset = NULL; c->lengths[1] = FT - 1;                     \
+      c->params.key_lengths = c->lengths)                                                                              \
+    X(out_in_table, ATTN_ERROR_ALIAS, "cos", c->turns.rotary.cos = c->out.data)                                        \
+    X(norm_struct, ATTN_ERROR_STRUCT, "qk_norm", c->turns.norm.struct_size = 1)                                        \
+    X(norm_kind, ATTN_ERROR_VALUE, "kind", c->turns.norm.kind = (attn_norm_kind)3)                                     \
+    X(norm_eps, ATTN_ERROR_VALUE, "eps", c->turns.norm.eps = -1)                                                       \
+    X(norm_nan, ATTN_ERROR_VALUE, "eps", c->turns.norm.eps = NAN)                                                      \
+    X(out_in_weights, ATTN_ERROR_ALIAS, "k_weight", c->turns.norm.k_weight = c->out.data)
+
+DEFINE_FAULTS(faults, FAULTS);
+
+static void make_valid(attn_context *context, call *c) {
+    *c = (call){.context = context, .lengths = {FT, FT}};
+    c->q = new_normal(BHTD, FB, FH, FT, FD);
+    c->k = new_normal(BHTD, FB, FG, FT, FD);
+    c->v = new_normal(BHTD, FB, FG, FT, FD);
+    c->out = new_tensor(BHTD, FB, FH, FT, FD);
+    ATTN_INIT(&c->params);
+    ATTN_INIT(&c->turns.norm);
+    c->turns.rotary = rotary_of(context, ATTN_ROTARY_HALF, 0, FD, FT);
+    c->turns.rotary.query_positions = c->query_positions;
+    c->turns.rotary.key_positions = c->key_positions;
+    c->params.rotary = &c->turns.rotary;
+    c->params.qk_norm = &c->turns.norm;
+    c->params.causal = ATTN_CAUSAL_OFFSET;
+    c->params.causal_offset = c->offsets;
+}
+
+static void every_fault(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(2, 0);
+    call c;
+    make_valid(context, &c);
+    assert_ok(context, attn_sdpa(context, &c.q, &c.k, &c.v, &c.out, &c.params));
+    for (size_t i = 0; i < COUNT(faults); i++) {
+        make_valid(context, &c);
+        faults[i].spoil(&c);
+        name_case("%s", faults[i].name);
+        assert_status(context, attn_sdpa(context, &c.q, &c.k, &c.v, &c.out, &c.params), faults[i].status);
+        assert_mentions(attn_context_last_error(context), faults[i].field);
+        assert_untouched(c.out);
+        end_case();
+    }
+}
+
+static void table_faults(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    attn_rotary_tables_params p;
+    float *to = new_floats(64);
+    ATTN_INIT(&p);
+    assert_status(context, attn_rotary_tables(context, 4, 7, NULL, to, to + 32), ATTN_ERROR_SHAPE);
+    assert_status(context, attn_rotary_tables(context, 4, 8, NULL, NULL, to), ATTN_ERROR_NULL);
+    assert_status(context, attn_rotary_tables(context, 4, 8, NULL, to, to + 8), ATTN_ERROR_ALIAS);
+    assert_status(context, attn_rotary_tables(context, SIZE_MAX, 8, NULL, to, to), ATTN_ERROR_OVERFLOW);
+    p.factor = 2;
+    assert_status(context, attn_rotary_tables(context, 4, 8, &p, to, to + 32), ATTN_ERROR_VALUE);
+    p.scaling = ATTN_ROTARY_YARN; /* without original_positions */
+    assert_status(context, attn_rotary_tables(context, 4, 8, &p, to, to + 32), ATTN_ERROR_VALUE);
+    assert_mentions(attn_context_last_error(context), "original_positions");
+    p.scaling = ATTN_ROTARY_NTK;
+    assert_status(context, attn_rotary_tables(context, 4, 2, &p, to, to + 32), ATTN_ERROR_SHAPE);
+    p.factor = NAN;
+    assert_status(context, attn_rotary_tables(context, 4, 8, &p, to, to + 32), ATTN_ERROR_VALUE);
+    p.factor = 2, p.base = 1;
+    assert_status(context, attn_rotary_tables(context, 4, 8, &p, to, to + 32), ATTN_ERROR_VALUE);
+    p.scaling = (attn_rotary_scaling)6;
+    p.base = 0;
+    assert_status(context, attn_rotary_tables(context, 4, 8, &p, to, to + 32), ATTN_ERROR_VALUE);
+    assert_untouched(attn_tensor_bhtd(to, ATTN_F32, 1, 1, 1, 64));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(tables), TEST(rows),    TEST(attention),   TEST(no_angle),    TEST(any_number_of_threads),
+        TEST(layer),  TEST(decoder), TEST(every_fault), TEST(table_faults)};
+    return cmocka_run_group_tests_name("rotary", tests, NULL, NULL);
+}
