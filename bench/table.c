@@ -223,13 +223,16 @@ static void print_left_out(const sweep *s, FILE *file, size_t b) {
 }
 
 static void print_means(const sweep *s, FILE *file) {
-    if (s->backends.running > 1)
-        fprintf(file, "\nspeed in comparison with %s, geometric mean:\n", s->backends.item[0].label);
+    bool headed = false;
     for (size_t b = 1; b < s->backends.running; b++) {
         size_t n;
         const double ratio = sweep_mean_ratio(s, b, &n);
-        if (n > 0)
-            fprintf(file, "  %-18s %6.2f  (%zu case%s)\n", s->backends.item[b].label, ratio, n, n == 1 ? "" : "s");
+        if (n == 0)
+            continue;
+        if (!headed)
+            fprintf(file, "\nspeed in comparison with %s, geometric mean:\n", s->backends.item[0].label);
+        headed = true;
+        fprintf(file, "  %-18s %6.2f  (%zu case%s)\n", s->backends.item[b].label, ratio, n, n == 1 ? "" : "s");
     }
 }
 
