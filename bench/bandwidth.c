@@ -9,8 +9,8 @@
 #include "affinity.h"
 #include "clock.h"
 
-#define BYTES ((size_t)256 << 20)
-#define PASSES 4
+#define BYTES ((size_t)128 << 20)
+#define PASSES 10
 #define THREADS_MAX 256
 
 typedef uint64_t lanes __attribute__((vector_size(64)));
