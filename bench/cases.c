@@ -80,7 +80,7 @@ bench_case *cases_expand(const options *o, size_t *count) {
         const options one = options_of(o, &model_table[o->models.item[i]]);
         room += combinations(&one);
     }
-    bench_case *cases = calloc(room, sizeof *cases);
+    bench_case *cases = calloc(room + 1, sizeof *cases);
     if (cases != NULL && o->models.count == 0)
         append(o, NULL, cases, count);
     for (size_t i = 0; cases != NULL && i < o->models.count; i++) {

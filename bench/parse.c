@@ -39,7 +39,8 @@ static char *take_string(parser *p) {
         const char *known = *++p->at != '\0' ? strchr(from, *p->at) : NULL;
         if (*p->at == '\0' || (*p->at == 'u' && strlen(p->at) < 5))
             return NULL;
-        *to++ = *p->at == 'u' ? '?' : known != NULL ? into[known - from] : *p->at;
+        const char plain = known != NULL ? into[known - from] : *p->at;
+        *to++ = (char)(plain == 'u' ? '?' : plain);
         p->at += *p->at == 'u' ? 4 : 0;
     }
     p->at++;

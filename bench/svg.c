@@ -226,8 +226,8 @@ static const struct {
     [CHART_HEADS] = {"Attention speed by heads", "Median of the rounds; the bar behind a point spans the quartiles."},
     [CHART_WINNER] =
         {"Fastest backend by sequence length and heads",
-         "The mark is the winner's, the number its speed. A field without a tint is a tie: another backend "
-         "is as fast within the noise."},
+         "The mark is the winner's, the number its speed. = is a tie, in a lighter tint: others are as fast within the "
+         "noise, and the first of them in the key stands for all."},
     [CHART_ROOFLINE] = {"Roofline",
                         "Both axes are logarithmic. The roof is the FMA peak and the read bandwidth, measured in the "
                         "same run; a point above its slope ran from the caches."},
