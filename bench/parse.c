@@ -39,9 +39,14 @@ static char *take_string(parser *p) {
         const char *known = *++p->at != '\0' ? strchr(from, *p->at) : NULL;
         if (*p->at == '\0' || (*p->at == 'u' && strlen(p->at) < 5))
             return NULL;
-        const char plain = known != NULL ? into[known - from] : *p->at;
-        *to++ = (char)(plain == 'u' ? '?' : plain);
-        p->at += *p->at == 'u' ? 4 : 0;
+        *to = *p->at;
+        if (known != NULL)
+            *to = into[known - from];
+        if (*p->at == 'u') {
+            *to = '?';
+            p->at += 4;
+        }
+        to++;
     }
     p->at++;
     *to = '\0';

@@ -18,7 +18,7 @@
 
 /* Read and written through volatile, so that the compiler can neither foresee the numbers nor drop the work. */
 static volatile float peak_in = 0.5f;
-static volatile float peak_out;
+static _Thread_local volatile float peak_out;
 
 /* Chains of dependent operations: 12 hide a latency of 4 cycles at 2 operations a cycle and fit 16 registers; 16 hide
  * it at 4 a cycle where there are 32. r = r·½ + ½ tends to 1: no overflow, no denormals. */
