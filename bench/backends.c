@@ -3,23 +3,50 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
+#include "discover.h"
 #include "text.h"
 
-/* What is tried when the user does not say. "linked" is first: it is what the others are compared with. */
-static const char *const candidates[] = {"linked", "openblas-pthread", "openblas-openmp", "blis", "mkl", "reference"};
+#define BACKENDS_MAX 64
 
-static name_list names_to_try(const options *o) {
-    name_list names = o->blas;
-    const char *wish = getenv("ATTN_BLAS");
-    if (names.count > 0)
-        return names;
-    for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++)
-        names.item[names.count++] = candidates[i];
-    if (wish != NULL && strchr(wish, '/') != NULL)
-        names.item[names.count++] = wish;
-    return names;
+/* A list that is being made. */
+typedef struct wishes {
+    backends *set;
+    size_t count;
+} wishes;
+
+static bool add(void *data, const char *label, const char *blas) {
+    wishes *w = data;
+    if (w->count == BACKENDS_MAX)
+        return false;
+    backend *b = &w->set->item[w->count++];
+    text_print(b->label, sizeof b->label, "%s", label);
+    text_print(b->blas, sizeof b->blas, "%s", blas);
+    return true;
+}
+
+/* "PATH:name", "PATH" or a name. */
+static void add_wish(wishes *w, const char *wish) {
+    char path[256];
+    const char *slash = strrchr(wish, '/');
+    const char *colon = slash == NULL ? NULL : strchr(slash, ':');
+    const size_t length = colon != NULL ? (size_t)(colon - wish) : strlen(wish);
+    text_print(path, sizeof path, "%.*s", (int)length, wish);
+    const char *last = strrchr(path, '/');
+    const char *short_name = last != NULL && last[1] != '\0' ? last + 1 : path;
+    add(w, colon != NULL && colon[1] != '\0' ? colon + 1 : short_name, path);
+}
+
+/* Each core as the first backend, which is an OpenBLAS or will be refused. */
+static void add_cores(wishes *w, const name_list *cores) {
+    for (size_t i = 0; i < cores->count && w->count > 0; i++) {
+        char label[64];
+        text_print(label, sizeof label, "%.30s@%.30s", w->set->item[0].label, cores->item[i]);
+        if (add(w, label, w->set->item[0].blas))
+            w->set->item[w->count - 1].core = cores->item[i];
+    }
 }
 
 /* Takes the next field of the worker's first line; "" where there is none. */
@@ -30,23 +57,30 @@ static void take_field(char **rest, char *to, size_t size) {
 
 static void read_about(backend *b, char *line) {
     text_next(&line, '\t');
-    take_field(&line, b->blas, sizeof b->blas);
+    take_field(&line, b->library, sizeof b->library);
     take_field(&line, b->version, sizeof b->version);
-    take_field(&line, b->core, sizeof b->core);
+    take_field(&line, b->kernels, sizeof b->kernels);
     take_field(&line, b->threading, sizeof b->threading);
     take_field(&line, b->path, sizeof b->path);
     take_field(&line, b->isa, sizeof b->isa);
 }
 
-static bool start_backend(backend *b, const options *o, const char *self, const char *name) {
-    char line[600];
-    const char *slash = strrchr(name, '/');
-    b->name = name;
-    b->label = slash != NULL && slash[1] != '\0' ? slash + 1 : name;
-    if (!child_start(&b->child, self, name) || !child_read(&b->child, o->timeout, line, sizeof line))
+/* OpenBLAS falls back in silence to what it has. */
+static bool has_core(backend *b) {
+    if (b->core == NULL || (strcmp(b->library, "openblas") == 0 && strcasecmp(b->core, b->kernels) == 0))
+        return true;
+    text_print(b->child.reason, sizeof b->child.reason, "has no kernels for %s here: it chose %s", b->core,
+               *b->kernels != '\0' ? b->kernels : "its own");
+    return false;
+}
+
+static bool start_backend(backend *b, const options *o, const char *self) {
+    char line[700];
+    const child_wish wish = {.blas = b->blas, .core = b->core, .pin = !o->no_pin};
+    if (!child_start(&b->child, self, &wish) || !child_read(&b->child, o->timeout, line, sizeof line))
         return false;
     read_about(b, line);
-    return true;
+    return has_core(b);
 }
 
 static bool same_file(const char *a, const char *b) {
@@ -57,34 +91,41 @@ static bool same_file(const char *a, const char *b) {
 /* Stops a backend that turned out to be the library of one that already runs, which a user did not ask for. */
 static bool is_new(const backends *set, backend *b) {
     for (size_t i = 0; i < set->running; i++) {
-        if (!same_file(set->item[i].path, b->path))
+        if (b->core != NULL || !same_file(set->item[i].path, b->path))
             continue;
         child_stop(&b->child);
-        text_print(b->child.reason, sizeof b->child.reason, "is the same library as %s", set->item[i].name);
+        text_print(b->child.reason, sizeof b->child.reason, "is the same library as %s", set->item[i].label);
         return false;
     }
     return true;
 }
 
-/* Puts the last backend behind those that run, and moves up those that do not. */
-static void promote(backends *set) {
-    backend last = set->item[set->count - 1];
-    memmove(&set->item[set->running + 1], &set->item[set->running],
-            (set->count - 1 - set->running) * sizeof *set->item);
-    set->item[set->running++] = last;
+/* Moves the backend at `index` up behind those that run. */
+static void promote(backends *set, size_t index) {
+    backend moved = set->item[index];
+    memmove(&set->item[set->running + 1], &set->item[set->running], (index - set->running) * sizeof *set->item);
+    set->item[set->running++] = moved;
 }
 
 bool backends_start(backends *set, const options *o, const char *self) {
-    const name_list names = names_to_try(o);
-    *set = (backends){.item = calloc(names.count, sizeof *set->item)};
-    for (size_t i = 0; set->item != NULL && i < names.count; i++) {
-        backend *b = &set->item[set->count++];
-        if (!start_backend(b, o, self, names.item[i]))
+    *set = (backends){.item = calloc(BACKENDS_MAX, sizeof *set->item)};
+    wishes w = {.set = set};
+    if (set->item == NULL)
+        return false;
+    for (size_t i = 0; i < o->blas.count; i++)
+        add_wish(&w, o->blas.item[i]);
+    if (o->blas.count == 0)
+        discover(add, &w);
+    add_cores(&w, &o->cores);
+    set->count = w.count;
+    for (size_t i = 0; i < w.count; i++) {
+        backend *b = &set->item[i];
+        if (!start_backend(b, o, self))
             child_stop(&b->child);
         else if (o->blas.count > 0 || is_new(set, b))
-            promote(set);
+            promote(set, i);
     }
-    return set->item != NULL;
+    return true;
 }
 
 void backends_stop(backends *set) {
@@ -95,8 +136,8 @@ void backends_stop(backends *set) {
 }
 
 void backend_describe(const backend *b, char *to, size_t size) {
-    text_print(to, size, "%s%s%s%s%s%s%s%s", b->blas, *b->version != '\0' ? " " : "", b->version,
-               *b->core != '\0' ? ", " : "", b->core, *b->core != '\0' ? " kernels" : "",
+    text_print(to, size, "%s%s%s%s%s%s%s%s", b->library, *b->version != '\0' ? " " : "", b->version,
+               *b->kernels != '\0' ? ", " : "", b->kernels, *b->kernels != '\0' ? " kernels" : "",
                *b->threading != '\0' ? ", " : "", b->threading);
 }
 
@@ -112,7 +153,7 @@ void backends_print(const backends *set, FILE *file) {
     if (set->running < set->count)
         fputs("not run:\n", file);
     for (size_t i = set->running; i < set->count; i++)
-        fprintf(file, "  %-18s %s\n", set->item[i].name, set->item[i].child.reason);
+        fprintf(file, "  %-18s %s\n", set->item[i].label, set->item[i].child.reason);
     backends_note(set, about, sizeof about);
     if (*about != '\0')
         fprintf(file, "note: %s\n", about);
@@ -122,9 +163,9 @@ void backends_note(const backends *set, char *to, size_t size) {
     const char *forced = getenv("OPENBLAS_CORETYPE");
     *to = '\0';
     for (size_t i = 0; forced != NULL && *forced != '\0' && i < set->running; i++)
-        if (strcmp(set->item[i].blas, "openblas") == 0 && *to == '\0')
+        if (strcmp(set->item[i].library, "openblas") == 0 && set->item[i].core == NULL && *to == '\0')
             text_print(to, size,
                        "OpenBLAS runs %s kernels because OPENBLAS_CORETYPE is set (to %s); "
                        "unset it to let OpenBLAS choose for this CPU",
-                       *set->item[i].core != '\0' ? set->item[i].core : forced, forced);
+                       *set->item[i].kernels != '\0' ? set->item[i].kernels : forced, forced);
 }

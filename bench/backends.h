@@ -9,11 +9,12 @@
 #include "options.h"
 
 typedef struct backend {
-    const char *name;  /* as asked for */
-    const char *label; /* the same, or the last part of a path */
+    char label[64]; /* how it is called in tables */
+    char blas[256]; /* what libattn is asked for: a name or a path */
+    const char *core;
     child child;
-    char blas[32], version[64], core[32], threading[16], path[256], isa[16]; /* as attn_context_describe tells */
-    double speed[2]; /* of the latest case of each bench_op, in flop/s; 0: none yet */
+    char library[32], version[64], kernels[32], threading[16], path[256], isa[16]; /* as attn_context_describe tells */
+    double speed[8]; /* of the latest case of each bench_op, in flop/s; 0: none yet */
 } backend;
 
 typedef struct backends {
@@ -21,8 +22,8 @@ typedef struct backends {
     size_t running, count;
 } backends;
 
-/* Starts a worker for each backend of o->blas or, where it is empty, each that is worth trying. Backends that cannot
- * run have child.reason. False: no memory. */
+/* Starts a worker for each backend of o->blas or, where it is empty, each that is found, and for each of o->cores.
+ * Backends that cannot run have child.reason. False: no memory. */
 bool backends_start(backends *set, const options *o, const char *self);
 
 void backends_stop(backends *set);

@@ -6,29 +6,39 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "axes.h"
 #include "options.h"
 
-/* In the order of the words of --ops. */
-typedef enum bench_op { OP_SDPA, OP_LAYER } bench_op;
+/* Rows of a softmax for each sequence and head: those of a query tile. */
+enum { SOFTMAX_ROWS = 64 };
 
-/* Self-attention of T tokens; a layer has the model width M = H·D. */
+/* Self-attention of T tokens with H query and G key/value heads of width D; a layer has the model width M = H·D. */
 typedef struct bench_case {
     bench_op op;
-    bool causal;
-    size_t B, H, T, D, threads;
+    size_t variant, dtype; /* indices of their tables */
+    bool cold;             /* out of memory, not out of the caches */
+    size_t B, H, G, T, D, threads;
+    const char *model; /* NULL: none */
 } bench_case;
 
-/* All combinations, heads and then lengths changing fastest: each `lengths.count` cases in turn make one line of a
- * graph, and each `heads.count` of these a section. NULL when memory is short, otherwise to be freed. */
+/* All combinations; lengths change fastest, then heads. NULL when memory is short, otherwise to be freed. */
 bench_case *cases_expand(const options *o, size_t *count);
 
-/* Floating-point operations that the result needs: 4·D for each visible pair of tokens, and 8·B·T·M² for a layer. */
-double case_flops(const bench_case *c);
+/* Cases next to each other of one section differ in heads and length only. */
+bool case_same_section(const bench_case *a, const bench_case *b);
 
-/* "sdpa/causal/B:1/H:4/T:32/D:64/threads:1": how JSON and messages name a case. */
+/* Floating-point operations that the result needs, and the bytes of inputs and outputs that it must move. */
+double case_flops(const bench_case *c);
+double case_bytes(const bench_case *c);
+
+/* What the speed of the operation is told in, and how much of that a run does: /1e9 and by second is the speed. */
+const char *case_unit(const bench_case *c);
+double case_work(const bench_case *c);
+
+/* "sdpa/causal/f32/B:1/H:4/G:4/T:32/D:64/threads:1": how JSON and messages name a case. */
 void case_name(const bench_case *c, char *to, size_t size);
 
-/* "sdpa, causal, batch 1, width 64, 1 thread": what the cases of a section share. */
+/* "sdpa, causal, f32, batch 1, width 64, 1 thread": what the cases of a section share. */
 void case_title(const bench_case *c, char *to, size_t size);
 
 #endif

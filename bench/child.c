@@ -8,10 +8,14 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "interrupt.h"
 #include "text.h"
 #include "worker.h"
 
@@ -25,7 +29,6 @@ static void close_all(child *c) {
     close_fd(&c->to);
     close_fd(&c->from);
     close_fd(&c->log);
-    close_fd(&c->output);
 }
 
 /* A file without a name, closed in workers other than its own. */
@@ -41,35 +44,38 @@ static bool make_pipe(int ends[2]) {
     return pipe(ends) == 0 && fcntl(ends[0], F_SETFD, FD_CLOEXEC) == 0 && fcntl(ends[1], F_SETFD, FD_CLOEXEC) == 0;
 }
 
-/* In the new process. `output` stays open under the number that the command line tells. */
-static void become_worker(const child *c, const char *self, const char *blas, int in, int out) {
-    char number[16];
-    text_print(number, sizeof number, "%d", c->output);
-    char *arguments[] = {(char *)"attn-bench", (char *)WORKER_OPTION, (char *)blas, number, NULL};
+/* In the new process. Ctrl-C reaches all processes of a terminal: the driver will tell the workers. */
+static void become_worker(const child *c, const char *self, const child_wish *wish, int in, int out) {
+    char *arguments[] = {(char *)"attn-bench", (char *)WORKER_OPTION, (char *)wish->blas,
+                         (char *)(wish->pin ? "1" : "0"), NULL};
+    signal(SIGINT, SIG_IGN);
+#if defined(__linux__)
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* or a worker that hangs would outlive a driver that is killed */
+#endif
+    if (wish->core != NULL)
+        setenv("OPENBLAS_CORETYPE", wish->core, 1);
     dup2(in, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(c->log, STDERR_FILENO);
-    fcntl(c->output, F_SETFD, 0);
     execv("/proc/self/exe", arguments);
     execvp(self, arguments);
     _exit(127);
 }
 
-static bool start(child *c, const char *self, const char *blas, int in[2], int out[2]) {
+static bool start(child *c, const char *self, const child_wish *wish, int in[2], int out[2]) {
     c->log = unnamed_file();
-    c->output = unnamed_file();
-    if (c->log < 0 || c->output < 0 || !make_pipe(in) || !make_pipe(out))
+    if (c->log < 0 || !make_pipe(in) || !make_pipe(out))
         return false;
     c->pid = fork();
     if (c->pid == 0)
-        become_worker(c, self, blas, in[0], out[1]);
+        become_worker(c, self, wish, in[0], out[1]);
     return c->pid > 0;
 }
 
-bool child_start(child *c, const char *self, const char *blas) {
+bool child_start(child *c, const char *self, const child_wish *wish) {
     int in[2] = {-1, -1}, out[2] = {-1, -1};
-    *c = (child){.to = -1, .from = -1, .log = -1, .output = -1};
-    bool started = start(c, self, blas, in, out);
+    *c = (child){.to = -1, .from = -1, .log = -1};
+    bool started = start(c, self, wish, in, out);
     if (!started) {
         text_print(c->reason, sizeof c->reason, "could not be started: %s", strerror(errno));
         c->pid = 0;
@@ -147,6 +153,8 @@ static bool read_line(child *c, double deadline, double timeout, char *answer, s
         struct pollfd ready = {.fd = c->from, .events = POLLIN};
         double left = deadline - clock_now();
         int state = poll(&ready, 1, left > 0 ? (int)(left * 1000) + 1 : 0);
+        if (interrupt_seen())
+            return give_up(c, "interrupted");
         if (state < 0 && errno == EINTR)
             continue;
         if (state <= 0)

@@ -10,13 +10,20 @@
 typedef struct child {
     pid_t pid;        /* 0: none, or ended */
     int to, from;     /* pipes to its stdin and from its stdout */
-    int log, output;  /* unnamed files: its stderr, the latest output of a case */
+    int log;          /* unnamed file: its stderr */
     char reason[400]; /* why it cannot go on, or why it could not do the latest request */
 } child;
 
-/* Starts a worker on the backend called `blas`, from the program file of this process (`self` where the system does not
- * tell). False: it could not be started, c->reason tells why. */
-bool child_start(child *c, const char *self, const char *blas);
+/* What a worker is to be. */
+typedef struct child_wish {
+    const char *blas; /* name or path */
+    const char *core; /* of OpenBLAS; NULL: as it likes */
+    bool pin;
+} child_wish;
+
+/* Starts a worker from the program file of this process (`self` where the system does not tell). False: it could not be
+ * started, c->reason tells why. */
+bool child_start(child *c, const char *self, const child_wish *wish);
 
 /* Waits at most `timeout` seconds for the next line. False: c->reason tells why; c->pid is 0 if the worker is gone. */
 bool child_read(child *c, double timeout, char *answer, size_t size);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A BLAS that misbehaves in its products as the environment variable ATTN_BENCH_FAKE says: "crash", "hang" or "lie".
- * The tests of the bench load it. */
+/* A BLAS that misbehaves as the environment variable ATTN_BENCH_FAKE says: "crash", "hang" or "lie" in its products,
+ * "load" when it is loaded, "late" in the 50th product and those that follow, and otherwise is right and slow. The
+ * tests of the bench load it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,21 @@ EXPORT float cblas_sasum(int n, const float *x, int stride);
 EXPORT void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a, int lda,
                         const float *b, int ldb, float beta, float *c, int ldc);
 
+static int told(const char *what) {
+    const char *how = getenv("ATTN_BENCH_FAKE");
+    return how != NULL && strcmp(how, what) == 0;
+}
+
+static void crash(void) {
+    fputs("fake BLAS: crashing as told\n", stderr);
+    abort();
+}
+
+__attribute__((constructor)) static void loaded(void) {
+    if (told("load"))
+        crash();
+}
+
 /* What a caller probes the width of integers with. */
 float cblas_sasum(int n, const float *x, int stride) {
     float sum = 0;
@@ -21,21 +37,28 @@ float cblas_sasum(int n, const float *x, int stride) {
 }
 
 static void misbehave(void) {
-    const char *how = getenv("ATTN_BENCH_FAKE");
-    if (how != NULL && strcmp(how, "crash") == 0) {
-        fputs("fake BLAS: crashing as told\n", stderr);
-        abort();
-    }
-    while (how != NULL && strcmp(how, "hang") == 0)
+    static int calls;
+    if (told("crash") || (told("late") && ++calls >= 50))
+        crash();
+    while (told("hang"))
         sleep(1);
 }
 
-/* The answer is as wrong as can be without being infinite. */
+static float dot(int k, const float *a, const float *b, int ldb) {
+    float sum = 0;
+    for (int i = 0; i < k; i++)
+        sum += a[i] * b[i * ldb];
+    return sum;
+}
+
+/* Row-major without transposing, which is all that libattn asks for. A lie is wrong in one element of the product. */
 void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a, int lda,
                  const float *b, int ldb, float beta, float *c, int ldc) {
-    (void)order, (void)trans_a, (void)trans_b, (void)k, (void)alpha, (void)a, (void)lda, (void)b, (void)ldb, (void)beta;
+    (void)order, (void)trans_a, (void)trans_b;
     misbehave();
     for (int i = 0; i < m; i++)
         for (int j = 0; j < n; j++)
-            c[i * ldc + j] = (float)(i + j);
+            c[i * ldc + j] = alpha * dot(k, a + i * lda, b + j, ldb) + (beta == 0 ? 0 : beta * c[i * ldc + j]);
+    if (told("lie") && m > 0 && n > 0)
+        c[0] += 1;
 }

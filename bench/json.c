@@ -34,7 +34,7 @@ static void put_backends(const sweep *s, FILE *file) {
         const backend *item = &s->backends.item[b];
         backend_describe(item, about, sizeof about);
         fprintf(file, "%s\n      {", b > 0 ? "," : "");
-        put_string(file, "name", item->name);
+        put_string(file, "name", item->label);
         fputs(", ", file);
         put_string(file, b < s->backends.running ? "description" : "refused",
                    b < s->backends.running ? about : item->child.reason);
@@ -44,13 +44,23 @@ static void put_backends(const sweep *s, FILE *file) {
     }
 }
 
-/* Threads change once all lengths, heads and masks are through: see case_at. */
 static void put_peaks(const sweep *s, FILE *file) {
-    const options *o = s->options;
-    const size_t step = o->lengths.count * o->heads.count * o->causal.count;
-    for (size_t i = 0; i < o->threads.count; i++)
-        fprintf(file, "%s{\"threads\": %zu, \"GFLOPS\": %.6g}", i > 0 ? ", " : "", o->threads.item[i],
-                s->peaks[i * step]);
+    for (size_t i = 0; i < s->count; i++) {
+        bool seen = false;
+        for (size_t n = 0; n < i; n++)
+            seen = seen || s->cases[n].threads == s->cases[i].threads;
+        if (!seen)
+            fprintf(file, "%s{\"threads\": %zu, \"GFLOPS\": %.6g, \"read_GBps\": %.6g}", i > 0 ? ", " : "",
+                    s->cases[i].threads, s->peaks[i], s->bandwidths[i]);
+    }
+}
+
+static void put_caches(const machine *m, FILE *file) {
+    fputs("    \"caches\": [", file);
+    for (size_t i = 0; i < m->cache_count; i++)
+        fprintf(file, "%s\n      {\"type\": \"%s\", \"level\": %zu, \"size\": %zu, \"num_sharing\": %zu}",
+                i > 0 ? "," : "", m->caches[i].type, m->caches[i].level, m->caches[i].bytes, m->caches[i].sharing);
+    fputs("],\n", file);
 }
 
 /* What Google Benchmark tells of the machine. */
@@ -60,7 +70,8 @@ static void put_machine(const machine *m, FILE *file) {
     put_string(file, "host_name", m->host);
     fputs(",\n    \"executable\": \"attn-bench\",\n", file);
     fprintf(file, "    \"num_cpus\": %zu,\n    \"mhz_per_cpu\": %.0f,\n", m->cpus, m->mhz);
-    fputs("    \"caches\": [],\n    \"load_avg\": [", file);
+    put_caches(m, file);
+    fputs("    \"load_avg\": [", file);
     if (m->load >= 0)
         fprintf(file, "%.2f", m->load);
     fprintf(file, "],\n    \"library_version\": \"%s\",\n    \"library_build_type\": \"%s\",\n", attn_version(),
@@ -80,6 +91,9 @@ static void put_context(const sweep *s, FILE *file) {
     fputs("],\n    ", file);
     backends_note(&s->backends, note, sizeof note);
     put_string(file, "note", note);
+    sweep_noise(s, note, sizeof note);
+    fputs(",\n    ", file);
+    put_string(file, "noise", note);
     fputs(",\n    \"backends\": [", file);
     put_backends(s, file);
     fputs("\n    ]\n  },\n", file);
@@ -104,10 +118,12 @@ static void begin_entry(const sweep *s, FILE *file, size_t index, size_t b, cons
 }
 
 static void put_times(const sweep *s, FILE *file, size_t index, double seconds, double cpu) {
-    const double speed = case_flops(&s->cases[index]) / seconds / 1e9;
+    const bench_case *c = &s->cases[index];
+    const double speed = case_flops(c) / seconds / 1e9;
     fprintf(file, "      \"real_time\": %.9g,\n      \"cpu_time\": %.9g,\n", seconds * 1e6, cpu * 1e6);
     fputs("      \"time_unit\": \"us\",\n", file);
-    fprintf(file, "      \"GFLOPS\": %.6g,\n      \"peak_share\": %.6g", speed, speed / s->peaks[index]);
+    fprintf(file, "      \"GFLOPS\": %.6g,\n      \"GBps\": %.6g,\n      \"peak_share\": %.6g", speed,
+            case_bytes(c) / seconds / 1e9, speed / s->peaks[index]);
 }
 
 static void put_sample(const sweep *s, FILE *file, size_t index, size_t b, size_t n) {
@@ -164,15 +180,11 @@ static void put_cell(const sweep *s, FILE *file, size_t index, size_t b) {
 
 /* A case that could not be timed, or gave a wrong answer, as Google Benchmark tells of one. */
 static void put_error(const sweep *s, FILE *file, size_t index, size_t b) {
-    const cell *c = sweep_cell(s, index, b);
+    char room[200];
     begin_entry(s, file, index, b, "");
     fputs("      \"run_type\": \"iteration\",\n      \"repetition_index\": 0,\n      \"error_occurred\": true,\n      ",
           file);
-    put_string(file, "error_message",
-               c->state == CELL_LEFT    ? "left out: one run would take too long"
-               : c->state == CELL_EMPTY ? "the backend had ended before"
-               : c->state == CELL_WRONG ? "the output differs from that of the first backend"
-                                        : c->reason);
+    put_string(file, "error_message", cell_trouble(sweep_cell(s, index, b), room, sizeof room));
     fputs(",\n      \"iterations\": 0,\n      \"real_time\": 0,\n      \"cpu_time\": 0,\n      \"time_unit\": \"us\"\n"
           "    }",
           file);

@@ -7,8 +7,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bandwidth.h"
+#include "csv.h"
+#include "diff.h"
+#include "explain.h"
+#include "html.h"
+#include "interrupt.h"
 #include "json.h"
 #include "options.h"
+#include "peak.h"
 #include "svg.h"
 #include "sweep.h"
 #include "table.h"
@@ -16,6 +23,7 @@
 #include "worker.h"
 
 #define EXIT_USAGE 2
+#define EXIT_INTERRUPTED 130
 
 static bool write_file(const sweep *s, const char *path, void (*write)(const sweep *s, FILE *file)) {
     if (path == NULL)
@@ -44,6 +52,11 @@ static bool can_write(const char *path) {
     return false;
 }
 
+static void write_chart(const sweep *s, FILE *file) {
+    const size_list *chart = &s->options->chart;
+    svg_write(s, (chart_kind)chart->item[chart->count - 1], file);
+}
+
 static int run_sweep(const options *o, const char *self) {
     sweep s;
     bool good = sweep_open(&s, o, self);
@@ -52,41 +65,64 @@ static int run_sweep(const options *o, const char *self) {
     if (good) {
         table_header(&s, stdout);
         fflush(stdout);
+        interrupt_watch();
         sweep_run(&s);
         table_print(&s, stdout, terminal_width());
         good = sweep_good(&s);
         good = write_file(&s, o->json, json_write) && good;
-        good = write_file(&s, o->svg, svg_write) && good;
+        good = write_file(&s, o->csv, csv_write) && good;
+        good = write_file(&s, o->svg, write_chart) && good;
+        good = write_file(&s, o->html, html_write) && good;
     }
     sweep_close(&s);
+    if (interrupt_seen())
+        return EXIT_INTERRUPTED;
     return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static int list(const options *o, const char *self) {
+static int describe_machine(const options *o, const char *self) {
     backends set;
+    const machine m = machine_read();
+    machine_print(&m, stdout);
+    for (size_t threads = 1; threads <= m.usable; threads = threads < m.usable ? m.usable : threads + 1)
+        printf("measured:  %zu thread%s: FMA peak %.1f GFLOP/s (%s), reading from memory %.1f GB/s\n", threads,
+               threads == 1 ? "" : "s", peak_measure(threads, 0.05), peak_isa(), bandwidth_measure(threads));
+    fflush(stdout);
     bool good = backends_start(&set, o, self) && set.running > 0;
     backends_print(&set, stdout);
     backends_stop(&set);
     return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/* Every file that will be written. */
+static bool can_write_all(const options *o) {
+    return can_write(o->json) && can_write(o->csv) && can_write(o->svg) && can_write(o->html);
+}
+
 static int run(const options *o, const char *self) {
     if (o->help)
-        options_print_help(stdout);
+        options_print_help(o, stdout);
     if (o->version)
         printf("attn-bench %s\n", attn_version());
     if (o->help || o->version)
         return EXIT_SUCCESS;
     signal(SIGPIPE, SIG_IGN); /* a write to a worker that has died fails instead */
-    if (o->list)
-        return list(o, self);
-    return can_write(o->json) && can_write(o->svg) ? run_sweep(o, self) : EXIT_FAILURE;
+    switch (o->command) {
+    case MACHINE:
+        return describe_machine(o, self);
+    case EXPLAIN:
+        return explain_run(o);
+    case DIFF:
+        return diff_run(o->files[0], o->files[1]);
+    default:
+        return can_write_all(o) ? run_sweep(o, self) : EXIT_FAILURE;
+    }
 }
 
 int main(int argc, char **argv) {
     options o;
     if (argc == 4 && strcmp(argv[1], WORKER_OPTION) == 0)
-        return worker_main(argv[2], (int)strtol(argv[3], NULL, 10));
+        return worker_main(argv[2], strcmp(argv[3], "1") == 0);
     if (options_parse(&o, argc, argv) != OPTIONS_OK)
         return EXIT_USAGE;
     int status = run(&o, argv[0]);

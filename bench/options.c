@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "axes.h"
+#include "models.h"
 #include "text.h"
 
 typedef struct option_spec option_spec;
@@ -16,6 +18,7 @@ struct option_spec {
     size_t offset;
     double low, high;
     const char *choices; /* of words in place of numbers, separated by commas: item i becomes the number i */
+    unsigned commands;   /* that take it, as bits */
     const char *help;
 };
 
@@ -46,7 +49,7 @@ static bool read_whole(const option_spec *spec, const char *text, size_t *value)
 }
 
 static bool read_choice(const option_spec *spec, const char *text, size_t *value) {
-    char choices[64], expected[100];
+    char choices[80], expected[140];
     char *rest = choices, *choice;
     text_print(choices, sizeof choices, "%s", spec->choices);
     for (*value = 0; (choice = text_next(&rest, ',')) != NULL; ++*value)
@@ -115,36 +118,97 @@ static bool parse_flag(const option_spec *spec, char *value, void *field) {
     return true;
 }
 
+/* Commands as bits. */
+#define BIT(command) (1u << (command))
+#define RUNS (BIT(SWEEP) | BIT(COMPARE) | BIT(ROOFLINE) | BIT(MODEL))
+#define SHAPES (BIT(SWEEP) | BIT(COMPARE) | BIT(ROOFLINE) | BIT(EXPLAIN))
+#define ALL (BIT(COMMAND_COUNT) - 1)
+
+static const struct {
+    const char *name, *operands, *help;
+} command_table[COMMAND_COUNT] = {
+    [SWEEP] = {"sweep", "", "time every combination of shapes, backend by backend (the default)"},
+    [COMPARE] = {"compare", "", "backends side by side: the winner of each shape, ties, the geometric mean"},
+    [ROOFLINE] = {"roofline", "", "each shape against the measured FMA peak and read bandwidth"},
+    [MODEL] = {"model", " NAME,...", "the shapes of known models: " MODEL_NAMES},
+    [MACHINE] = {"machine", "", "cores, caches, instruction sets; backends found, and why others are refused"},
+    [EXPLAIN] = {"explain", "", "what libattn will do for a shape: backend, tiles, split, scratch"},
+    [DIFF] = {"diff", " BEFORE.json AFTER.json", "compare two saved runs; exit status 1 on a regression"},
+};
+
 #define FIELD(name) offsetof(options, name)
-#define SIZES(name, argument, initial, field, high, help)                                                              \
-    { name, argument, initial, parse_sizes, FIELD(field), 1, high, NULL, help }
+#define SIZES(name, argument, initial, field, high, commands, help)                                                    \
+    { name, argument, initial, parse_sizes, FIELD(field), 1, high, NULL, commands, help }
+#define CHOICES(name, initial, field, choices, commands, help)                                                         \
+    { name, choices, initial, parse_sizes, FIELD(field), 0, 0, choices, commands, help }
+#define FILE_TO_WRITE(name, field, help)                                                                               \
+    { name, "FILE", NULL, parse_path, FIELD(field), 0, 0, NULL, RUNS, help }
 
 /* An option without an argument is a flag. */
 static const option_spec table[] = {
-    SIZES("--lengths", "N,N,...", "32,128,512,2048", lengths, 16777216, "tokens in a sequence"),
-    SIZES("--heads", "N,N,...", "4,12", heads, 65536, "attention heads"),
-    SIZES("--dims", "N,N,...", "64", dims, 65536, "width of a head; a layer's model width is heads times this"),
-    SIZES("--batches", "N,N,...", "1", batches, 1048576, "sequences in a batch"),
-    SIZES("--threads", "N,N,...", "1", threads, 1024, "threads"),
-    {"--causal", "no,yes", "no,yes", parse_sizes, FIELD(causal), 0, 0, "no,yes",
-     "whether a token sees only those before it"},
-    {"--ops", "sdpa,layer", "sdpa,layer", parse_sizes, FIELD(ops), 0, 0, "sdpa,layer",
-     "attention alone, or with the four projections"},
-    {"--blas", "NAME,...", NULL, parse_names, FIELD(blas), 0, 0, NULL,
-     "backends: names as --list shows them, or paths of libraries;\nthe first is what the others are compared with "
-     "(default: all found)"},
-    {"--rounds", "N", "5", parse_whole, FIELD(rounds), 1, 1000, NULL, "rounds; in each, every backend is timed once"},
-    {"--seconds", "S", "0.05", parse_real, FIELD(seconds), 0, 3600, NULL, "time for a backend in each round"},
-    {"--max-run", "S", "2", parse_real, FIELD(max_run), 0, 1e6, NULL,
+    SIZES("--lengths", "N,N,...", "32,128,512,2048", lengths, 16777216, SHAPES | BIT(MODEL), "tokens in a sequence"),
+    SIZES("--heads", "N,N,...", "4,12", heads, 65536, SHAPES, "attention heads"),
+    SIZES("--dims", "N,N,...", "64", dims, 65536, SHAPES, "width of a head; a layer's model width is heads times this"),
+    {"--kv-heads", "N", "0", parse_whole, FIELD(kv_heads), 0, 65536, NULL, SHAPES,
+     "key/value heads, where they divide the heads; 0: as many"},
+    SIZES("--batches", "N,N,...", "1", batches, 1048576, SHAPES | BIT(MODEL), "sequences in a batch"),
+    SIZES("--threads", "N,N,...", "1", threads, 1024, SHAPES | BIT(MODEL), "threads"),
+    CHOICES("--ops", "sdpa,layer", ops, OP_NAMES, SHAPES | BIT(MODEL),
+            "what to time: attention; the layer with its\nprojections; one token over a cache; the projections alone;"
+            "\nthe softmax of a tile; the products of a tile"),
+    CHOICES("--variants", "full,causal", variants, VARIANT_NAMES, SHAPES | BIT(MODEL), "which keys a token sees"),
+    CHOICES("--dtypes", "f32", dtypes, DTYPE_NAMES, RUNS, "storage type of q, k, v and the output"),
+    CHOICES("--caches", "warm", caches, "warm,cold", RUNS, "warm: run after run; cold: flushed before each run"),
+    {"--blas", "NAME,...", NULL, parse_names, FIELD(blas), 0, 0, NULL, ALL & ~BIT(DIFF),
+     "backends: names as `machine` shows them, or PATH[:name] of\nlibraries; the first is what the others are compared "
+     "with\n(default: all found)"},
+    {"--core", "NAME,...", NULL, parse_names, FIELD(cores), 0, 0, NULL, RUNS | BIT(MACHINE),
+     "also run the first OpenBLAS with these kernels, as Haswell"},
+    {"--rounds", "N", "5", parse_whole, FIELD(rounds), 1, 1000, NULL, RUNS,
+     "least rounds; in each, every backend is timed once"},
+    {"--max-rounds", "N", "15", parse_whole, FIELD(max_rounds), 1, 1000, NULL, RUNS, "most rounds"},
+    {"--precision", "%", "1", parse_real, FIELD(precision), 0, 100, NULL, RUNS,
+     "more rounds until the median is known to this"},
+    {"--seconds", "S", "0.05", parse_real, FIELD(seconds), 0, 3600, NULL, RUNS, "time for a backend in each round"},
+    {"--budget", "S", "0", parse_real, FIELD(budget), 0, 1e6, NULL, RUNS, "bound the whole run; 0: none"},
+    {"--max-run", "S", "2", parse_real, FIELD(max_run), 0, 1e6, NULL, RUNS,
      "leave a case out on a backend that would take longer for one run"},
-    {"--timeout", "S", "60", parse_real, FIELD(timeout), 0.1, 1e6, NULL, "give a backend up that does not answer"},
-    {"--json", "FILE", NULL, parse_path, FIELD(json), 0, 0, NULL, "write the results as Google Benchmark does"},
-    {"--svg", "FILE", NULL, parse_path, FIELD(svg), 0, 0, NULL, "draw speed against length"},
-    {"--list", NULL, NULL, parse_flag, FIELD(list), 0, 0, NULL, "list the backends found, and why others cannot run"},
-    {"--help", NULL, NULL, parse_flag, FIELD(help), 0, 0, NULL, "print this text"},
-    {"--version", NULL, NULL, parse_flag, FIELD(version), 0, 0, NULL, "print the version of libattn"},
+    {"--timeout", "S", "60", parse_real, FIELD(timeout), 0.1, 1e6, NULL, ALL & ~BIT(DIFF),
+     "give a backend up that does not answer"},
+    {"--seed", "N", "1", parse_whole, FIELD(seed), 0, 4294967295, NULL, RUNS, "of the order that backends run in"},
+    {"--no-pin", NULL, NULL, parse_flag, FIELD(no_pin), 0, 0, NULL, RUNS, "do not bind workers to processors"},
+    FILE_TO_WRITE("--json", json, "write the results as Google Benchmark does"),
+    FILE_TO_WRITE("--csv", csv, "write one line for each shape and backend"),
+    FILE_TO_WRITE("--html", html, "write a report with all charts, one file"),
+    FILE_TO_WRITE("--svg", svg, "write one chart"),
+    CHOICES("--chart", "length", chart, "length,heads,winner,roofline", RUNS, "which one"),
+    {"--help", NULL, NULL, parse_flag, FIELD(help), 0, 0, NULL, ALL, "print this text"},
+    {"--version", NULL, NULL, parse_flag, FIELD(version), 0, 0, NULL, ALL, "print the version of libattn"},
 };
 #define TABLE_COUNT (sizeof table / sizeof *table)
+
+/* Where a command begins with something else. */
+static const struct {
+    bench_command command;
+    const char *name, *initial;
+} exceptions[] = {
+    {COMPARE, "--lengths", "32,64,128,256,512,1024"},
+    {COMPARE, "--heads", "1,4,12"},
+    {COMPARE, "--ops", "sdpa"},
+    {COMPARE, "--variants", "causal"},
+    {COMPARE, "--chart", "winner"},
+    {ROOFLINE, "--lengths", "32,128,512,2048"},
+    {ROOFLINE, "--heads", "12"},
+    {ROOFLINE, "--ops", OP_NAMES},
+    {ROOFLINE, "--variants", "full"},
+    {ROOFLINE, "--blas", "linked"},
+    {ROOFLINE, "--chart", "roofline"},
+    {EXPLAIN, "--lengths", "512"},
+    {EXPLAIN, "--heads", "12"},
+    {EXPLAIN, "--variants", "full"},
+    {EXPLAIN, "--blas", "linked"},
+    {EXPLAIN, "--ops", "sdpa"},
+};
 
 static const option_spec *find(const char *name, size_t length) {
     for (size_t i = 0; i < TABLE_COUNT; i++)
@@ -153,14 +217,21 @@ static const option_spec *find(const char *name, size_t length) {
     return NULL;
 }
 
+static const char *initial_of(bench_command command, const option_spec *spec) {
+    for (size_t i = 0; i < sizeof exceptions / sizeof *exceptions; i++)
+        if (exceptions[i].command == command && strcmp(exceptions[i].name, spec->name) == 0)
+            return exceptions[i].initial;
+    return spec->initial;
+}
+
 /* Numbers and lists are parsed from a copy that lives as long as the program: parsing cuts the text up. */
 static void set_defaults(options *o) {
-    static char initial[TABLE_COUNT][32];
-    memset(o, 0, sizeof *o);
+    static char initial[TABLE_COUNT][80];
     for (size_t i = 0; i < TABLE_COUNT; i++) {
-        if (table[i].initial == NULL)
+        const char *text = initial_of(o->command, &table[i]);
+        if (text == NULL)
             continue;
-        text_print(initial[i], sizeof initial[i], "%s", table[i].initial);
+        text_print(initial[i], sizeof initial[i], "%s", text);
         table[i].parse(&table[i], initial[i], (char *)o + table[i].offset);
     }
 }
@@ -170,55 +241,105 @@ static bool refuse(const char *argument, const char *what) {
     return false;
 }
 
+static void note_given(options *o, const option_spec *spec) {
+    o->lengths_given = o->lengths_given || spec->offset == FIELD(lengths);
+    o->ops_given = o->ops_given || spec->offset == FIELD(ops);
+    o->variants_given = o->variants_given || spec->offset == FIELD(variants);
+}
+
 /* Takes argv[*i], and argv[++*i] where its value stands apart ("--rounds 3", not "--rounds=3"). */
-static bool parse_one(options *o, int argc, char **argv, int *i) {
+static bool parse_option(options *o, int argc, char **argv, int *i) {
     char *name = argv[*i];
     char *value = strchr(name, '=');
     size_t length = value != NULL ? (size_t)(value++ - name) : strlen(name);
     const option_spec *spec = find(name, length);
     if (spec == NULL)
         return refuse(name, "is not an option");
+    if ((spec->commands & BIT(o->command)) == 0)
+        return refuse(name, "is not an option of this command");
     if (spec->argument == NULL && value != NULL)
         return refuse(name, "takes no value");
     if (spec->argument != NULL && value == NULL && ++*i == argc)
         return refuse(name, "needs a value after it");
     if (spec->argument != NULL && value == NULL)
         value = argv[*i];
+    note_given(o, spec);
     return spec->parse(spec, value, (char *)o + spec->offset);
 }
 
-options_result options_parse(options *o, int argc, char **argv) {
-    set_defaults(o);
-    for (int i = 1; i < argc; i++) {
-        if (!parse_one(o, argc, argv, &i)) {
-            fputs("attn-bench --help lists the options\n", stderr);
-            return OPTIONS_BAD;
-        }
+static bool parse_operand(options *o, char *operand) {
+    static const option_spec models = {.name = "model", .choices = MODEL_NAMES};
+    if (o->command == MODEL && o->models.count == 0)
+        return parse_sizes(&models, operand, &o->models);
+    if (o->command == DIFF && o->files[1] == NULL) {
+        o->files[o->files[0] != NULL ? 1 : 0] = operand;
+        return true;
     }
-    return OPTIONS_OK;
+    return refuse(operand, "is not an option");
 }
 
-static void print_option(FILE *file, const option_spec *spec) {
-    char left[40];
+static bool find_command(options *o, const char *name) {
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(command_table[i].name, name) != 0)
+            continue;
+        o->command = (bench_command)i;
+        return true;
+    }
+    return refuse(name, "is not a command");
+}
+
+static bool complete(options *o) {
+    if (o->help || o->version)
+        return true;
+    if (o->command == MODEL && o->models.count == 0)
+        return refuse("model", "needs one or more of " MODEL_NAMES " after it");
+    if (o->command == DIFF && o->files[1] == NULL)
+        return refuse("diff", "needs two JSON files after it: before and after");
+    if (o->max_rounds < o->rounds)
+        o->max_rounds = o->rounds;
+    return true;
+}
+
+options_result options_parse(options *o, int argc, char **argv) {
+    int i = 1;
+    memset(o, 0, sizeof *o);
+    bool good = argc < 2 || *argv[1] == '-' || find_command(o, argv[i++]);
+    set_defaults(o);
+    for (; good && i < argc; i++)
+        good = *argv[i] == '-' ? parse_option(o, argc, argv, &i) : parse_operand(o, argv[i]);
+    if (good && complete(o))
+        return OPTIONS_OK;
+    fputs("attn-bench --help lists the commands, attn-bench COMMAND --help its options\n", stderr);
+    return OPTIONS_BAD;
+}
+
+static void print_option(FILE *file, bench_command command, const option_spec *spec) {
+    char left[120];
+    const char *initial = initial_of(command, spec);
     text_print(left, sizeof left, "%s %s", spec->name, spec->argument != NULL ? spec->argument : "");
-    fprintf(file, "  %-22s ", left);
+    fprintf(file, "  %-24s ", left);
+    if (strlen(left) > 24)
+        fprintf(file, "\n%27s", "");
     for (const char *c = spec->help; *c != '\0'; c++)
-        *c == '\n' ? fprintf(file, "\n%25s", "") : fputc(*c, file);
-    if (spec->initial != NULL)
-        fprintf(file, " (default: %s)", spec->initial);
+        *c == '\n' ? fprintf(file, "\n%27s", "") : fputc(*c, file);
+    if (initial != NULL && strcmp(initial, "0") != 0)
+        fprintf(file, " (default: %s)", initial);
     fputc('\n', file);
 }
 
-void options_print_help(FILE *file) {
-    fputs("usage: attn-bench [option...]\n"
-          "Times attention on every BLAS backend found, each in a process of its own, in interleaved rounds, and\n"
-          "prints GFLOP/s of useful work, its spread, its share of the FMA peak of this machine, and the ratio to the\n"
-          "first backend.\n\n",
+void options_print_help(const options *o, FILE *file) {
+    fprintf(file, "usage: attn-bench [command] [option...]\n       attn-bench %s [option...]%s\n\n",
+            command_table[o->command].name, command_table[o->command].operands);
+    fputs("Which BLAS, how many threads, which shapes: attention timed on this machine, every backend in a process of\n"
+          "its own, its answers checked against double precision before it is timed.\n\ncommands:\n",
           file);
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        fprintf(file, "  %-10s %s\n", command_table[i].name, command_table[i].help);
+    fprintf(file, "\noptions of %s:\n", command_table[o->command].name);
     for (size_t i = 0; i < TABLE_COUNT; i++)
-        print_option(file, &table[i]);
-    fputs(
-        "\nLists make a sweep over all combinations. The exit status is 0 when every backend that ran gave the right\n"
-        "answers, 1 when one did not or none could run or a file could not be written, 2 when an option is wrong.\n",
-        file);
+        if ((table[i].commands & BIT(o->command)) != 0)
+            print_option(file, o->command, &table[i]);
+    fputs("\nexit status: 0 all is well; 1 a backend gave a wrong answer, none could run, a file could not be read or\n"
+          "written, or diff found a regression; 2 the command line is wrong; 130 interrupted.\n",
+          file);
 }

@@ -21,17 +21,30 @@ typedef struct name_list {
     const char *item[OPTIONS_LIST_MAX];
 } name_list;
 
+/* In the order of the table in options.c. */
+typedef enum bench_command { SWEEP, COMPARE, ROOFLINE, MODEL, MACHINE, EXPLAIN, DIFF, COMMAND_COUNT } bench_command;
+
 typedef struct options {
+    bench_command command;
     size_list lengths, heads, dims, batches, threads;
-    size_list causal; /* 0 no, 1 yes */
-    size_list ops;    /* enum bench_op */
-    name_list blas;   /* none: all that are found */
-    size_t rounds;
-    double seconds; /* that a backend is timed for in each round */
-    double max_run; /* longest single run that is worth waiting for */
-    double timeout; /* after which a backend that does not answer is given up */
-    char *json, *svg;
-    bool list, help, version;
+    size_list variants, dtypes, ops; /* indices of the tables in axes.h */
+    size_list caches;                /* 0 warm, 1 cold */
+    size_list models;                /* indices of model_table; none: no model */
+    bool lengths_given, ops_given, variants_given;
+    size_t kv_heads; /* G; 0: as many as heads */
+    name_list blas;  /* none: all that are found */
+    name_list cores; /* of OpenBLAS, each a backend of its own */
+    size_t rounds, max_rounds;
+    double precision; /* half of the interval of confidence, in % of the median, at which a case is done */
+    double seconds;   /* that a backend is timed for in each round */
+    double budget;    /* for the whole run; 0: none */
+    double max_run;   /* longest single run that is worth waiting for */
+    double timeout;   /* after which a backend that does not answer is given up */
+    size_t seed;
+    char *json, *csv, *svg, *html;
+    size_list chart; /* which one --svg draws; the last counts */
+    bool no_pin, help, version;
+    const char *files[2]; /* for DIFF: before and after */
 } options;
 
 typedef enum options_result { OPTIONS_OK, OPTIONS_BAD } options_result;
@@ -40,6 +53,7 @@ typedef enum options_result { OPTIONS_OK, OPTIONS_BAD } options_result;
  * The strings in `o` point into argv, whose lists are cut up in place. */
 options_result options_parse(options *o, int argc, char **argv);
 
-void options_print_help(FILE *file);
+/* Of one command; of the program as a whole where `o` names none. */
+void options_print_help(const options *o, FILE *file);
 
 #endif

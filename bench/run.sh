@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Installs what is missing, builds, and runs the bench over the BLAS backends found: run.sh [attn-bench options]
-# Options come after those below, so that they win; paths in them are relative to the caller's folder.
+# Installs what is missing, builds, and compares the BLAS backends found, in about a minute: run.sh [attn-bench command]
+# [option...]. Without a command: compare. Options come after those below, so that they win; paths in them are relative
+# to the caller's folder.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -13,4 +14,13 @@ build="$root/build/release"
     cmake --build "$build" --target attn-bench --parallel
 ) >&2
 
-"$build/bench/attn-bench" --json "$root/build/attn-bench.json" --svg "$root/build/attn-bench.svg" "$@"
+command=compare
+if [ $# -gt 0 ] && [[ $1 != -* ]]; then
+    command=$1
+    shift
+fi
+case $command in
+machine | explain | diff) exec "$build/bench/attn-bench" "$command" "$@" ;;
+esac
+"$build/bench/attn-bench" "$command" --budget 50 --json "$root/build/attn-bench.json" \
+    --svg "$root/build/attn-bench.svg" --html "$root/build/attn-bench.html" "$@"

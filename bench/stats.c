@@ -40,5 +40,21 @@ stats stats_of(double *values, size_t n) {
     s.high = quantile(values, n, 0.75);
     s.mean = mean_of(values, n);
     s.stddev = stddev_of(values, n, s.mean);
+    s.n = n;
     return s;
+}
+
+static double least_noise(const stats *s) { return s->n < 3 ? 0.03 : 0.005; }
+
+double stats_noise(const stats *s) {
+    const double notch = s->median > 0 ? 1.57 * (s->high - s->low) / sqrt((double)s->n) / s->median : 0;
+    return fmax(notch, least_noise(s));
+}
+
+bool stats_tie(const stats *a, const stats *b) {
+    const double difference = fabs(a->median - b->median);
+    const bool apart = a->n > 2 && b->n > 2 && (a->high < b->low || b->high < a->low);
+    if (difference <= a->median * least_noise(a) + b->median * least_noise(b))
+        return true;
+    return !apart && difference <= a->median * stats_noise(a) + b->median * stats_noise(b);
 }

@@ -5,25 +5,18 @@
 #include <math.h>
 #include <string.h>
 
-#include "panel.h"
 #include "peak.h"
+#include "picture.h"
 #include "text.h"
 
 #define COLUMNS_MAX 4
-#define MARGIN 20
+#define COLUMNS_LEAST 2
 #define TITLE_HEIGHT 76
 #define SECTION_HEIGHT 30
 #define LINE_HEIGHT 20
 
 /* Average width of a character of a 12 pixel sans-serif font, on the safe side. */
 #define CHARACTER 6.6
-
-typedef struct picture {
-    const sweep *sweep;
-    FILE *file;
-    size_t columns, sections;
-    double width, y; /* y: where the next thing goes */
-} picture;
 
 /* Colours: Okabe and Ito, "Color Universal Design", 2008, in an order that reads well on white, and one that does on
  * black. Dashes and markers tell the lines apart where colours do not. */
@@ -51,6 +44,12 @@ static const char style[] =
     ".s3{stroke:#cc79a7;fill:#cc79a7;stroke-dasharray:12 4 3 4}\n"
     ".s4{stroke:#e69f00;fill:#e69f00;stroke-dasharray:6 3}\n"
     ".s5{stroke:#56b4e9;fill:#56b4e9;stroke-dasharray:2 5}\n"
+    ".s6{stroke:#4d4d4d;fill:#4d4d4d;stroke-dasharray:10 3 2 3 2 3}\n"
+    ".s7{stroke:#882255;fill:#882255;stroke-dasharray:1 4}\n"
+    ".tile.tile{fill-opacity:.28;stroke-width:1;stroke-dasharray:none}\n"
+    ".even.even{fill-opacity:.1;stroke-dasharray:3 3}\n"
+    ".value{font-size:12px;text-anchor:middle}\n"
+    ".roof{fill:none;stroke:#59636e;stroke-width:1.5}\n"
     "@media (prefers-color-scheme:dark){\n"
     "text{fill:#e6edf3}\n"
     ".page{fill:#0d1117}\n"
@@ -62,10 +61,13 @@ static const char style[] =
     ".s1{stroke:#e69f00;fill:#e69f00}\n"
     ".s4{stroke:#d55e00;fill:#d55e00}\n"
     ".s5{stroke:#0072b2;fill:#0072b2}\n"
+    ".s6{stroke:#c8c8c8;fill:#c8c8c8}\n"
+    ".s7{stroke:#ee8fb8;fill:#ee8fb8}\n"
+    ".roof{stroke:#9da7b1}\n"
     "}\n"
     "</style>\n";
 
-static void put_text(const picture *p, const char *class, double x, double y, const char *text) {
+void picture_text(const picture *p, const char *class, double x, double y, const char *text) {
     fprintf(p->file, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\">", class, x, y);
     text_xml(p->file, text);
     fputs("</text>\n", p->file);
@@ -82,14 +84,14 @@ static size_t fitting(const char *text, size_t limit) {
     return limit;
 }
 
-static void put_note(picture *p, const char *text) {
+void picture_note(picture *p, const char *text) {
     char line[300];
     size_t limit = (size_t)((p->width - 2 * MARGIN) / CHARACTER);
     limit = limit < sizeof line ? limit : sizeof line - 1;
     while (*text != '\0') {
         size_t n = fitting(text, limit);
         text_print(line, sizeof line, "%.*s", (int)n, text);
-        put_text(p, "note", MARGIN, p->y, line);
+        picture_text(p, "note", MARGIN, p->y, line);
         p->y += LINE_HEIGHT - 2;
         text += n + strspn(text + n, " ");
     }
@@ -131,73 +133,142 @@ static void put_key(picture *p) {
         fprintf(p->file, "<path class=\"line s%zu\" d=\"M%.1f %.1fh36\"/>\n", b % PANEL_STYLES, x, y);
         panel_marker(p->file, b, x + 18, y);
         fputs("</path>\n", p->file);
-        put_text(p, "key", x + 44, y + 4, text);
+        picture_text(p, "key", x + 44, y + 4, text);
     }
     p->y += (double)key_rows(p) * LINE_HEIGHT + 10;
 }
 
-static size_t section_cases(const sweep *s) { return s->options->lengths.count * s->options->heads.count; }
-
-static double highest(const sweep *s, size_t first) {
+/* Over the cases of a section. */
+static double highest(const sweep *s, size_t first, size_t count) {
     double value = 0;
-    for (size_t i = first; i < first + section_cases(s); i++)
+    for (size_t i = first; i < first + count; i++)
         for (size_t b = 0; b < s->backends.running; b++)
-            value = fmax(value, sweep_gflops(s, i, b));
+            value = fmax(value, sweep_speed(s, i, b));
     return value;
 }
 
-static size_t panel_rows(const picture *p) { return (p->sweep->options->heads.count + p->columns - 1) / p->columns; }
-
-static void put_section(picture *p, size_t first) {
-    char title[200];
+static panel panel_of(const picture *p, size_t first, size_t count) {
     const sweep *s = p->sweep;
-    const double peak = s->peaks[first];
-    panel one = {.sweep = s, .file = p->file, .peak = peak, .y = axis_to(1.1 * fmax(peak, highest(s, first)))};
-    case_title(&s->cases[first], title, sizeof title);
-    put_text(p, "section", MARGIN, p->y + 20, title);
-    p->y += SECTION_HEIGHT;
-    for (size_t h = 0; h < s->options->heads.count; h++) {
-        const size_t row = h / p->columns;
-        one.first = first + h * s->options->lengths.count;
-        one.left = MARGIN + (double)(h % p->columns) * PANEL_WIDTH;
-        one.top = p->y + (double)row * PANEL_HEIGHT;
+    panel one = {.sweep = s, .file = p->file};
+    one.peak = op_table[s->cases[first].op].by_bytes ? 0 : s->peaks[first];
+    one.y = axis_to(1.1 * fmax(one.peak, highest(s, first, count)));
+    return one;
+}
+
+/* The n-th panel of those of a section, from the left and downwards. */
+static void place(const picture *p, panel *one, size_t n) {
+    one->left = MARGIN + (double)(n % p->columns) * PANEL_WIDTH;
+    const size_t row = n / p->columns;
+    one->top = p->y + (double)row * PANEL_HEIGHT;
+}
+
+static void add(panel *one, size_t index, size_t x) {
+    if (one->count == OPTIONS_LIST_MAX)
+        return;
+    one->cases[one->count] = index;
+    one->x[one->count++] = x;
+}
+
+/* A panel for each number of heads. */
+static size_t lines_by_length(const picture *p, size_t first, size_t count) {
+    size_t panels = 0;
+    for (size_t i = first; i < first + count; i += sweep_line(p->sweep, i)) {
+        panel one = panel_of(p, first, count);
+        const size_t H = p->sweep->cases[i].H;
+        text_print(one.heading, sizeof one.heading, "%zu head%s", H, H == 1 ? "" : "s");
+        one.x_label = "sequence length (tokens)";
+        for (size_t n = 0; n < sweep_line(p->sweep, i); n++)
+            add(&one, i + n, p->sweep->cases[i + n].T);
+        place(p, &one, panels++);
         panel_draw(&one);
     }
-    p->y += (double)panel_rows(p) * PANEL_HEIGHT;
+    return panels;
 }
+
+/* A panel for each length. */
+static size_t lines_by_heads(const picture *p, size_t first, size_t count) {
+    const size_t lengths = sweep_line(p->sweep, first);
+    for (size_t l = 0; l < lengths; l++) {
+        panel one = panel_of(p, first, count);
+        text_print(one.heading, sizeof one.heading, "%zu tokens", p->sweep->cases[first + l].T);
+        one.x_label = "attention heads";
+        for (size_t i = first + l; i < first + count; i += lengths)
+            add(&one, i, p->sweep->cases[i].H);
+        place(p, &one, l);
+        panel_draw(&one);
+    }
+    return lengths;
+}
+
+static void put_lines(picture *p, size_t first, size_t count) {
+    const size_t panels = p->kind == CHART_HEADS ? lines_by_heads(p, first, count) : lines_by_length(p, first, count);
+    const size_t rows = (panels + p->columns - 1) / p->columns;
+    p->y += (double)rows * PANEL_HEIGHT;
+}
+
+static void put_section(picture *p, size_t first, size_t count) {
+    char title[200];
+    case_title(&p->sweep->cases[first], title, sizeof title);
+    picture_text(p, "section", MARGIN, p->y + 20, title);
+    p->y += SECTION_HEIGHT;
+    if (p->kind == CHART_WINNER)
+        winner_draw(p, first, count);
+    else
+        put_lines(p, first, count);
+}
+
+static const struct {
+    const char *title, *note;
+} chart_table[] = {
+    [CHART_LENGTH] = {"Attention speed by sequence length",
+                      "Median of the rounds; the bar behind a point spans the quartiles. The dotted line is the FMA "
+                      "peak measured in the same run."},
+    [CHART_HEADS] = {"Attention speed by heads", "Median of the rounds; the bar behind a point spans the quartiles."},
+    [CHART_WINNER] =
+        {"Fastest backend by sequence length and heads",
+         "The mark is the winner's, the number its speed. = is a tie, in a lighter tint: others are as fast within the "
+         "noise, and the first of them in the key stands for all."},
+    [CHART_ROOFLINE] = {"Roofline",
+                        "Both axes are logarithmic. The roof is the FMA peak and the read bandwidth, measured in the "
+                        "same run; a point above its slope ran from the caches."},
+};
 
 static void put_footer(picture *p) {
     char text[800];
     const backends *set = &p->sweep->backends;
     p->y += 16;
-    put_note(
-        p, "Median of the rounds; the bar behind a point spans the quartiles. The dotted line is the FMA peak measured "
-           "in the same run.");
+    picture_note(p, chart_table[p->kind].note);
     backends_note(set, text, sizeof text);
-    put_note(p, text);
+    picture_note(p, text);
+    sweep_noise(p->sweep, text, sizeof text);
+    picture_note(p, text);
     for (size_t b = set->running; b < set->count; b++) {
-        text_print(text, sizeof text, "Not run: %s: %s", set->item[b].name, set->item[b].child.reason);
-        put_note(p, text);
+        text_print(text, sizeof text, "Not run: %s: %s", set->item[b].label, set->item[b].child.reason);
+        picture_note(p, text);
     }
 }
 
 static void put_head(picture *p) {
     char text[300];
     const machine *m = &p->sweep->machine;
-    put_text(p, "title", MARGIN, 34, "Attention speed by sequence length");
+    picture_text(p, "title", MARGIN, 34, chart_table[p->kind].title);
     text_print(text, sizeof text, "libattn %s on %s, %zu CPU%s, %s", attn_version(), m->cpu, m->cpus,
                m->cpus == 1 ? "" : "s", peak_isa());
-    put_text(p, "note", MARGIN, 56, text);
+    picture_text(p, "note", MARGIN, 56, text);
     p->y = TITLE_HEIGHT + 4;
     put_key(p);
 }
 
 /* Draws into a file that is thrown away or kept: the height is known only when all is drawn. */
 static void put_body(picture *p) {
-    const size_t step = section_cases(p->sweep);
+    const sweep *s = p->sweep;
     put_head(p);
-    for (size_t first = 0; p->sweep->backends.running > 0 && first < p->sweep->count; first += step)
-        put_section(p, first);
+    for (size_t first = 0, n; p->kind != CHART_ROOFLINE && first < s->count; first += n) {
+        n = sweep_section(s, first);
+        put_section(p, first, n);
+    }
+    if (p->kind == CHART_ROOFLINE)
+        roofline_draw(p);
     put_footer(p);
 }
 
@@ -211,15 +282,25 @@ static double body_height(const picture *p) {
     return trial.y + MARGIN - LINE_HEIGHT / 2.0;
 }
 
-void svg_write(const sweep *s, FILE *file) {
-    picture p = {.sweep = s, .file = file};
-    p.columns = s->options->heads.count < COLUMNS_MAX ? s->options->heads.count : COLUMNS_MAX;
-    p.width = 2 * MARGIN + (double)(p.columns < 2 ? 2 : p.columns) * PANEL_WIDTH;
+/* As many panels side by side as the widest section has. */
+static size_t columns_of(const sweep *s, chart_kind kind) {
+    size_t most = COLUMNS_LEAST;
+    for (size_t first = 0, n; first < s->count; first += n) {
+        n = sweep_section(s, first);
+        const size_t line = sweep_line(s, first), panels = kind == CHART_HEADS ? line : n / line;
+        most = panels > most && kind != CHART_WINNER && kind != CHART_ROOFLINE ? panels : most;
+    }
+    return most < COLUMNS_MAX ? most : COLUMNS_MAX;
+}
+
+void svg_write(const sweep *s, chart_kind kind, FILE *file) {
+    picture p = {.sweep = s, .file = file, .kind = kind, .columns = columns_of(s, kind)};
+    p.width = 2 * MARGIN + (double)p.columns * PANEL_WIDTH;
     double height = body_height(&p);
     fprintf(file,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"%.0f\" height=\"%.0f\" "
-            "viewBox=\"0 0 %.0f %.0f\">\n<title>Attention speed by sequence length</title>\n",
-            p.width, height, p.width, height);
+            "viewBox=\"0 0 %.0f %.0f\">\n<title>%s</title>\n",
+            p.width, height, p.width, height, chart_table[kind].title);
     fputs(style, file);
     fprintf(file, "<rect class=\"page\" width=\"%.0f\" height=\"%.0f\"/>\n", p.width, height);
     put_body(&p);

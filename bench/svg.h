@@ -6,8 +6,10 @@
 
 #include "sweep.h"
 
-/* Draws the results as one SVG document that needs nothing else: a row of panels for each section of the table, a panel
- * for each number of heads. It follows the reader's choice of a light or dark page. */
-void svg_write(const sweep *s, FILE *file);
+/* In the order of the words of --chart. */
+typedef enum chart_kind { CHART_LENGTH, CHART_HEADS, CHART_WINNER, CHART_ROOFLINE } chart_kind;
+
+/* Draws the results: light or dark as the viewer prefers. */
+void svg_write(const sweep *s, chart_kind kind, FILE *file);
 
 #endif

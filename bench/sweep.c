@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "sweep.h"
 
+#include <math.h>
 #include <stdlib.h>
 
-#include "check.h"
+#include "bandwidth.h"
 #include "clock.h"
+#include "interrupt.h"
 #include "peak.h"
 #include "progress.h"
 #include "text.h"
@@ -15,20 +17,26 @@
 
 #define PEAK_SECONDS 0.01
 
+/* However small the budget: no backend is timed for less in a round. */
+#define SECONDS_LEAST 0.001
+
 /* Worker threads of a context that has just been used stay awake for some milliseconds. */
 #define SETTLE_SECONDS 0.01
 
 bool sweep_open(sweep *s, const options *o, const char *self) {
-    *s = (sweep){.options = o, .machine = machine_read()};
+    *s = (sweep){.options = o, .machine = machine_read(), .begin = clock_now()};
+    s->end = o->budget > 0 ? s->begin + o->budget : s->begin + 1e9;
     s->cases = cases_expand(o, &s->count);
     if (s->cases == NULL || !backends_start(&s->backends, o, self))
         return false;
     s->cells = calloc(s->count * s->backends.running + 1, sizeof *s->cells);
     s->peaks = calloc(s->count, sizeof *s->peaks);
-    s->peak_samples = calloc(s->count * o->rounds, sizeof *s->peak_samples);
-    for (size_t i = 0; s->cells != NULL && i < s->count * s->backends.running; i++)
-        s->cells[i].samples = calloc(o->rounds + 1, sizeof(sample));
-    return s->cells != NULL && s->peaks != NULL && s->peak_samples != NULL;
+    s->bandwidths = calloc(s->count, sizeof *s->bandwidths);
+    s->peak_samples = calloc(s->count * o->max_rounds, sizeof *s->peak_samples);
+    bool good = s->cells != NULL && s->peaks != NULL && s->bandwidths != NULL && s->peak_samples != NULL;
+    for (size_t i = 0; good && i < s->count * s->backends.running; i++)
+        good = (s->cells[i].samples = calloc(o->max_rounds + 1, sizeof(sample))) != NULL;
+    return good;
 }
 
 void sweep_close(sweep *s) {
@@ -38,28 +46,22 @@ void sweep_close(sweep *s) {
     free(s->cases);
     free(s->cells);
     free(s->peaks);
+    free(s->bandwidths);
     free(s->peak_samples);
 }
 
-cell *sweep_cell(const sweep *s, size_t index, size_t b) { return &s->cells[index * s->backends.running + b]; }
+static bool over(const sweep *s) { return interrupt_seen() || clock_now() >= s->end; }
 
-double sweep_gflops(const sweep *s, size_t index, size_t b) {
-    const cell *c = sweep_cell(s, index, b);
-    return cell_has_time(c) ? case_flops(&s->cases[index]) / c->seconds.median / 1e9 : 0;
-}
-
-bool sweep_good(const sweep *s) {
-    bool good = true, any = false;
-    for (size_t i = 0; i < s->count * s->backends.running; i++) {
-        any = any || s->cells[i].state == CELL_MEASURED;
-        good = good && s->cells[i].state != CELL_WRONG;
-    }
-    return good && any;
-}
-
-static void fail(cell *c, const child *why) {
-    c->state = CELL_FAILED;
+/* A worker that was ended because time was up did nothing wrong. */
+static void fail(const sweep *s, cell *c, const child *why) {
+    c->state = over(s) ? CELL_LATE : CELL_FAILED;
     text_print(c->reason, sizeof c->reason, "%s", why->reason);
+}
+
+/* How long to wait for an answer: no longer than the budget lasts. */
+static double patience(const sweep *s) {
+    const double left = s->end - clock_now();
+    return left < s->options->timeout ? fmax(left, 0) : s->options->timeout;
 }
 
 /* Whether one run would take longer than the user wants to wait, judging by the case before. */
@@ -70,88 +72,107 @@ static bool too_slow(const sweep *s, const backend *b, const bench_case *what) {
 /* How many rounds fit the time that is meant for all of them. */
 static size_t rounds_wanted(const options *o, double first) {
     double limit = (double)o->rounds * (o->seconds > SLOW_RUN ? o->seconds : SLOW_RUN);
-    double rounds = first > 0 ? limit / first : limit;
-    return rounds < (double)o->rounds ? (size_t)rounds : o->rounds;
+    double rounds = first > SLOW_RUN ? limit / first : (double)o->max_rounds;
+    return rounds < (double)o->max_rounds ? (size_t)rounds : o->max_rounds;
 }
 
 static void add_sample(cell *c, double seconds, double cpu, size_t runs) {
     c->samples[c->count++] = (sample){seconds, cpu, runs};
 }
 
-/* Makes a backend get a case ready and run it once. */
+/* Makes a backend get a case ready and run it once; what it answered is checked there. */
 static void open_cell(sweep *s, size_t index, size_t b) {
     char answer[100];
-    double first[2];
+    double first[3];
     const bench_case *what = &s->cases[index];
     backend *on = &s->backends.item[b];
     cell *c = sweep_cell(s, index, b);
-    if (on->child.pid == 0)
-        return;
-    if (too_slow(s, on, what)) {
+    if (over(s) || on->child.pid == 0)
+        c->state = over(s) ? CELL_LATE : CELL_EMPTY;
+    else if (too_slow(s, on, what))
         c->state = CELL_LEFT;
-        return;
-    }
-    if (!child_ask(&on->child, s->options->timeout, answer, sizeof answer, "case %d %d %zu %zu %zu %zu %zu\n",
-                   (int)what->op, (int)what->causal, what->B, what->H, what->T, what->D, what->threads)) {
-        fail(c, &on->child);
-        return;
-    }
-    c->state = text_numbers(answer, first, 2) ? CELL_MEASURED : CELL_FAILED;
-    c->wanted = rounds_wanted(s->options, first[0]);
-    if (first[0] > SLOW_RUN)
-        add_sample(c, first[0], first[1], 1);
-}
-
-/* Compares each output with that of the first backend that has one. */
-static void check_case(sweep *s, size_t index) {
-    const bench_case *what = &s->cases[index];
-    const size_t count = what->B * what->H * what->T * what->D;
-    const backend *reference = NULL;
-    for (size_t b = 0; b < s->backends.running; b++) {
-        cell *c = sweep_cell(s, index, b);
-        const backend *on = &s->backends.item[b];
-        if (c->state != CELL_MEASURED)
-            continue;
-        reference = reference == NULL ? on : reference;
-        c->difference = check_difference(on->child.output, reference->child.output, count);
-        if (!(c->difference <= CHECK_TOLERANCE))
-            c->state = CELL_WRONG;
+    else if (!child_ask(&on->child, patience(s), answer, sizeof answer, "case %d %zu %zu %d %zu %zu %zu %zu %zu %zu\n",
+                        (int)what->op, what->variant, what->dtype, (int)what->cold, what->B, what->H, what->G, what->T,
+                        what->D, what->threads))
+        fail(s, c, &on->child);
+    else if (text_numbers(answer, first, 3)) {
+        c->difference = first[2];
+        c->state = c->difference <= dtype_table[what->dtype].tolerance ? CELL_MEASURED : CELL_WRONG;
+        c->wanted = rounds_wanted(s->options, first[0]);
+        if (first[0] > SLOW_RUN && c->state == CELL_MEASURED)
+            add_sample(c, first[0], first[1], 1);
     }
 }
 
-static void time_cell(sweep *s, size_t index, size_t b) {
+static stats seconds_of(const cell *c, double *values) {
+    for (size_t i = 0; i < c->count; i++)
+        values[i] = c->samples[i].seconds;
+    return stats_of(values, c->count);
+}
+
+/* More rounds would not be worth their time, or the user does not want them. */
+static bool settled(const sweep *s, const cell *c, double *values) {
+    if (!cell_has_time(c) || c->count >= c->wanted)
+        return true;
+    const stats now = seconds_of(c, values);
+    return c->count >= s->options->rounds && stats_noise(&now) <= s->options->precision / 100;
+}
+
+static void time_cell(sweep *s, size_t index, size_t b, double seconds) {
     char answer[100];
     double times[3];
     child *on = &s->backends.item[b].child;
     cell *c = sweep_cell(s, index, b);
-    if (!cell_has_time(c))
-        return;
-    if (!child_ask(on, s->options->timeout, answer, sizeof answer, "time %g\n", s->options->seconds))
-        fail(c, on);
-    else if (text_numbers(answer, times, 3))
+    if (!child_ask(on, patience(s), answer, sizeof answer, "time %g\n", seconds)) {
+        if (!over(s) || c->count == 0)
+            fail(s, c, on);
+    } else if (text_numbers(answer, times, 3))
         add_sample(c, times[0], times[1], (size_t)times[2]);
     if (s->cases[index].threads > 1)
         clock_sleep(SETTLE_SECONDS);
 }
 
-/* Every round begins with another backend, so that none always runs after the same one. */
-static void time_case(sweep *s, size_t index) {
+/* Fisher and Yates; the generator is Knuth's MMIX. */
+static void shuffle(size_t *order, size_t n, uint64_t *seed) {
+    for (size_t i = 0; i < n; i++)
+        order[i] = i;
+    for (size_t i = n; i > 1; i--) {
+        *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+        const size_t j = (size_t)(*seed >> 33) % i, kept = order[i - 1];
+        order[i - 1] = order[j];
+        order[j] = kept;
+    }
+}
+
+/* In every round the backends run in a new order, so that none always runs after the same one. A round is begun until
+ * `end`, the first one in any case. */
+static void time_case(sweep *s, size_t index, double end, double *values, size_t *order) {
     const size_t n = s->backends.running;
-    for (size_t round = 0; round < s->options->rounds; round++) {
-        s->peak_samples[index * s->options->rounds + round] = peak_measure(s->cases[index].threads, PEAK_SECONDS);
+    const double share = (end - clock_now()) / (double)(n * s->options->rounds);
+    const double seconds = fmax(fmin(s->options->seconds, share), SECONDS_LEAST);
+    uint64_t seed = s->options->seed + index;
+    bool open = true;
+    for (size_t round = 0; open && round < s->options->max_rounds; round++) {
+        if (over(s) || (round > 0 && clock_now() >= end))
+            break;
+        s->peak_samples[index * s->options->max_rounds + round] = peak_measure(s->cases[index].threads, PEAK_SECONDS);
+        open = false;
+        shuffle(order, n, &seed);
         for (size_t i = 0; i < n; i++) {
-            size_t b = (i + round) % n;
-            if (round < sweep_cell(s, index, b)->wanted)
-                time_cell(s, index, b);
+            const cell *c = sweep_cell(s, index, order[i]);
+            if (settled(s, c, values) || (c->count > 0 && over(s)))
+                continue;
+            time_cell(s, index, order[i], seconds);
+            open = true;
         }
     }
 }
 
 static void summarise(sweep *s, size_t index, size_t b, double *values) {
     cell *c = sweep_cell(s, index, b);
-    for (size_t i = 0; i < c->count; i++)
-        values[i] = c->samples[i].seconds;
-    c->seconds = stats_of(values, c->count);
+    if (c->state == CELL_MEASURED && c->count == 0)
+        c->state = CELL_LATE;
+    c->seconds = seconds_of(c, values);
     for (size_t i = 0; i < c->count; i++)
         values[i] = c->samples[i].cpu;
     c->cpu = stats_of(values, c->count);
@@ -159,46 +180,69 @@ static void summarise(sweep *s, size_t index, size_t b, double *values) {
         s->backends.item[b].speed[s->cases[index].op] = case_flops(&s->cases[index]) / c->seconds.median;
 }
 
-static void run_case(sweep *s, size_t index, double *values) {
+static void run_case(sweep *s, size_t index, double end, double *values, size_t *order) {
     for (size_t b = 0; b < s->backends.running; b++)
         open_cell(s, index, b);
-    check_case(s, index);
-    time_case(s, index);
+    time_case(s, index, end, values, order);
     for (size_t b = 0; b < s->backends.running; b++)
         summarise(s, index, b, values);
 }
 
-/* `values` has room for all samples. */
+/* `values` has room for all samples. A round that was not begun has a peak of 0. */
 static void find_peak(sweep *s, size_t threads, double *values) {
+    const double bandwidth =
+        s->options->command == ROOFLINE || s->options->html != NULL ? bandwidth_measure(threads) : 0;
     size_t n = 0;
-    for (size_t i = 0; i < s->count * s->options->rounds; i++)
-        if (s->cases[i / s->options->rounds].threads == threads)
+    for (size_t i = 0; i < s->count * s->options->max_rounds; i++)
+        if (s->cases[i / s->options->max_rounds].threads == threads && s->peak_samples[i] > 0)
             values[n++] = s->peak_samples[i];
-    const double peak = stats_of(values, n).high;
+    const double peak = n > 0 ? stats_of(values, n).high : peak_measure(threads, PEAK_SECONDS);
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->cases[i].threads != threads)
+            continue;
+        s->peaks[i] = peak;
+        s->bandwidths[i] = bandwidth;
+    }
+}
+
+static void find_peaks(sweep *s, double *values) {
     for (size_t i = 0; i < s->count; i++)
-        if (s->cases[i].threads == threads)
-            s->peaks[i] = peak;
+        if (s->peaks[i] <= 0)
+            find_peak(s, s->cases[i].threads, values);
 }
 
 /* The time that a case is expected to take, in no particular unit: at least that of the rounds. */
 static double expected(const sweep *s, size_t index) {
-    return s->options->seconds + case_flops(&s->cases[index]) / 4e10 / (double)s->cases[index].threads;
+    return s->options->seconds * (double)s->options->rounds +
+           4 * case_flops(&s->cases[index]) / 4e10 / (double)s->cases[index].threads;
 }
 
-void sweep_run(sweep *s) {
+/* Each case gets its share of what is left of the budget. */
+static void run_cases(sweep *s, double *values, size_t *order) {
     char name[200];
-    double total = 0, *values = calloc(s->count * s->options->rounds + 1, sizeof *values);
+    double total = 0;
     for (size_t i = 0; i < s->count; i++)
         total += expected(s, i);
     progress p = progress_start(total);
-    for (size_t i = 0; values != NULL && s->backends.running > 0 && i < s->count; i++) {
+    for (size_t i = 0; i < s->count; i++) {
+        const double now = clock_now(), share = expected(s, i);
         case_name(&s->cases[i], name, sizeof name);
         progress_show(&p, i, s->count, name);
-        run_case(s, i, values);
-        p.done += expected(s, i);
+        run_case(s, i, now + (s->end - now) * share / (p.total - p.done), values, order);
+        p.done += share;
     }
     progress_end(&p);
-    for (size_t i = 0; values != NULL && i < s->options->threads.count; i++)
-        find_peak(s, s->options->threads.item[i], values);
+}
+
+void sweep_run(sweep *s) {
+    double *values = calloc(s->count * s->options->max_rounds + 1, sizeof *values);
+    size_t *order = calloc(s->backends.running + 1, sizeof *order);
+    if (values != NULL && order != NULL && s->backends.running > 0) {
+        run_cases(s, values, order);
+        find_peaks(s, values);
+    }
+    s->end = clock_now();
+    s->after = machine_read();
     free(values);
+    free(order);
 }

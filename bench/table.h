@@ -10,8 +10,9 @@
 /* Machine, library and backends: what is known before the run. */
 void table_header(const sweep *s, FILE *file);
 
-/* One section for each operation, mask, batch, width and number of threads. Backends that do not fit side by side into
- * `width` characters follow below. Then what went wrong, and the means. */
+/* What the command of the run asks for: one section for each operation, variant, type, batch, width and number of
+ * threads. Backends that do not fit side by side into `width` characters follow below. Then what went wrong, and the
+ * means. */
 void table_print(const sweep *s, FILE *file, size_t width);
 
 #endif

@@ -3,7 +3,9 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "inside.h"
 #include "text.h"
 
 attn_context *work_context(const char *blas, size_t threads, char *error, size_t size) {
@@ -17,71 +19,172 @@ attn_context *work_context(const char *blas, size_t threads, char *error, size_t
     return context;
 }
 
-/* Room for `count` floats, with the size checked first; NULL where there is none. */
-static float *floats(double count) {
-    const size_t alignment = 64;
-    if (count > (double)(SIZE_MAX / 8))
-        return NULL;
-    size_t bytes = ((size_t)count * sizeof(float) + alignment - 1) / alignment * alignment;
-    return aligned_alloc(alignment, bytes);
+/* Hands out pieces of one block of memory, each at the beginning of a cache line; only counts while base is NULL. */
+typedef struct pile {
+    char *base;
+    double used; /* may be more than there is memory in the world */
+} pile;
+
+static void *take(pile *p, double bytes) {
+    char *piece = p->base == NULL ? NULL : p->base + (size_t)p->used;
+    p->used += 64 * ceil(bytes / 64);
+    return piece;
 }
 
 /* Uniform numbers of mean 0 and deviation `deviation`, always the same (Knuth's MMIX generator). */
-static float *fill(float *to, size_t count, double deviation, uint64_t seed) {
+static void fill(const dtype_spec *type, void *to, size_t count, double deviation, uint64_t seed) {
     const double range = 2 * sqrt(3.0) * deviation;
     for (size_t i = 0; i < count; i++) {
         seed = seed * 6364136223846793005u + 1442695040888963407u;
-        to[i] = (float)(range * ((double)(seed >> 40) / 16777216.0 - 0.5));
+        dtype_put(type, to, i, (double)(float)(range * ((double)(seed >> 40) / 16777216.0 - 0.5)));
     }
-    return to + count;
 }
 
-static attn_status open_sdpa(work *w, const bench_case *c) {
-    const size_t n = c->B * c->H * c->T * c->D;
-    size_t bytes = 0;
-    w->memory = floats(4.0 * (double)c->B * (double)c->H * (double)c->T * (double)c->D);
+static const float *fill_floats(float *to, size_t count, double deviation, uint64_t seed) {
+    if (to != NULL)
+        fill(&dtype_table[0], to, count, deviation, seed);
+    return to;
+}
+
+static void *fill_piece(pile *p, const dtype_spec *type, double count, uint64_t seed) {
+    void *piece = take(p, count * (double)dtype_size(type));
+    if (piece != NULL)
+        fill(type, piece, (size_t)count, 1, seed);
+    return piece;
+}
+
+static attn_tensor heads(const bench_case *c, void *data, size_t H, size_t T) {
+    return attn_tensor_bhtd(data, dtype_table[c->dtype].type, c->B, H, T, c->D);
+}
+
+/* q [B,H,Tq,D], k and v [B,G,T,D], out as q. */
+static void lay_attention(work *w, pile *p, size_t Tq) {
+    const bench_case *c = &w->what;
+    const dtype_spec *type = &dtype_table[c->dtype];
+    const double head = (double)c->B * (double)c->D;
+    const double queries = head * (double)c->H * (double)Tq, keys = head * (double)c->G * (double)c->T;
+    w->out = heads(c, take(p, queries * (double)dtype_size(type)), c->H, Tq);
+    w->q = heads(c, fill_piece(p, type, queries, 1), c->H, Tq);
+    w->k = heads(c, fill_piece(p, type, keys, 2), c->G, c->T);
+    w->v = heads(c, fill_piece(p, type, keys, 3), c->G, c->T);
+}
+
+static const float *lay_weights(pile *p, double out, double in, double deviation, uint64_t seed) {
+    return fill_floats(take(p, out * in * sizeof(float)), (size_t)(out * in), deviation, seed);
+}
+
+static void lay_layer(work *w, pile *p) {
+    const bench_case *c = &w->what;
+    const double M = (double)c->H * (double)c->D, G = (double)c->G * (double)c->D, rows = (double)c->B * (double)c->T;
+    const double deviation = 1 / sqrt(M);
+    w->out = attn_tensor_btm(take(p, rows * M * sizeof(float)), ATTN_F32, c->B, c->T, c->H * c->D);
+    w->q = attn_tensor_btm(fill_piece(p, &dtype_table[0], rows * M, 1), ATTN_F32, c->B, c->T, c->H * c->D);
+    w->weights.q = lay_weights(p, M, M, deviation, 4);
+    w->weights.k = lay_weights(p, G, M, deviation, 5);
+    w->weights.v = lay_weights(p, G, M, deviation, 6);
+    w->weights.out = lay_weights(p, M, M, deviation, 7);
+    w->weights.q_bias = lay_weights(p, M, 1, 0.1, 8);
+    w->weights.k_bias = lay_weights(p, G, 1, 0.1, 9);
+    w->weights.v_bias = lay_weights(p, G, 1, 0.1, 10);
+    w->weights.out_bias = lay_weights(p, M, 1, 0.1, 11);
+    if (c->op == OP_PROJECTIONS)
+        w->between = take(p, rows * (M + 2 * G) * sizeof(float));
+}
+
+/* x and y [B·H·SOFTMAX_ROWS, T] as tensors of width T. */
+static void lay_softmax(work *w, pile *p) {
+    const bench_case *c = &w->what;
+    const double count = (double)c->B * (double)c->H * SOFTMAX_ROWS * (double)c->T;
+    w->out = attn_tensor_bhtd(take(p, count * sizeof(float)), ATTN_F32, c->B, c->H, SOFTMAX_ROWS, c->T);
+    w->q = attn_tensor_bhtd(fill_piece(p, &dtype_table[0], count, 1), ATTN_F32, c->B, c->H, SOFTMAX_ROWS, c->T);
+}
+
+static void lay_tile(work *w, pile *p) {
+    const double D = (double)w->what.D;
+    const dtype_spec *type = &dtype_table[0];
+    w->out = attn_tensor_bhtd(take(p, INSIDE_ROWS * D * sizeof(float)), ATTN_F32, 1, 1, INSIDE_ROWS, w->what.D);
+    w->between = take(p, INSIDE_ROWS * INSIDE_KEYS * sizeof(float));
+    w->q = attn_tensor_bhtd(fill_piece(p, type, INSIDE_ROWS * D, 1), ATTN_F32, 1, 1, INSIDE_ROWS, w->what.D);
+    w->k = attn_tensor_bhtd(fill_piece(p, type, INSIDE_KEYS * D, 2), ATTN_F32, 1, 1, INSIDE_KEYS, w->what.D);
+    w->v = attn_tensor_bhtd(fill_piece(p, type, INSIDE_KEYS * D, 3), ATTN_F32, 1, 1, INSIDE_KEYS, w->what.D);
+}
+
+static void lay(work *w, pile *p) {
+    switch (w->what.op) {
+    case OP_SDPA:
+        lay_attention(w, p, w->what.T);
+        break;
+    case OP_DECODE:
+        lay_attention(w, p, 1);
+        break;
+    case OP_LAYER:
+    case OP_PROJECTIONS:
+        lay_layer(w, p);
+        break;
+    case OP_SOFTMAX:
+        lay_softmax(w, p);
+        break;
+    case OP_SGEMM:
+        lay_tile(w, p);
+        break;
+    }
+}
+
+/* Twice: to count the bytes, and with memory that has as many. */
+static bool lay_out(work *w) {
+    pile p = {0};
+    lay(w, &p);
+    if (p.used > (double)(SIZE_MAX / 8))
+        return false;
+    w->memory = aligned_alloc(64, (size_t)p.used + 64);
     if (w->memory == NULL)
-        return ATTN_ERROR_MEMORY;
-    fill(w->memory + n, 3 * n, 1, 1);
-    w->out = attn_tensor_bhtd(w->memory, ATTN_F32, c->B, c->H, c->T, c->D);
-    w->q = attn_tensor_bhtd(w->memory + n, ATTN_F32, c->B, c->H, c->T, c->D);
-    w->k = attn_tensor_bhtd(w->memory + 2 * n, ATTN_F32, c->B, c->H, c->T, c->D);
-    w->v = attn_tensor_bhtd(w->memory + 3 * n, ATTN_F32, c->B, c->H, c->T, c->D);
-    w->out_count = n;
-    attn_status status = attn_sdpa_scratch_size(w->context, &w->q, &w->k, &w->v, &w->out, &w->params, &bytes);
-    return status != ATTN_OK ? status : attn_context_reserve(w->context, bytes);
+        return false;
+    memset(w->memory, 0, (size_t)p.used + 64);
+    p = (pile){.base = w->memory};
+    lay(w, &p);
+    return true;
 }
 
-/* `weights` holds the three input matrices [3M, M], the output matrix [M, M], then their biases. */
-static attn_status create_layer(work *w, const bench_case *c, float *weights) {
-    const size_t M = c->H * c->D;
+static attn_status create_layer(work *w) {
     attn_mha_params params;
     ATTN_INIT(&params);
-    params.model_width = M;
-    params.heads = c->H;
-    params.in_weight = weights;
-    params.out_weight = weights + 3 * M * M;
-    params.in_bias = weights + 4 * M * M;
-    params.out_bias = params.in_bias + 3 * M;
-    float *biases = fill(weights, 4 * M * M, 1 / sqrt((double)M), 2);
-    fill(biases, 4 * M, 0.1, 3);
+    params.model_width = w->what.H * w->what.D;
+    params.heads = w->what.H;
+    params.kv_heads = w->what.G;
+    params.head_width = w->what.D;
+    params.q_weight = w->weights.q, params.k_weight = w->weights.k, params.v_weight = w->weights.v;
+    params.q_bias = w->weights.q_bias, params.k_bias = w->weights.k_bias, params.v_bias = w->weights.v_bias;
+    params.out_weight = w->weights.out, params.out_bias = w->weights.out_bias;
     return attn_mha_create(w->context, &params, &w->mha);
 }
 
-static attn_status open_layer(work *w, const bench_case *c) {
-    const double width = (double)c->H * (double)c->D;
-    const size_t M = c->H * c->D, n = c->B * c->T * M;
+static attn_status fill_cache(work *w) {
+    attn_cache_params params;
+    ATTN_INIT(&params);
+    params.batch = w->what.B;
+    params.kv_heads = w->what.G;
+    params.head_width = w->what.D;
+    params.capacity = w->what.T;
+    attn_status status = attn_cache_create(w->context, &params, &w->cache);
+    return status != ATTN_OK ? status : attn_cache_append(w->context, w->cache, &w->k, &w->v);
+}
+
+/* Makes what a run needs, and the scratch large enough that none of the runs will have to. */
+static attn_status prepare(work *w) {
     size_t bytes = 0;
-    w->memory = floats(2.0 * (double)c->B * (double)c->T * width + 4 * width * (width + 1));
-    if (w->memory == NULL)
-        return ATTN_ERROR_MEMORY;
-    float *weights = fill(w->memory + n, n, 1, 1);
-    w->out = attn_tensor_btm(w->memory, ATTN_F32, c->B, c->T, M);
-    w->q = attn_tensor_btm(w->memory + n, ATTN_F32, c->B, c->T, M);
-    w->out_count = n;
-    attn_status status = create_layer(w, c, weights);
-    if (status == ATTN_OK)
+    attn_status status = ATTN_OK;
+    if (w->what.op == OP_LAYER || w->what.op == OP_PROJECTIONS)
+        status = create_layer(w);
+    if (w->what.op == OP_DECODE)
+        status = fill_cache(w);
+    if (status != ATTN_OK)
+        return status;
+    if (w->what.op == OP_SDPA)
+        status = attn_sdpa_scratch_size(w->context, &w->q, &w->k, &w->v, &w->out, &w->params, &bytes);
+    if (w->what.op == OP_LAYER)
         status = attn_mha_scratch_size(w->context, w->mha, &w->q, NULL, NULL, &w->out, &w->params, &bytes);
+    if (w->what.op == OP_DECODE)
+        status = attn_cache_scratch_size(w->context, w->cache, &w->q, &w->out, NULL, &bytes);
     return status != ATTN_OK ? status : attn_context_reserve(w->context, bytes);
 }
 
@@ -91,12 +194,13 @@ void work_explain(const work *w, attn_status status, char *error, size_t size) {
 }
 
 bool work_open(work *w, const char *blas, const bench_case *c, char *error, size_t size) {
-    *w = (work){.context = work_context(blas, c->threads, error, size)};
+    *w = (work){.what = *c, .context = work_context(blas, c->threads, error, size)};
     if (w->context == NULL)
         return false;
     ATTN_INIT(&w->params);
-    w->params.causal = c->causal ? ATTN_CAUSAL_TOP_LEFT : ATTN_CAUSAL_NONE;
-    attn_status status = c->op == OP_LAYER ? open_layer(w, c) : open_sdpa(w, c);
+    if (variant_table[c->variant].set != NULL)
+        variant_table[c->variant].set(&w->params);
+    attn_status status = lay_out(w) ? prepare(w) : ATTN_ERROR_MEMORY;
     if (status == ATTN_OK)
         return true;
     work_explain(w, status, error, size);
@@ -105,13 +209,30 @@ bool work_open(work *w, const char *blas, const bench_case *c, char *error, size
 }
 
 attn_status work_run(work *w) {
-    if (w->mha != NULL)
+    const bench_case *c = &w->what;
+    switch (c->op) {
+    case OP_SDPA:
+        break;
+    case OP_LAYER:
         return attn_mha_forward(w->context, w->mha, &w->q, NULL, NULL, &w->out, &w->params);
+    case OP_DECODE:
+        return attn_cache_attend(w->context, w->cache, &w->q, &w->out, NULL);
+    case OP_PROJECTIONS:
+        inside_project(w->context, w->mha, w->q.data, c->B * c->T, w->between, w->out.data);
+        return ATTN_OK;
+    case OP_SOFTMAX:
+        return attn_softmax(w->context, c->B * c->H * SOFTMAX_ROWS, c->T, w->q.data, c->T, w->out.data, c->T, NULL);
+    case OP_SGEMM:
+        memset(w->out.data, 0, INSIDE_ROWS * c->D * sizeof(float));
+        inside_tile(w->context, c->D, w->q.data, w->k.data, w->v.data, w->between, w->out.data);
+        return ATTN_OK;
+    }
     return attn_sdpa(w->context, &w->q, &w->k, &w->v, &w->out, &w->params);
 }
 
 void work_close(work *w) {
     attn_mha_destroy(w->mha);
+    attn_cache_destroy(w->cache);
     attn_context_destroy(w->context);
     free(w->memory);
     *w = (work){0};

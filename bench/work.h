@@ -7,13 +7,23 @@
 
 #include "cases.h"
 
+/* Where the pieces of a layer's weights are: dense, [out, in]. */
+typedef struct layer_weights {
+    const float *q, *k, *v, *out; /* [H·D, M], [G·D, M], [G·D, M], [M, H·D] */
+    const float *q_bias, *k_bias, *v_bias, *out_bias;
+} layer_weights;
+
 typedef struct work {
+    bench_case what;
     attn_context *context;
-    attn_mha *mha; /* NULL for sdpa */
-    attn_tensor q, k, v, out;
+    attn_mha *mha;     /* of a layer and of projections */
+    attn_cache *cache; /* of a decoding step */
+    layer_weights weights;
+    attn_tensor q, k, v,
+        out; /* a layer reads q; a softmax reads q and a tile multiplies q, k, v, all as plain arrays */
     attn_sdpa_params params;
-    float *memory; /* of all the views, out first */
-    size_t out_count;
+    void *memory;   /* of all of them */
+    float *between; /* projected heads, or scores */
 } work;
 
 /* A context of `threads` threads on the backend called `blas`, or NULL, and then `error` tells why. */

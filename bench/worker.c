@@ -5,16 +5,24 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "affinity.h"
 #include "clock.h"
+#include "reference.h"
 #include "stats.h"
 #include "text.h"
 #include "work.h"
 
 #define RUNS_MAX 4096
 
+/* Walked over to have nothing else in the caches; twice the last level, within reason. */
+#define FLUSH_LEAST ((size_t)32 << 20)
+#define FLUSH_MOST ((size_t)256 << 20)
+
 typedef struct worker {
     const char *blas;
-    int output;
+    bool pin;
+    char *flush; /* what is walked over; NULL until needed */
+    size_t flush_bytes;
     FILE *answers;
     work work;
     double last, last_cpu; /* seconds and processor seconds of the latest run */
@@ -54,26 +62,17 @@ static bool run_once(worker *w) {
     return false;
 }
 
-static bool write_output(const worker *w) {
-    const char *bytes = (const char *)w->work.memory;
-    const size_t size = w->work.out_count * sizeof(float);
-    for (size_t done = 0; done < size;) {
-        ssize_t n = pwrite(w->output, bytes + done, size - done, (off_t)done);
-        if (n <= 0)
-            return false;
-        done += (size_t)n;
-    }
-    return true;
-}
-
 static bool read_case(bench_case *c, const char *line) {
-    double n[7];
-    if (!text_numbers(line, n, 7))
+    double n[10];
+    if (!text_numbers(line, n, 10))
         return false;
-    *c = (bench_case){.op = (bench_op)n[0], .causal = n[1] != 0, .B = (size_t)n[2], .H = (size_t)n[3]};
-    c->T = (size_t)n[4];
-    c->D = (size_t)n[5];
-    c->threads = (size_t)n[6];
+    *c = (bench_case){.op = (bench_op)n[0], .variant = (size_t)n[1], .dtype = (size_t)n[2], .cold = n[3] != 0};
+    c->B = (size_t)n[4];
+    c->H = (size_t)n[5];
+    c->G = (size_t)n[6];
+    c->T = (size_t)n[7];
+    c->D = (size_t)n[8];
+    c->threads = (size_t)n[9];
     return true;
 }
 
@@ -81,16 +80,26 @@ static void open_case(worker *w, const char *line) {
     bench_case c;
     char error[400] = "request not understood";
     work_close(&w->work);
-    if (!read_case(&c, line) || !work_open(&w->work, w->blas, &c, error, sizeof error)) {
+    const bool read = read_case(&c, line);
+    if (read && w->pin)
+        affinity_take(0, c.threads);
+    if (!read || !work_open(&w->work, w->blas, &c, error, sizeof error)) {
         answer_error(w, error);
         return;
     }
-    if (!run_once(w))
-        return;
-    if (write_output(w))
-        fprintf(w->answers, "ok %.9g %.9g\n", w->last, w->last_cpu);
-    else
-        answer_error(w, strcpy(error, "the output could not be written to a temporary file"));
+    if (run_once(w))
+        fprintf(w->answers, "ok %.9g %.9g %.9g\n", w->last, w->last_cpu, reference_difference(&w->work));
+}
+
+static void flush_caches(worker *w) {
+    if (w->flush == NULL) {
+        const long level3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
+        const size_t wanted = level3 > 0 ? 2 * (size_t)level3 : 0;
+        w->flush_bytes = wanted < FLUSH_LEAST ? FLUSH_LEAST : wanted > FLUSH_MOST ? FLUSH_MOST : wanted;
+        w->flush = calloc(w->flush_bytes, 1);
+    }
+    for (volatile char *c = w->flush; c != NULL && c < w->flush + w->flush_bytes; c += 64)
+        (*c)++;
 }
 
 /* Other backends had the caches since the last run. A few runs, where they cost little of the time, bring this one's
@@ -106,10 +115,13 @@ static bool warm_up(worker *w, double seconds) {
 static void time_runs(worker *w, double seconds) {
     static double wall[RUNS_MAX], cpu[RUNS_MAX];
     size_t n = 0;
-    if (w->work.context == NULL || !warm_up(w, seconds))
+    const bool cold = w->work.what.cold;
+    if (w->work.context == NULL || (!cold && !warm_up(w, seconds)))
         return;
     double begin = clock_now();
     do {
+        if (cold)
+            flush_caches(w);
         if (!run_once(w))
             return;
         wall[n] = w->last;
@@ -127,9 +139,9 @@ static FILE *take_stdout(void) {
     return answers;
 }
 
-int worker_main(const char *blas, int output) {
+int worker_main(const char *blas, bool pin) {
     char line[400];
-    worker w = {.blas = blas, .output = output, .answers = take_stdout()};
+    worker w = {.blas = blas, .pin = pin, .answers = take_stdout()};
     if (w.answers == NULL || !announce(&w))
         return EXIT_FAILURE;
     while (fgets(line, sizeof line, stdin) != NULL) {
@@ -139,6 +151,7 @@ int worker_main(const char *blas, int output) {
             time_runs(&w, strtod(line + 5, NULL));
     }
     work_close(&w.work);
+    free(w.flush);
     fclose(w.answers);
     return EXIT_SUCCESS;
 }

@@ -8,7 +8,7 @@ packages() {
     case $1 in
     # The pthread flavour: the serial one may not be called from several threads, the OpenMP one hangs after fork().
     build) echo "cmake make gcc libc6-dev pkg-config libopenblas-pthread-dev libpthreadpool-dev" ;;
-    test) echo "$(packages build) $(packages backends) g++ clang libcmocka-dev valgrind python3-venv" ;;
+    test) echo "$(packages build) $(packages backends) g++ clang libcmocka-dev valgrind python3-venv libxml2-utils" ;;
     lint) echo "$(packages test) clang-format clang-tidy cppcheck" ;;
     bench) echo "$(packages build) $(packages backends)" ;;
     # And what aarch64-root.sh unpacks.
@@ -16,7 +16,7 @@ packages() {
     # What ATTN_BLAS can choose, and the serial OpenBLAS, which it must refuse.
     backends)
         echo "libopenblas0-pthread libopenblas0-openmp libopenblas0-serial"
-        echo "libblis4-pthread libblis4-openmp libblas3"
+        echo "libblis4-pthread libblis4-openmp libblas3 libatlas3-base"
         ;;
     *)
         echo "install-deps.sh: no list '$1'; there are: build, test, lint, bench, aarch64" >&2

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "axes.h"
+
+#include <math.h>
+#include <string.h>
+
+const op_spec op_table[] = {
+    [OP_SDPA] = {"sdpa", USES_ALL, false},
+    [OP_LAYER] = {"layer", USES_ALL & ~(unsigned)USES_DTYPE, false},
+    [OP_DECODE] = {"decode", USES_T | USES_H | USES_B | USES_THREADS, true},
+    [OP_PROJECTIONS] = {"projections", USES_T | USES_H | USES_B | USES_THREADS, false},
+    [OP_SOFTMAX] = {"softmax", USES_T | USES_H | USES_B | USES_THREADS, true},
+    [OP_SGEMM] = {"sgemm", 0, false},
+};
+
+static key_range sees_all(size_t i, size_t T) {
+    (void)i;
+    return (key_range){0, T};
+}
+
+static key_range sees_before(size_t i, size_t T) {
+    (void)T;
+    return (key_range){0, i + 1};
+}
+
+static void set_causal(attn_sdpa_params *params) { params->causal = ATTN_CAUSAL_TOP_LEFT; }
+
+const variant_spec variant_table[] = {
+    {"full", NULL, sees_all, NULL},
+    {"causal", set_causal, sees_before, NULL},
+};
+
+const dtype_spec dtype_table[] = {
+    {"f32", ATTN_F32, 8, 23, 1e-4},
+};
+
+size_t dtype_size(const dtype_spec *type) { return (size_t)(1 + type->exponent + type->mantissa) / 8; }
+
+/* |value| as bits: the exponent above the mantissa, so that a mantissa that rounds up to 2 carries into it. */
+static uint32_t encode(const dtype_spec *type, double value) {
+    const int bias = (1 << (type->exponent - 1)) - 1;
+    int exponent;
+    if (value == 0)
+        return 0;
+    frexp(value, &exponent);
+    exponent = exponent - 1 < 1 - bias ? 1 - bias : exponent - 1;
+    const double mantissa = nearbyint(ldexp(value, type->mantissa - exponent));
+    return ((uint32_t)(exponent + bias - 1) << type->mantissa) + (uint32_t)mantissa;
+}
+
+void dtype_put(const dtype_spec *type, void *array, size_t i, double value) {
+    const size_t size = dtype_size(type);
+    const float single = (float)value;
+    if (size == sizeof single) {
+        memcpy((char *)array + i * size, &single, size);
+        return;
+    }
+    const uint32_t sign = signbit(value) ? 1 : 0;
+    const uint32_t bits = sign << (type->exponent + type->mantissa) | encode(type, fabs(value));
+    memcpy((char *)array + i * size, &bits, size); /* little-endian */
+}
+
+double dtype_get(const dtype_spec *type, const void *array, size_t i) {
+    const size_t size = dtype_size(type);
+    const int bias = (1 << (type->exponent - 1)) - 1, most = (1 << type->exponent) - 1;
+    float single;
+    uint32_t bits = 0;
+    if (size == sizeof single) {
+        memcpy(&single, (const char *)array + i * size, size);
+        return (double)single;
+    }
+    memcpy(&bits, (const char *)array + i * size, size);
+    const uint32_t mantissa = bits & ((1u << type->mantissa) - 1);
+    const int exponent = (int)(bits >> type->mantissa) & most;
+    const double sign = bits >> (type->exponent + type->mantissa) & 1 ? -1 : 1;
+    if (exponent == most)
+        return mantissa != 0 ? (double)NAN : sign * (double)INFINITY;
+    const uint32_t whole = exponent > 0 ? mantissa + (1u << type->mantissa) : mantissa;
+    return sign * ldexp((double)whole, (exponent > 0 ? exponent : 1) - bias - type->mantissa);
+}

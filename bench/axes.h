@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What can vary besides sizes, one line of a table each: operations, variants of the mask, storage types. */
+#ifndef ATTN_BENCH_AXES_H
+#define ATTN_BENCH_AXES_H
+
+#include <attn/attn.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* In the order of the table below. */
+typedef enum bench_op { OP_SDPA, OP_LAYER, OP_DECODE, OP_PROJECTIONS, OP_SOFTMAX, OP_SGEMM } bench_op;
+
+/* Which sizes change what an operation does; the others take only their first value. */
+enum { USES_T = 1, USES_H = 2, USES_B = 4, USES_THREADS = 8, USES_VARIANT = 16, USES_DTYPE = 32, USES_ALL = 63 };
+
+typedef struct op_spec {
+    const char *name;
+    unsigned uses;
+    bool by_bytes; /* its speed is told in GB/s, as memory is what holds it up; else in GFLOP/s */
+} op_spec;
+
+/* Keys [low, high) that query i of T may see. */
+typedef struct key_range {
+    size_t low, high;
+} key_range;
+
+/* A mask, or another change of the scores: how the library is told, and what is true. */
+typedef struct variant_spec {
+    const char *name;
+    void (*set)(attn_sdpa_params *params); /* NULL: nothing to set */
+    key_range (*sees)(size_t i, size_t T);
+    double (*score)(double s, size_t i, size_t j); /* of a scaled product, in place of `s`; NULL: s */
+} variant_spec;
+
+/* A binary format: sign, exponent and mantissa bits make its width. */
+typedef struct dtype_spec {
+    const char *name;
+    attn_dtype type;
+    int exponent, mantissa;
+    double tolerance; /* of |x - y| / (1 + |y|) in an output: rounding makes a tenth of it, a wrong product far more */
+} dtype_spec;
+
+extern const op_spec op_table[];
+extern const variant_spec variant_table[];
+extern const dtype_spec dtype_table[];
+
+/* The names of a table, separated by commas, as the command line takes them. */
+#define OP_NAMES "sdpa,layer,decode,projections,softmax,sgemm"
+#define VARIANT_NAMES "full,causal"
+#define DTYPE_NAMES "f32"
+
+size_t dtype_size(const dtype_spec *type);
+
+/* Element i of an array, rounded to nearest even, read as what it is. */
+void dtype_put(const dtype_spec *type, void *array, size_t i, double value);
+double dtype_get(const dtype_spec *type, const void *array, size_t i);
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "explain.h"
+
+#include <stdlib.h>
+
+#include "cases.h"
+#include "inside.h"
+#include "text.h"
+#include "work.h"
+
+static void print_backend(attn_context *context) {
+    attn_context_info info;
+    ATTN_INIT(&info);
+    attn_context_describe(context, &info);
+    printf("  backend      %s%s%s%s%s%s, libattn's kernels: %s\n", info.blas, *info.blas_version != '\0' ? " " : "",
+           info.blas_version, *info.blas_core != '\0' ? ", core " : "", info.blas_core,
+           *info.blas_threads != '\0' ? ", threaded, held at one thread" : "", info.isa);
+}
+
+static void print_tiles(const inside_plan *p, const bench_case *c) {
+    printf("  products     %s\n", p->small_kernels ? "small-matrix kernels that pack nothing, up to M·N·K = 1,000,000"
+                                                   : "a backend that packs each call: larger products");
+    printf("  tile rule    up to %zu query rows, keys in blocks of %zu, %zu keys a step, %zu columns of V\n",
+           p->rule_rows, p->width, p->keys, p->columns);
+    printf("  this shape   tiles of %zu rows; Q·Kᵀ is %zu×%zu×%zu, P·V is %zu×%zu×%zu\n", p->rows, p->rows, p->width,
+           c->D, p->rows, p->columns < c->D ? p->columns : c->D, p->keys);
+    printf("  super-block  %zu tile%s walk%s the keys together; %zu super-block%s for each key/value head\n", p->tiles,
+           p->tiles == 1 ? "" : "s", p->tiles == 1 ? "s" : "", p->supers, p->supers == 1 ? "" : "s");
+}
+
+static void print_split(const inside_plan *p, const bench_case *c) {
+    const size_t units = c->B * c->G * p->supers * (p->apart ? p->segments : 1);
+    printf("  split        %zu unit%s of work over %zu thread%s, the heaviest first; keys in %zu segment%s%s\n", units,
+           units == 1 ? "" : "s", c->threads, c->threads == 1 ? "" : "s", p->segments, p->segments == 1 ? "" : "s",
+           p->apart          ? ", which the threads share and merge"
+           : p->segments > 1 ? ", merged in their order"
+                             : "");
+    if (c->op == OP_LAYER || c->op == OP_PROJECTIONS)
+        printf("  projections  weight panels %zu wide, %zu rows by %zu deep in one product\n", p->panel_width,
+               p->panel_rows, p->panel_depth);
+}
+
+/* An empty cache is enough: the answer is for a full one. */
+static size_t cache_scratch(attn_context *context, const bench_case *c, const attn_tensor *q) {
+    size_t bytes = 0;
+    attn_cache *cache;
+    attn_cache_params params;
+    ATTN_INIT(&params);
+    params.batch = c->B;
+    params.kv_heads = c->G;
+    params.head_width = c->D;
+    params.capacity = c->T;
+    if (attn_cache_create(context, &params, &cache) == ATTN_OK)
+        attn_cache_scratch_size(context, cache, q, q, NULL, &bytes);
+    attn_cache_destroy(cache);
+    return bytes;
+}
+
+/* Sizes only: the data are not needed. */
+static size_t scratch_of(attn_context *context, const bench_case *c) {
+    size_t bytes = 0;
+    attn_sdpa_params params;
+    const attn_dtype type = dtype_table[c->dtype].type;
+    const attn_tensor q = attn_tensor_bhtd(NULL, type, c->B, c->H, c->op == OP_DECODE ? 1 : c->T, c->D),
+                      k = attn_tensor_bhtd(NULL, type, c->B, c->G, c->T, c->D);
+    if (c->op == OP_DECODE)
+        return cache_scratch(context, c, &q);
+    ATTN_INIT(&params);
+    if (variant_table[c->variant].set != NULL)
+        variant_table[c->variant].set(&params);
+    attn_sdpa_scratch_size(context, &q, &k, &k, &q, &params, &bytes);
+    return bytes;
+}
+
+static bool explain_case(const bench_case *c, const char *blas) {
+    char title[200], error[400];
+    attn_context *context = work_context(blas, c->threads, error, sizeof error);
+    case_name(c, title, sizeof title);
+    printf("%s on %s\n", title, blas);
+    if (context == NULL) {
+        printf("  cannot be used: %s\n", error);
+        return false;
+    }
+    const bool causal = op_table[c->op].uses & USES_VARIANT && variant_table[c->variant].sees(0, 2).high < 2;
+    const inside_plan p = inside_plan_of(context, c->B, c->H, c->G, c->op == OP_DECODE ? 1 : c->T, c->T, c->D, causal);
+    print_backend(context);
+    print_tiles(&p, c);
+    print_split(&p, c);
+    printf("  scratch      %.1f KB of the context's for attention, whatever the length\n",
+           (double)scratch_of(context, c) / 1024);
+    printf("  work         %.3g Mflop on %.3g MB\n\n", case_flops(c) / 1e6, case_bytes(c) / 1e6);
+    attn_context_destroy(context);
+    return true;
+}
+
+int explain_run(const options *o) {
+    size_t count;
+    bool good = true;
+    bench_case *cases = cases_expand(o, &count);
+    for (size_t i = 0; cases != NULL && i < count; i++)
+        for (size_t b = 0; b < o->blas.count; b++)
+            good = explain_case(&cases[i], o->blas.item[b]) && good;
+    good = good && cases != NULL;
+    free(cases);
+    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+}

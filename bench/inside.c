@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "inside.h"
+
+#include "blas/blas.h"
+#include "context/context.h"
+#include "mha/mha.h"
+#include "sdpa/engine.h"
+
+inside_plan inside_plan_of(const attn_context *context, size_t B, size_t H, size_t G, size_t Tq, size_t Tk, size_t D,
+                           bool causal) {
+    const attni_sdpa call = {.B = B,
+                             .H = H,
+                             .G = G,
+                             .Tq = Tq,
+                             .Tk = Tk,
+                             .D = D,
+                             .E = D,
+                             .causal = causal ? ATTN_CAUSAL_TOP_LEFT : ATTN_CAUSAL_NONE};
+    const attni_tile rule = attni_tile_for_attention(context->blas, D, D, causal);
+    const attni_panel panel = attni_panel_for_projection(context->blas);
+    const attni_cut cut = attni_cut_call(context, &call);
+    return (inside_plan){.small_kernels = context->blas->no_pack,
+                         .width = rule.width,
+                         .rule_rows = rule.rows,
+                         .keys = rule.keys,
+                         .columns = rule.columns,
+                         .rows = cut.tile.rows,
+                         .tiles = cut.tile.tiles,
+                         .supers = cut.supers,
+                         .segments = cut.segments,
+                         .apart = cut.apart,
+                         .panel_width = panel.width,
+                         .panel_rows = panel.rows,
+                         .panel_depth = panel.depth};
+}
+
+double inside_tile_flops(size_t D) { return INSIDE_REPEAT * 4.0 * INSIDE_ROWS * INSIDE_KEYS * (double)D; }
+
+double inside_tile_bytes(size_t D) {
+    return INSIDE_REPEAT * 4.0 * (2.0 * (double)D * (INSIDE_ROWS + INSIDE_KEYS) + 2.0 * INSIDE_ROWS * INSIDE_KEYS);
+}
+
+typedef struct tile_job {
+    const attni_blas *blas;
+    size_t D;
+    const float *q, *k, *v;
+    float *scores, *out;
+} tile_job;
+
+static void multiply(void *arg, size_t unit, size_t worker) {
+    const tile_job *j = arg;
+    (void)unit, (void)worker;
+    for (int repeat = 0; repeat < INSIDE_REPEAT; repeat++) {
+        for (size_t key = 0; key < INSIDE_KEYS; key += INSIDE_WIDTH)
+            attni_sgemm(j->blas, INSIDE_ROWS, INSIDE_WIDTH, j->D, 1, j->q, j->D, j->k + key * j->D, INSIDE_WIDTH, 0,
+                        j->scores + key, INSIDE_KEYS);
+        for (size_t column = 0; column < j->D; column += INSIDE_WIDTH)
+            attni_sgemm(j->blas, INSIDE_ROWS, j->D - column < INSIDE_WIDTH ? j->D - column : INSIDE_WIDTH, INSIDE_KEYS,
+                        1, j->scores, INSIDE_KEYS, j->v + column, j->D, 1, j->out + column, j->D);
+    }
+}
+
+void inside_tile(attn_context *context, size_t D, const float *q, const float *k, const float *v, float *scores,
+                 float *out) {
+    tile_job job = {context->blas, D, q, k, v, scores, out};
+    attni_blas_parallel(context, 1, inside_tile_flops(D), multiply, &job);
+}
+
+void inside_project(attn_context *context, const attn_mha *mha, float *x, size_t rows, float *qkv, float *y) {
+    const attni_linear *const in[] = {&mha->q, &mha->k, &mha->v};
+    attni_product products[3];
+    float *to = qkv;
+    for (size_t i = 0; i < 3; i++) {
+        products[i] = (attni_product){in[i], {x, rows, mha->M}, {to, rows, in[i]->out}};
+        to += rows * in[i]->out;
+    }
+    attni_project(context, products, 3);
+    const attni_product last = {&mha->out, {qkv, rows, mha->q.out}, {y, rows, mha->M}};
+    attni_project(context, &last, 1);
+}
