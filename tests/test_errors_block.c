@@ -75,7 +75,7 @@ typedef struct call {
     X(encoded_batch, ATTN_ERROR_SHAPE, "encoded", c->encoded.size[0] = 1)                                              \
     X(encoded_heads, ATTN_ERROR_SHAPE, "encoded", c->encoded.size[1] = 0)                                              \
     X(same_cache, ATTN_ERROR_VALUE, "encoded_cache", INPUTS.encoded = NULL; INPUTS.cache = c->cache;                   \
-      INPUTS.encoded_cache = c->cache; c->self_params.weights = NULL)                                            \
+      INPUTS.encoded_cache = c->cache; c->self_params.weights = NULL)                                                  \
     X(wrong_cache, ATTN_ERROR_SHAPE, "kv_heads", INPUTS.cache = c->encoded_cache)                                      \
     X(wrong_encoded_cache, ATTN_ERROR_SHAPE, "kv_heads", INPUTS.encoded = NULL; INPUTS.encoded_cache = c->cache)       \
     X(huge_batch, ATTN_ERROR_OVERFLOW, "x", c->x.size[0] = c->out.size[0] = c->encoded.size[0] = SIZE_MAX / 2)
@@ -91,9 +91,8 @@ typedef struct call {
     X(lse_in_shared_x, ATTN_ERROR_ALIAS, "lse", c->out.data = c->x.data; c->cross_params.lse = (float *)c->x.data + 1) \
     X(two_lse, ATTN_ERROR_ALIAS, "lse", c->cross_params.lse = c->self_params.lse)                                      \
     X(lse_in_probabilities, ATTN_ERROR_ALIAS, "lse", c->cross_params.lse = c->self_probabilities.data)                 \
-    X(probabilities_in_encoded, ATTN_ERROR_ALIAS, "weights", c->cross_probabilities.data = c->encoded.data)      \
-    X(full_cache, ATTN_ERROR_FULL, "cache", INPUTS.cache = c->cache; c->self_params.weights = NULL;             \
-      fill_cache(c))
+    X(probabilities_in_encoded, ATTN_ERROR_ALIAS, "weights", c->cross_probabilities.data = c->encoded.data)            \
+    X(full_cache, ATTN_ERROR_FULL, "cache", INPUTS.cache = c->cache; c->self_params.weights = NULL; fill_cache(c))
 
 static void fill_cache(call *c);
 
