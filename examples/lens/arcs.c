@@ -50,15 +50,19 @@ static size_t most_of(const scene *s) {
     return most;
 }
 
-/* A cubic whose two control points are 4/3 of its height away. */
-static void put_arc(const scene *s, FILE *file, size_t to, double left, double y) {
-    const double from = middle(s, s->source, left), x = middle(s, to, left),
-                 score = (double)scene_score(s, s->source, to);
+static double share(const scene *s, size_t to, size_t most) {
+    const float highest_score = scene_score(s, s->source, most);
+    return highest_score > 0 ? (double)(scene_score(s, s->source, to) / highest_score) : 0;
+}
+
+/* A cubic whose two control points are 4/3 of its height away. `part`: of the strongest one. */
+static void put_arc(const scene *s, FILE *file, size_t to, double left, double y, double part) {
+    const double from = middle(s, s->source, left), x = middle(s, to, left);
     const double top = y - arc_height(fabs(x - from)) * 4 / 3;
     fprintf(file,
             "<path class=\"arc\" d=\"M%.1f %.1fC%.1f %.1f %.1f %.1f %.1f %.1f\" stroke-width=\"%.1f\" "
             "stroke-opacity=\"%.2f\"/>\n",
-            from, y, from, top, x, top, x, y, 1 + 18 * score, 0.4 + 0.6 * score);
+            from, y, from, top, x, top, x, y, 1 + 8 * part, 0.4 + 0.6 * part);
 }
 
 static void put_word(const scene *s, FILE *file, size_t i, double left, double y, bool most) {
@@ -84,7 +88,7 @@ void arcs_write(const scene *s, FILE *file) {
     svg_text(file, "note", "start", MARGIN, 56, about);
     for (size_t i = s->first; i < s->last; i++)
         if (i != s->source)
-            put_arc(s, file, i, left, y);
+            put_arc(s, file, i, left, y, share(s, i, most));
     for (size_t i = s->first; i < s->last; i++)
         put_word(s, file, i, left, y + 6, i == most);
     fputs("</svg>\n", file);

@@ -13,7 +13,7 @@ static bool read_size(const json_t *root, const char *name, size_t *size, lens_e
     const json_t *value = json_object_get(root, name);
     const json_int_t number = json_is_integer(value) ? json_integer_value(value) : 0;
     if (number < 1 || number > SIZE_LIMIT)
-        return fail(e, "%s must be a whole number from 1 to %d", name, SIZE_LIMIT);
+        return lens_fail(e, "%s must be a whole number from 1 to %d", name, SIZE_LIMIT);
     *size = (size_t)number;
     return true;
 }
@@ -26,8 +26,8 @@ static bool read_sizes(model *m, const json_t *root, lens_error *e) {
         !read_size(root, "type_vocab_size", &m->types, e))
         return false;
     if (m->width % m->heads != 0)
-        return fail(e, "hidden_size %zu is no multiple of num_attention_heads %zu", m->width, m->heads);
-    return m->positions >= 2 || fail(e, "max_position_embeddings must be at least 2");
+        return lens_fail(e, "hidden_size %zu is no multiple of num_attention_heads %zu", m->width, m->heads);
+    return m->positions >= 2 || lens_fail(e, "max_position_embeddings must be at least 2");
 }
 
 static bool read_activation(model *m, const char *name, lens_error *e) {
@@ -40,21 +40,21 @@ static bool read_activation(model *m, const char *name, lens_error *e) {
         if (strcmp(known[i].name, name) == 0)
             return true;
     }
-    return fail(e, "hidden_act '%s' is unknown", name == NULL ? "" : name);
+    return lens_fail(e, "hidden_act '%s' is unknown", name == NULL ? "" : name);
 }
 
 /* A string that must be as expected where it is given. */
 static bool expect(const json_t *root, const char *name, const char *expected, lens_error *e) {
     const char *value = json_string_value(json_object_get(root, name));
     return value == NULL || strcmp(value, expected) == 0 ||
-           fail(e, "%s is '%s', only '%s' is known", name, value, expected);
+           lens_fail(e, "%s is '%s', only '%s' is known", name, value, expected);
 }
 
 static bool read_config(model *m, const json_t *root, lens_error *e) {
     const double eps = json_number_value(json_object_get(root, "layer_norm_eps"));
     m->eps = (float)eps;
     if (!(m->eps > 0 && eps < 1))
-        return fail(e, "layer_norm_eps must be between 0 and 1");
+        return lens_fail(e, "layer_norm_eps must be between 0 and 1");
     return expect(root, "model_type", "bert", e) && expect(root, "position_embedding_type", "absolute", e) &&
            read_sizes(m, root, e) && read_activation(m, json_string_value(json_object_get(root, "hidden_act")), e);
 }
@@ -62,7 +62,7 @@ static bool read_config(model *m, const json_t *root, lens_error *e) {
 static bool read_limit(model *m, const json_t *root, lens_error *e) {
     size_t limit = 0;
     if (!read_size(root, "max_seq_length", &limit, e) || limit < 2)
-        return fail(e, "max_seq_length must be a whole number from 2");
+        return lens_fail(e, "max_seq_length must be a whole number from 2");
     m->tokens_max = limit < m->positions ? limit : m->positions;
     return true;
 }
@@ -73,15 +73,15 @@ static bool read_file(model *m, const char *path, bool (*read)(model *m, const j
     lens_error why;
     json_t *root = json_load_file(path, 0, &about);
     if (root == NULL)
-        return fail(e, "%s: line %d: %s", path, about.line, about.text);
-    bool good = read(m, root, &why) || fail(e, "%s: %s", path, why.text);
+        return lens_fail(e, "%s: line %d: %s", path, about.line, about.text);
+    bool good = read(m, root, &why) || lens_fail(e, "%s: %s", path, why.text);
     json_decref(root);
     return good;
 }
 
 bool config_read(model *m, const char *folder, lens_error *e) {
     char *config = path_join(folder, "config.json"), *sentences = path_join(folder, "sentence_bert_config.json");
-    bool good = config != NULL && sentences != NULL ? read_file(m, config, read_config, e) : fail_memory(e);
+    bool good = config != NULL && sentences != NULL ? read_file(m, config, read_config, e) : lens_fail_memory(e);
     m->tokens_max = m->positions;
     if (good && path_exists(sentences))
         good = read_file(m, sentences, read_limit, e);

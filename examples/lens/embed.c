@@ -80,7 +80,7 @@ static float dot(const float *a, const float *b, size_t n) {
 static bool print_matches(const sentences *s, const float *wanted, size_t M, size_t top, lens_error *e) {
     match *found = calloc(s->count + 1, sizeof *found);
     if (found == NULL)
-        return fail_memory(e);
+        return lens_fail_memory(e);
     for (size_t i = 0; i < s->count; i++)
         found[i] = (match){i, dot(wanted, s->vectors + i * M, M)};
     qsort(found, s->count, sizeof *found, best_first);
@@ -97,7 +97,7 @@ bool command_similar(const options *o, attn_context *context, const model *m, le
     tokens t;
     float *wanted = malloc(m->width * sizeof *wanted);
     if (wanted == NULL)
-        return fail_memory(e);
+        return lens_fail_memory(e);
     bool good = tokenize(&m->vocab, (slice){o->text, strlen(o->text)}, m->tokens_max, &t, e);
     if (good) {
         good = encode(context, m, &t, 1, wanted, e) && sentences_read(&s, o->file, e);

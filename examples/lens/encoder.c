@@ -16,7 +16,7 @@ typedef struct batch {
 } batch;
 
 static bool check(attn_context *context, attn_status status, lens_error *e) {
-    return status == ATTN_OK || fail(e, "libattn: %s", attn_context_last_error(context));
+    return status == ATTN_OK || lens_fail(e, "libattn: %s", attn_context_last_error(context));
 }
 
 static bool embed_tokens(attn_context *context, const model *m, const batch *b, lens_error *e) {
@@ -84,7 +84,7 @@ bool trace_make(trace *t, attn_context *context, const model *m, const tokens *s
     *t = (trace){.tokens = T};
     t->hidden = malloc((m->layers + 1) * T * m->width * sizeof(float));
     t->attention = malloc(m->layers * m->heads * T * T * sizeof(float));
-    bool good = (ids != NULL && t->hidden != NULL && t->attention != NULL) || fail_memory(e);
+    bool good = (ids != NULL && t->hidden != NULL && t->attention != NULL) || lens_fail_memory(e);
     if (good) {
         put_ids(sentence, ids);
         good = trace_run(t, context, m, ids, e);
@@ -146,14 +146,14 @@ static bool encode_batch(attn_context *context, const model *m, const place *pla
         return false;
     for (size_t i = 0; i < b->B; i++)
         if (!pool(b->x + i * b->T * m->width, b->T, m->width, places[i].vector))
-            return fail(e, "a hidden state is not finite: the weights are too large");
+            return lens_fail(e, "a hidden state is not finite: the weights are too large");
     return true;
 }
 
 static bool encode_sorted(attn_context *context, const model *m, const place *places, size_t count, lens_error *e) {
     const size_t longest = places->sentence->count, room = longest > BATCH_TOKENS ? longest : BATCH_TOKENS;
     batch b = {.ids = malloc(room * sizeof *b.ids), .x = malloc(room * m->width * sizeof *b.x)};
-    bool good = (b.ids != NULL && b.x != NULL) || fail_memory(e);
+    bool good = (b.ids != NULL && b.x != NULL) || lens_fail_memory(e);
     for (size_t done = 0; good && done < count; done += b.B) {
         b.B = batch_size(places + done, count - done);
         b.T = places[done].sentence->count;
@@ -170,7 +170,7 @@ bool encode(attn_context *context, const model *m, const tokens *sentences, size
         return true;
     place *places = calloc(count, sizeof *places);
     if (places == NULL)
-        return fail_memory(e);
+        return lens_fail_memory(e);
     for (size_t i = 0; i < count; i++)
         places[i] = (place){&sentences[i], vectors + i * m->width};
     qsort(places, count, sizeof *places, longest_first);

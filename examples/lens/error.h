@@ -10,8 +10,8 @@ typedef struct lens_error {
 } lens_error;
 
 /* Fills `e` and returns false. */
-bool fail(lens_error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool lens_fail(lens_error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-bool fail_memory(lens_error *e);
+bool lens_fail_memory(lens_error *e);
 
 #endif

@@ -13,14 +13,14 @@
 static bool map(mapping *m, int descriptor, const char *path, lens_error *e) {
     struct stat about;
     if (fstat(descriptor, &about) != 0)
-        return fail(e, "%s: %s", path, strerror(errno));
+        return lens_fail(e, "%s: %s", path, strerror(errno));
     if (!S_ISREG(about.st_mode))
-        return fail(e, "%s: not a regular file", path);
+        return lens_fail(e, "%s: not a regular file", path);
     if (about.st_size == 0)
-        return fail(e, "%s: the file is empty", path);
+        return lens_fail(e, "%s: the file is empty", path);
     void *data = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, descriptor, 0);
     if (data == MAP_FAILED)
-        return fail(e, "%s: %s", path, strerror(errno));
+        return lens_fail(e, "%s: %s", path, strerror(errno));
     *m = (mapping){.data = data, .size = (size_t)about.st_size};
     return true;
 }
@@ -29,7 +29,7 @@ bool mapping_open(mapping *m, const char *path, lens_error *e) {
     *m = (mapping){0};
     int descriptor = open(path, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0)
-        return fail(e, "%s: %s", path, strerror(errno));
+        return lens_fail(e, "%s: %s", path, strerror(errno));
     bool good = map(m, descriptor, path, e);
     close(descriptor);
     return good;
@@ -47,7 +47,7 @@ bool reserve(void *array, size_t *capacity, size_t count, size_t size, lens_erro
     size_t wanted = count > SIZE_MAX / 2 ? count : count + count / 2 + 16;
     void *grown = wanted > SIZE_MAX / size ? NULL : realloc(*(void **)array, wanted * size);
     if (grown == NULL)
-        return fail_memory(e);
+        return lens_fail_memory(e);
     *(void **)array = grown;
     *capacity = wanted;
     return true;
@@ -61,7 +61,7 @@ static bool read_all(FILE *file, const char *path, char **text, size_t *size, le
         got = fread(*text + *size, 1, capacity - *size, file);
         *size += got;
     } while (got > 0);
-    return !ferror(file) || fail(e, "%s: %s", path, strerror(errno));
+    return !ferror(file) || lens_fail(e, "%s: %s", path, strerror(errno));
 }
 
 static bool cut(lines *l, size_t size, lens_error *e) {
@@ -87,7 +87,7 @@ bool lines_read(lines *l, const char *path, lens_error *e) {
     *l = (lines){0};
     FILE *file = standard ? stdin : fopen(path, "rb");
     if (file == NULL)
-        return fail(e, "%s: %s", path, strerror(errno));
+        return lens_fail(e, "%s: %s", path, strerror(errno));
     bool good = read_all(file, path, &l->text, &size, e) && cut(l, size, e);
     if (!standard)
         fclose(file);
@@ -112,10 +112,10 @@ bool path_exists(const char *path) { return access(path, F_OK) == 0; }
 bool file_write(const char *path, void (*write)(const void *data, FILE *file), const void *data, lens_error *e) {
     FILE *file = fopen(path, "wb");
     if (file == NULL)
-        return fail(e, "%s: %s", path, strerror(errno));
+        return lens_fail(e, "%s: %s", path, strerror(errno));
     write(data, file);
     bool failed = ferror(file) != 0;
     if (fclose(file) != 0 || failed)
-        return fail(e, "%s: %s", path, strerror(errno));
+        return lens_fail(e, "%s: %s", path, strerror(errno));
     return true;
 }

@@ -80,7 +80,7 @@ bool glyphs_append(glyphs *g, const glyph_rules *rules, slice text, size_t begin
         const long length =
             (long)utf8proc_iterate((const utf8proc_uint8_t *)text.data + begin, (long)(end - begin), &code);
         if (length <= 0)
-            return fail(e, "invalid UTF-8 at byte %zu (0x%02X)", begin, (unsigned)(unsigned char)text.data[begin]);
+            return lens_fail(e, "invalid UTF-8 at byte %zu (0x%02X)", begin, (unsigned)(unsigned char)text.data[begin]);
         if (!reserve((void *)&g->item, &g->capacity, g->count + 10, sizeof *g->item, e))
             return false;
         const size_t next = begin + (size_t)length;

@@ -32,7 +32,7 @@ static bool run(const options *o, lens_error *e) {
     ATTN_INIT(&how);
     how.threads = o->threads;
     if (attn_context_create(&how, &context) != ATTN_OK)
-        return fail(e, "libattn: %s", attn_context_last_error(NULL));
+        return lens_fail(e, "libattn: %s", attn_context_last_error(NULL));
     bool good = run_on(o, context, e);
     attn_context_destroy(context);
     return good;

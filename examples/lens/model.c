@@ -79,14 +79,14 @@ static bool make_block(reader *r, const model *m, attn_context *context, size_t 
     p.feed = &feed;
     p.feed_norm = &feed_norm;
     if (r->good && attn_block_create(context, &p, &m->blocks[layer]) != ATTN_OK)
-        r->good = fail(r->e, "layer %zu: %s", layer, attn_context_last_error(context));
+        r->good = lens_fail(r->e, "layer %zu: %s", layer, attn_context_last_error(context));
     return r->good;
 }
 
 static bool make_blocks(reader *r, model *m, attn_context *context) {
     m->blocks = calloc(m->layers, sizeof(attn_block *));
     if (m->blocks == NULL)
-        return fail_memory(r->e);
+        return lens_fail_memory(r->e);
     for (size_t layer = 0; layer < m->layers; layer++)
         if (!make_block(r, m, context, layer))
             return false;
@@ -110,16 +110,16 @@ static bool read_weights(model *m, attn_context *context, const char *path, lens
     reader r = {.file = m->file, .root = "", .good = true, .e = &why};
     if (safetensors_has(m->file, "bert.embeddings.word_embeddings.weight"))
         r.root = "bert.";
-    return (read_tables(&r, m) && make_blocks(&r, m, context)) || fail(e, "%s: %s", path, why.text);
+    return (read_tables(&r, m) && make_blocks(&r, m, context)) || lens_fail(e, "%s: %s", path, why.text);
 }
 
 bool model_open(model *m, attn_context *context, const char *folder, lens_error *e) {
     *m = (model){0};
     char *weights = path_join(folder, "model.safetensors");
-    bool good = weights != NULL ? config_read(m, folder, e) && vocab_open(&m->vocab, folder, e) : fail_memory(e);
+    bool good = weights != NULL ? config_read(m, folder, e) && vocab_open(&m->vocab, folder, e) : lens_fail_memory(e);
     if (good && m->vocab.count > m->vocab_size)
-        good = fail(e, "%s: the tokenizer has %zu tokens, the model vocab_size %zu", folder, m->vocab.count,
-                    m->vocab_size);
+        good = lens_fail(e, "%s: the tokenizer has %zu tokens, the model vocab_size %zu", folder, m->vocab.count,
+                         m->vocab_size);
     good = good && read_weights(m, context, weights, e);
     free(weights);
     if (!good)

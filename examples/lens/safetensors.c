@@ -54,11 +54,11 @@ static bool read_size(const json_t *value, size_t *size) {
 
 static bool read_shape(tensor *t, const json_t *shape, lens_error *e) {
     if (!json_is_array(shape) || json_array_size(shape) > SAFETENSORS_RANK_MAX)
-        return fail(e, "tensor '%s': shape must be a list of at most %d sizes", t->name, SAFETENSORS_RANK_MAX);
+        return lens_fail(e, "tensor '%s': shape must be a list of at most %d sizes", t->name, SAFETENSORS_RANK_MAX);
     t->rank = json_array_size(shape);
     for (size_t i = 0; i < t->rank; i++)
         if (!read_size(json_array_get(shape, i), &t->shape[i]))
-            return fail(e, "tensor '%s': shape[%zu] is no size", t->name, i);
+            return lens_fail(e, "tensor '%s': shape[%zu] is no size", t->name, i);
     return true;
 }
 
@@ -75,13 +75,13 @@ static bool read_place(const safetensors *s, tensor *t, const json_t *offsets, l
     size_t bytes;
     if (json_array_size(offsets) != 2 || !read_size(json_array_get(offsets, 0), &t->begin) ||
         !read_size(json_array_get(offsets, 1), &t->end))
-        return fail(e, "tensor '%s': data_offsets must be two sizes", t->name);
+        return lens_fail(e, "tensor '%s': data_offsets must be two sizes", t->name);
     if (t->begin > t->end || t->end > s->data_size)
-        return fail(e, "tensor '%s': data_offsets [%zu, %zu] do not lie in the %zu bytes of data", t->name, t->begin,
-                    t->end, s->data_size);
+        return lens_fail(e, "tensor '%s': data_offsets [%zu, %zu] do not lie in the %zu bytes of data", t->name,
+                         t->begin, t->end, s->data_size);
     if (!wanted_bytes(t, &bytes) || bytes != t->end - t->begin)
-        return fail(e, "tensor '%s': data_offsets span %zu bytes, which its shape and dtype do not", t->name,
-                    t->end - t->begin);
+        return lens_fail(e, "tensor '%s': data_offsets span %zu bytes, which its shape and dtype do not", t->name,
+                         t->end - t->begin);
     return true;
 }
 
@@ -89,7 +89,7 @@ static bool read_tensor(const safetensors *s, tensor *t, const char *name, const
     t->name = name;
     t->dtype = json_string_value(json_object_get(about, "dtype"));
     if (t->dtype == NULL || dtype_size(t->dtype) == 0)
-        return fail(e, "tensor '%s': dtype '%s' is unknown", name, t->dtype == NULL ? "" : t->dtype);
+        return lens_fail(e, "tensor '%s': dtype '%s' is unknown", name, t->dtype == NULL ? "" : t->dtype);
     return read_shape(t, json_object_get(about, "shape"), e) &&
            read_place(s, t, json_object_get(about, "data_offsets"), e);
 }
@@ -107,11 +107,11 @@ static bool check_cover(const safetensors *s, lens_error *e) {
     for (size_t i = 0; i < s->count; i++) {
         const tensor *t = &s->tensors[i];
         if (t->begin != end)
-            return fail(e, "tensor '%s': its data start at %zu, those before it end at %zu: %s", t->name, t->begin, end,
-                        t->begin < end ? "they overlap" : "there is a hole");
+            return lens_fail(e, "tensor '%s': its data start at %zu, those before it end at %zu: %s", t->name, t->begin,
+                             end, t->begin < end ? "they overlap" : "there is a hole");
         end = t->end;
     }
-    return end == s->data_size || fail(e, "the data have %zu bytes, its tensors %zu", s->data_size, end);
+    return end == s->data_size || lens_fail(e, "the data have %zu bytes, its tensors %zu", s->data_size, end);
 }
 
 static bool read_tensors(safetensors *s, lens_error *e) {
@@ -119,7 +119,7 @@ static bool read_tensors(safetensors *s, lens_error *e) {
     json_t *about;
     s->tensors = calloc(json_object_size(s->header) + 1, sizeof *s->tensors);
     if (s->tensors == NULL)
-        return fail_memory(e);
+        return lens_fail_memory(e);
     json_object_foreach(s->header, name, about) {
         if (strcmp(name, "__metadata__") == 0)
             continue;
@@ -134,18 +134,18 @@ static bool read_header(safetensors *s, lens_error *e) {
     uint64_t size = 0;
     json_error_t why;
     if (s->file.size < 8)
-        return fail(e, "the file has %zu bytes, fewer than the 8 that every safetensors file starts with",
-                    s->file.size);
+        return lens_fail(e, "the file has %zu bytes, fewer than the 8 that every safetensors file starts with",
+                         s->file.size);
     for (size_t i = 8; i-- > 0;)
         size = size << 8 | s->file.data[i];
     if (size > HEADER_MAX || size > s->file.size - 8)
-        return fail(e, "a header of %llu bytes does not fit the file of %zu bytes (limit %d)", (unsigned long long)size,
-                    s->file.size, HEADER_MAX);
+        return lens_fail(e, "a header of %llu bytes does not fit the file of %zu bytes (limit %d)",
+                         (unsigned long long)size, s->file.size, HEADER_MAX);
     s->header = json_loadb((const char *)s->file.data + 8, (size_t)size, JSON_REJECT_DUPLICATES, &why);
     if (s->header == NULL)
-        return fail(e, "the header is no JSON: %s", why.text);
+        return lens_fail(e, "the header is no JSON: %s", why.text);
     if (!json_is_object(s->header))
-        return fail(e, "the header is no JSON object");
+        return lens_fail(e, "the header is no JSON object");
     s->data = s->file.data + 8 + size;
     s->data_size = s->file.size - 8 - (size_t)size;
     return true;
@@ -155,7 +155,7 @@ safetensors *safetensors_open(const char *path, lens_error *e) {
     lens_error why;
     safetensors *s = calloc(1, sizeof *s);
     if (s == NULL) {
-        fail_memory(e);
+        lens_fail_memory(e);
         return NULL;
     }
     if (!mapping_open(&s->file, path, e)) {
@@ -163,7 +163,7 @@ safetensors *safetensors_open(const char *path, lens_error *e) {
         return NULL;
     }
     if (!read_header(s, &why) || !read_tensors(s, &why)) {
-        fail(e, "%s: %s", path, why.text);
+        lens_fail(e, "%s: %s", path, why.text);
         safetensors_close(s);
         return NULL;
     }
@@ -205,15 +205,15 @@ static bool check_shape(const tensor *t, size_t rows, size_t columns, lens_error
     if (same)
         return true;
     if (rows == 0)
-        return fail(e, "tensor '%s': its shape must be [%zu]", t->name, columns);
-    return fail(e, "tensor '%s': its shape must be [%zu, %zu]", t->name, rows, columns);
+        return lens_fail(e, "tensor '%s': its shape must be [%zu]", t->name, columns);
+    return lens_fail(e, "tensor '%s': its shape must be [%zu, %zu]", t->name, rows, columns);
 }
 
 static const float *convert(const safetensors *s, tensor *t, size_t count, lens_error *e) {
     const unsigned char *from = s->data + t->begin;
     float *to = malloc(count * sizeof *to + 1);
     if (to == NULL)
-        fail_memory(e);
+        lens_fail_memory(e);
     else if (strcmp(t->dtype, "F32") == 0)
         memcpy(to, from, count * sizeof *to);
     else if (strcmp(t->dtype, "F16") == 0)
@@ -228,7 +228,7 @@ static const float *floats(const safetensors *s, tensor *t, size_t count, lens_e
     const unsigned char *from = s->data + t->begin;
     const bool f32 = strcmp(t->dtype, "F32") == 0;
     if (!f32 && strcmp(t->dtype, "F16") != 0 && strcmp(t->dtype, "BF16") != 0) {
-        fail(e, "tensor '%s': dtype is %s, expected F32, F16 or BF16", t->name, t->dtype);
+        lens_fail(e, "tensor '%s': dtype is %s, expected F32, F16 or BF16", t->name, t->dtype);
         return NULL;
     }
     if (t->converted != NULL)
@@ -241,7 +241,7 @@ static const float *floats(const safetensors *s, tensor *t, size_t count, lens_e
 const float *safetensors_floats(safetensors *s, const char *name, size_t rows, size_t columns, lens_error *e) {
     tensor *t = find(s, name);
     if (t == NULL) {
-        fail(e, "there is no tensor '%s'", name);
+        lens_fail(e, "there is no tensor '%s'", name);
         return NULL;
     }
     if (!check_shape(t, rows, columns, e))
@@ -250,7 +250,7 @@ const float *safetensors_floats(safetensors *s, const char *name, size_t rows, s
     const float *value = floats(s, t, count, e);
     for (size_t i = 0; value != NULL && i < count; i++) {
         if (!isfinite(value[i])) {
-            fail(e, "tensor '%s': element %zu is not finite", name, i);
+            lens_fail(e, "tensor '%s': element %zu is not finite", name, i);
             return NULL;
         }
     }

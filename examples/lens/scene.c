@@ -9,10 +9,10 @@
 
 static bool check_view(const model *m, const view *v, lens_error *e) {
     if (v->layer > m->layers)
-        return fail(e, "--layer: %zu is wrong: the model has %zu layers", v->layer, m->layers);
+        return lens_fail(e, "--layer: %zu is wrong: the model has %zu layers", v->layer, m->layers);
     if (v->head > m->heads)
-        return fail(e, "--head: %zu is wrong: the model has %zu heads", v->head, m->heads);
-    return !v->rollout || v->head == 0 || fail(e, "--head: roll-out is of all heads");
+        return lens_fail(e, "--head: %zu is wrong: the model has %zu heads", v->head, m->heads);
+    return !v->rollout || v->head == 0 || lens_fail(e, "--head: roll-out is of all heads");
 }
 
 static bool attend(scene *s, lens_error *e) {
@@ -20,7 +20,7 @@ static bool attend(scene *s, lens_error *e) {
     s->scores = malloc(size * sizeof(float));
     s->all = malloc(L * H * size * sizeof(float));
     if (s->scores == NULL || s->all == NULL)
-        return fail_memory(e);
+        return lens_fail_memory(e);
     for (size_t i = 0; i < L * H; i++) {
         const view one = {.layer = i / H + 1, .head = i % H + 1, .keep_special = s->view.keep_special};
         if (!words_attend(&s->words, s->model, &s->trace, &one, s->all + i * size, e))
@@ -39,7 +39,7 @@ static bool find_source(scene *s, const char *word, lens_error *e) {
     for (size_t i = s->last; i-- > s->first;)
         if (strcmp(s->words.label[i], word) == 0)
             s->source = i;
-    return s->source != SIZE_MAX || fail(e, "--word: '%s' is no word of the sentence", word);
+    return s->source != SIZE_MAX || lens_fail(e, "--word: '%s' is no word of the sentence", word);
 }
 
 static bool fill(scene *s, attn_context *context, const char *word, lens_error *e) {
@@ -47,13 +47,13 @@ static bool fill(scene *s, attn_context *context, const char *word, lens_error *
     if (!tokenize(&s->model->vocab, text, SIZE_MAX, &s->tokens, e))
         return false;
     if (s->tokens.count > s->model->tokens_max)
-        return fail(e, "the sentence has %zu tokens, the model takes %zu", s->tokens.count, s->model->tokens_max);
+        return lens_fail(e, "the sentence has %zu tokens, the model takes %zu", s->tokens.count, s->model->tokens_max);
     if (!words_make(&s->words, &s->model->vocab, &s->tokens, text, e))
         return false;
     s->first = s->view.keep_special ? 0 : 1;
     s->last = s->words.count - s->first;
     if (s->first == s->last)
-        return fail(e, "the sentence has no words");
+        return lens_fail(e, "the sentence has no words");
     return find_source(s, word, e) && trace_make(&s->trace, context, s->model, &s->tokens, e) && attend(s, e);
 }
 

@@ -128,7 +128,7 @@ bool tokenize(const vocab *v, slice text, size_t limit, tokens *t, lens_error *e
     *t = (tokens){0};
     c.word.text = malloc(4 * v->word_max);
     c.word.start = malloc((v->word_max + 1) * sizeof *c.word.start);
-    bool good = c.word.text != NULL && c.word.start != NULL ? add_ends(&c, text, limit, e) : fail_memory(e);
+    bool good = c.word.text != NULL && c.word.start != NULL ? add_ends(&c, text, limit, e) : lens_fail_memory(e);
     free(c.word.text);
     free(c.word.start);
     glyphs_free(&c.glyphs);

@@ -10,7 +10,7 @@
 static bool put(const char *folder, const char *name, const float *data, size_t rank, const size_t *shape,
                 lens_error *e) {
     char *path = path_join(folder, name);
-    bool good = path != NULL ? npy_write(path, data, rank, shape, e) : fail_memory(e);
+    bool good = path != NULL ? npy_write(path, data, rank, shape, e) : lens_fail_memory(e);
     free(path);
     return good;
 }
@@ -18,7 +18,7 @@ static bool put(const char *folder, const char *name, const float *data, size_t 
 static bool put_trace(const char *folder, const model *m, const trace *t, lens_error *e) {
     const size_t T = t->tokens;
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        return fail(e, "%s: %s", folder, strerror(errno));
+        return lens_fail(e, "%s: %s", folder, strerror(errno));
     return put(folder, "hidden.npy", t->hidden, 3, (const size_t[]){m->layers + 1, T, m->width}, e) &&
            put(folder, "attention.npy", t->attention, 4, (const size_t[]){m->layers, m->heads, T, T}, e);
 }

@@ -52,11 +52,11 @@ static bool set_token(vocab *v, size_t *capacity, size_t id, slice text, lens_er
     if (v->token[id] != NULL)
         return strlen(v->token[id]) == text.size && memcmp(v->token[id], text.data, text.size) == 0
                    ? true
-                   : fail(e, "two tokens have the id %zu", id);
+                   : lens_fail(e, "two tokens have the id %zu", id);
     v->token[id] = strndup(text.data, text.size);
     v->count = id + 1 > v->count ? id + 1 : v->count;
     v->longest = text.size > v->longest ? text.size : v->longest;
-    return v->token[id] != NULL || fail_memory(e);
+    return v->token[id] != NULL || lens_fail_memory(e);
 }
 
 /* At most half full, so that a search ends soon. Ids that no token has become empty tokens, which nothing looks up. */
@@ -66,10 +66,10 @@ static bool make_table(vocab *v, lens_error *e) {
         v->table_size *= 2;
     v->table = calloc(v->table_size, sizeof *v->table);
     if (v->table == NULL)
-        return fail_memory(e);
+        return lens_fail_memory(e);
     for (size_t id = 0; id < v->count; id++) {
         if (v->token[id] == NULL && (v->token[id] = strdup("")) == NULL)
-            return fail_memory(e);
+            return lens_fail_memory(e);
         uint32_t *free_place = place(v, false, (slice){v->token[id], strlen(v->token[id])});
         *free_place = *v->token[id] == '\0' ? 0 : (uint32_t)id + 1; /* of two alike the last counts, as in BERT */
     }
@@ -77,7 +77,7 @@ static bool make_table(vocab *v, lens_error *e) {
 }
 
 static bool find_special(const vocab *v, const char *name, uint32_t *id, lens_error *e) {
-    return vocab_find(v, false, (slice){name, strlen(name)}, id) || fail(e, "there is no token %s", name);
+    return vocab_find(v, false, (slice){name, strlen(name)}, id) || lens_fail(e, "there is no token %s", name);
 }
 
 /* In a text "[MASK]" and the like are tokens already. */
@@ -93,7 +93,7 @@ static bool read_lines(vocab *v, const char *path, lens_error *e) {
     size_t capacity = 0;
     if (!lines_read(&l, path, e))
         return false;
-    bool good = l.count <= ID_MAX || fail(e, "more than %d tokens", ID_MAX);
+    bool good = l.count <= ID_MAX || lens_fail(e, "more than %d tokens", ID_MAX);
     for (size_t i = 0; good && i < l.count; i++)
         good = set_token(v, &capacity, i, l.line[i], e);
     lines_free(&l);
@@ -107,7 +107,7 @@ static bool read_lines(vocab *v, const char *path, lens_error *e) {
 static bool set_json_token(vocab *v, size_t *capacity, const char *text, const json_t *id, lens_error *e) {
     const json_int_t number = json_is_integer(id) ? json_integer_value(id) : -1;
     if (number < 0 || number > ID_MAX)
-        return fail(e, "the id of the token '%s' is not a whole number from 0 to %d", text, ID_MAX);
+        return lens_fail(e, "the id of the token '%s' is not a whole number from 0 to %d", text, ID_MAX);
     return set_token(v, capacity, (size_t)number, (slice){text, strlen(text)}, e);
 }
 
@@ -122,7 +122,7 @@ static bool read_json_tokens(vocab *v, const json_t *words, const json_t *added,
     json_array_foreach(added, i, item) {
         text = json_string_value(json_object_get(item, "content"));
         if (text == NULL || !set_json_token(v, &capacity, text, json_object_get(item, "id"), e))
-            return text == NULL ? fail(e, "added_tokens[%zu] has no content", i) : false;
+            return text == NULL ? lens_fail(e, "added_tokens[%zu] has no content", i) : false;
     }
     if (!make_table(v, e))
         return false;
@@ -149,13 +149,13 @@ static bool read_json_root(vocab *v, const json_t *root, lens_error *e) {
     const char *type = json_string_value(json_object_get(model, "type"));
     const char *before = json_string_value(json_object_get(model, "continuing_subword_prefix"));
     if ((type != NULL && strcmp(type, "WordPiece") != 0) || !json_is_object(words))
-        return fail(e, "the model is not WordPiece with a vocab");
+        return lens_fail(e, "the model is not WordPiece with a vocab");
     if (before != NULL && strcmp(before, prefix.data) != 0)
-        return fail(e, "continuing_subword_prefix is '%s', only '##' is known", before);
+        return lens_fail(e, "continuing_subword_prefix is '%s', only '##' is known", before);
     if (json_is_integer(limit) && json_integer_value(limit) > 0 && json_integer_value(limit) < WORD_MAX)
         v->word_max = (size_t)json_integer_value(limit);
     else if (limit != NULL)
-        return fail(e, "max_input_chars_per_word is not a whole number from 1 to %d", WORD_MAX - 1);
+        return lens_fail(e, "max_input_chars_per_word is not a whole number from 1 to %d", WORD_MAX - 1);
     read_json_rules(v, json_object_get(root, "normalizer"));
     return read_json_tokens(v, words, json_object_get(root, "added_tokens"), e);
 }
@@ -163,7 +163,7 @@ static bool read_json_root(vocab *v, const json_t *root, lens_error *e) {
 static bool read_json(vocab *v, const char *path, lens_error *e) {
     json_error_t why;
     json_t *root = json_load_file(path, 0, &why);
-    bool good = root == NULL ? fail(e, "line %d: %s", why.line, why.text) : read_json_root(v, root, e);
+    bool good = root == NULL ? lens_fail(e, "line %d: %s", why.line, why.text) : read_json_root(v, root, e);
     json_decref(root);
     return good;
 }
@@ -173,13 +173,13 @@ static bool read_vocab(vocab *v, const char *path, bool is_json, lens_error *e) 
     if ((is_json ? read_json : read_lines)(v, path, &why) && find_special(v, "[CLS]", &v->cls, &why) &&
         find_special(v, "[SEP]", &v->sep, &why) && find_special(v, "[UNK]", &v->unknown, &why))
         return true;
-    return fail(e, "%s: %s", path, why.text);
+    return lens_fail(e, "%s: %s", path, why.text);
 }
 
 bool vocab_open(vocab *v, const char *folder, lens_error *e) {
     char *json = path_join(folder, "tokenizer.json"), *text = path_join(folder, "vocab.txt");
     *v = (vocab){.rules = {true, true, true}, .word_max = 100};
-    bool good = json == NULL || text == NULL ? fail_memory(e)
+    bool good = json == NULL || text == NULL ? lens_fail_memory(e)
                 : path_exists(json)          ? read_vocab(v, json, true, e)
                                              : read_vocab(v, text, false, e);
     free(json);

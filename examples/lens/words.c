@@ -22,7 +22,7 @@ bool words_make(words *w, const vocab *v, const tokens *t, slice text, lens_erro
     if (good)
         return true;
     words_free(w);
-    return fail_memory(e);
+    return lens_fail_memory(e);
 }
 
 void words_free(words *w) {
@@ -60,7 +60,7 @@ static bool roll_out(const model *m, const trace *t, size_t layers, float *flow,
     const size_t T = t->tokens;
     float *room = malloc(2 * T * T * sizeof *room);
     if (room == NULL)
-        return fail_memory(e);
+        return lens_fail_memory(e);
     memset(flow, 0, T * T * sizeof *flow);
     for (size_t i = 0; i < T; i++)
         flow[i * T + i] = 1;
@@ -116,14 +116,14 @@ static void drop_special(const words *w, float *scores) {
 static bool check_finite(const words *w, const float *scores, lens_error *e) {
     for (size_t i = 0; i < w->count * w->count; i++)
         if (!isfinite(scores[i]))
-            return fail(e, "a weight of the attention is not finite: the model's weights are too large");
+            return lens_fail(e, "a weight of the attention is not finite: the model's weights are too large");
     return true;
 }
 
 bool words_attend(const words *w, const model *m, const trace *t, const view *v, float *scores, lens_error *e) {
     float *chosen = malloc(t->tokens * t->tokens * sizeof *chosen);
     if (chosen == NULL)
-        return fail_memory(e);
+        return lens_fail_memory(e);
     bool good = select_tokens(m, t, v, chosen, e);
     if (good)
         merge(w, t->tokens, chosen, scores);
