@@ -12,7 +12,7 @@
 #define CELL 26.0 /* of the large map */
 #define WIDTH 520.0
 
-/* Paler cells than this are not drawn: they could not be seen. */
+/* Smaller scores are not drawn. The opacity is the root of a score, so that in a long sentence too something is seen. */
 #define SCORE_MIN 0.01F
 
 typedef struct map {
@@ -30,7 +30,7 @@ static void put_cell(const map *m, size_t i, size_t j) {
     fprintf(m->file,
             "<rect class=\"cell\" x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" opacity=\"%.2f\"><title>",
             m->x + (double)(j - s->first) * m->cell, m->y + (double)(i - s->first) * m->cell, m->cell, m->cell,
-            (double)score);
+            sqrt((double)score));
     svg_escape(m->file, s->words.label[i]);
     fputs(" → ", m->file);
     svg_escape(m->file, s->words.label[j]);
@@ -97,7 +97,7 @@ void heat_write(const scene *s, FILE *file) {
     const double grid = SIDE + (double)s->model->heads * (PANEL + GAP);
     const double width = fmax(WIDTH, fmax(large, grid) + 2 * MARGIN), second = HEAD + large + 30;
     scene_describe(s, about, sizeof about);
-    snprintf(note, sizeof note, "Rows attend to columns; the fuller the colour, the more. Large: %s", about);
+    snprintf(note, sizeof note, "Rows attend to columns; the fuller the colour, the more. The large map: %s", about);
     svg_begin(file, width, second + 20 + (double)s->model->layers * (PANEL + GAP) + MARGIN, s->text);
     svg_text(file, "title", "start", MARGIN, 34, "What each word attends to");
     svg_text(file, "note", "start", MARGIN, 56, note);
