@@ -70,7 +70,7 @@ static bool read_limit(model *m, const json_t *root, lens_error *e) {
 static bool read_file(model *m, const char *path, bool (*read)(model *m, const json_t *root, lens_error *e),
                       lens_error *e) {
     json_error_t about;
-    lens_error why;
+    lens_error why = {""};
     json_t *root = json_load_file(path, 0, &about);
     if (root == NULL)
         return lens_fail(e, "%s: line %d: %s", path, about.line, about.text);

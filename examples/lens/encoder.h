@@ -6,6 +6,19 @@
 #include "model.h"
 #include "tokenizer.h"
 
+/* B sentences of T tokens each. */
+typedef struct batch {
+    size_t B, T;
+    int64_t *ids; /* [B,T] */
+    float *x;     /* [B,T,M] */
+} batch;
+
+/* x = the last hidden states. */
+bool encoder_run(attn_context *context, const model *m, const batch *b, lens_error *e);
+
+/* ids [T] */
+void encoder_put_ids(const tokens *sentence, int64_t *ids);
+
 /* All that the encoder computes for one sentence of T tokens. */
 typedef struct trace {
     size_t tokens;    /* T */
@@ -15,9 +28,5 @@ typedef struct trace {
 
 bool trace_make(trace *t, attn_context *context, const model *m, const tokens *sentence, lens_error *e);
 void trace_free(trace *t);
-
-/* vectors [count,M]: of each sentence the mean of its last hidden states, of length 1. */
-bool encode(attn_context *context, const model *m, const tokens *sentences, size_t count, float *vectors,
-            lens_error *e);
 
 #endif

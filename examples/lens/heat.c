@@ -12,7 +12,8 @@
 #define CELL 26.0 /* of the large map */
 #define WIDTH 520.0
 
-/* Smaller scores are not drawn. The opacity is the root of a score, so that in a long sentence too something is seen. */
+/* Smaller scores are not drawn. The opacity is the root of a score, so that in a long sentence too something is seen.
+ */
 #define SCORE_MIN 0.01F
 
 typedef struct map {

@@ -103,7 +103,7 @@ static bool read_tables(reader *r, model *m) {
 }
 
 static bool read_weights(model *m, attn_context *context, const char *path, lens_error *e) {
-    lens_error why;
+    lens_error why = {""};
     m->file = safetensors_open(path, e);
     if (m->file == NULL)
         return false;

@@ -152,7 +152,7 @@ static bool read_header(safetensors *s, lens_error *e) {
 }
 
 safetensors *safetensors_open(const char *path, lens_error *e) {
-    lens_error why;
+    lens_error why = {""};
     safetensors *s = calloc(1, sizeof *s);
     if (s == NULL) {
         lens_fail_memory(e);

@@ -16,7 +16,7 @@ bool sentences_read(sentences *s, const char *path, lens_error *e) {
 }
 
 bool sentences_tokenize(sentences *s, const model *m, size_t limit, lens_error *e) {
-    lens_error why;
+    lens_error why = {""};
     for (size_t i = 0; i < s->count; i++)
         if (!tokenize(&m->vocab, s->lines.line[i], limit, &s->tokens[i], &why))
             return lens_fail(e, "line %zu: %s", i + 1, why.text);

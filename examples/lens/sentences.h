@@ -3,7 +3,7 @@
 #ifndef LENS_SENTENCES_H
 #define LENS_SENTENCES_H
 
-#include "encoder.h"
+#include "encode.h"
 #include "file.h"
 
 typedef struct sentences {

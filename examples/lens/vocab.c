@@ -169,7 +169,7 @@ static bool read_json(vocab *v, const char *path, lens_error *e) {
 }
 
 static bool read_vocab(vocab *v, const char *path, bool is_json, lens_error *e) {
-    lens_error why;
+    lens_error why = {""};
     if ((is_json ? read_json : read_lines)(v, path, &why) && find_special(v, "[CLS]", &v->cls, &why) &&
         find_special(v, "[SEP]", &v->sep, &why) && find_special(v, "[UNK]", &v->unknown, &why))
         return true;

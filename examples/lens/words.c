@@ -9,17 +9,21 @@ static char *label(const vocab *v, const token *t, slice text) {
     return t->end > t->begin ? strndup(text.data + t->begin, t->end - t->begin) : strdup(v->token[t->id]);
 }
 
-bool words_make(words *w, const vocab *v, const tokens *t, slice text, lens_error *e) {
-    *w = (words){.label = calloc(t->count, sizeof(char *)), .word = calloc(t->count, sizeof(size_t))};
-    bool good = w->label != NULL && w->word != NULL;
-    for (size_t i = 0; good && i < t->count; i++) {
+static bool fill(words *w, const vocab *v, const tokens *t, slice text) {
+    for (size_t i = 0; i < t->count; i++) {
         if (i == 0 || !t->item[i].inside) {
             w->label[w->count] = label(v, &t->item[i], text);
-            good = w->label[w->count++] != NULL;
+            if (w->label[w->count++] == NULL)
+                return false;
         }
         w->word[i] = w->count - 1;
     }
-    if (good)
+    return true;
+}
+
+bool words_make(words *w, const vocab *v, const tokens *t, slice text, lens_error *e) {
+    *w = (words){.label = calloc(t->count, sizeof(char *)), .word = calloc(t->count, sizeof(size_t))};
+    if (w->label != NULL && w->word != NULL && fill(w, v, t, text))
         return true;
     words_free(w);
     return lens_fail_memory(e);
@@ -121,7 +125,7 @@ static bool check_finite(const words *w, const float *scores, lens_error *e) {
 }
 
 bool words_attend(const words *w, const model *m, const trace *t, const view *v, float *scores, lens_error *e) {
-    float *chosen = malloc(t->tokens * t->tokens * sizeof *chosen);
+    float *chosen = calloc(t->tokens * t->tokens, sizeof *chosen);
     if (chosen == NULL)
         return lens_fail_memory(e);
     bool good = select_tokens(m, t, v, chosen, e);

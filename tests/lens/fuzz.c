@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "encoder.h"
+#include "encode.h"
 #include "file.h"
 #include "folder.h"
 #include "model.h"

@@ -6,7 +6,7 @@
 
 #include "../support.h"
 #include "bert.h"
-#include "encoder.h"
+#include "encode.h"
 #include "folder.h"
 #include "tiny.h"
 #include "words.h"
