@@ -9,21 +9,26 @@ static char *label(const vocab *v, const token *t, slice text) {
     return t->end > t->begin ? strndup(text.data + t->begin, t->end - t->begin) : strdup(v->token[t->id]);
 }
 
-static bool fill(words *w, const vocab *v, const tokens *t, slice text) {
+/* word [T], label [T]: returns how many words there are, the last label being NULL when memory ran out. */
+static size_t cut(const vocab *v, const tokens *t, slice text, char **labels, size_t *word) {
+    size_t count = 0;
     for (size_t i = 0; i < t->count; i++) {
         if (i == 0 || !t->item[i].inside) {
-            w->label[w->count] = label(v, &t->item[i], text);
-            if (w->label[w->count++] == NULL)
-                return false;
+            labels[count++] = label(v, &t->item[i], text);
+            if (labels[count - 1] == NULL)
+                break;
         }
-        w->word[i] = w->count - 1;
+        word[i] = count - 1;
     }
-    return true;
+    return count;
 }
 
 bool words_make(words *w, const vocab *v, const tokens *t, slice text, lens_error *e) {
-    *w = (words){.label = calloc(t->count, sizeof(char *)), .word = calloc(t->count, sizeof(size_t))};
-    if (w->label != NULL && w->word != NULL && fill(w, v, t, text))
+    char **labels = calloc(t->count + 1, sizeof *labels);
+    size_t *word = calloc(t->count + 1, sizeof *word);
+    const size_t count = labels != NULL && word != NULL ? cut(v, t, text, labels, word) : 0;
+    *w = (words){.count = count, .label = labels, .word = word};
+    if (count > 0 && labels[count - 1] != NULL)
         return true;
     words_free(w);
     return lens_fail_memory(e);
