@@ -38,22 +38,23 @@ static int longest_first(const void *a, const void *b) {
     return (x->vector > y->vector) - (x->vector < y->vector);
 }
 
-/* How many of the next sentences make a batch: without padding, those of one length. */
+/* How many of the next sentences make a batch. */
 static size_t batch_size(const place *places, size_t count) {
-    const size_t T = places->sentence->count;
     size_t n = 1;
-    while (n < count && (n + 1) * T <= BATCH_TOKENS && places[n].sentence->count == T)
-        n++;
+    for (size_t T = places->sentence->count; n < count && T + places[n].sentence->count <= BATCH_TOKENS; n++)
+        T += places[n].sentence->count;
     return n;
 }
 
-static bool encode_batch(attn_context *context, const model *m, const place *places, const batch *b, lens_error *e) {
-    for (size_t i = 0; i < b->B; i++)
-        encoder_put_ids(places[i].sentence, b->ids + i * b->T);
-    if (!encoder_run(context, m, b, e))
+static bool encode_batch(batch *b, attn_context *context, const model *m, const place *places, size_t count,
+                         lens_error *e) {
+    batch_clear(b);
+    for (size_t i = 0; i < count; i++)
+        batch_add(b, places[i].sentence);
+    if (!batch_run(b, context, m, e))
         return false;
-    for (size_t i = 0; i < b->B; i++)
-        if (!pool(b->x + i * b->T * m->width, b->T, m->width, places[i].vector))
+    for (size_t i = 0; i < count; i++)
+        if (!pool(b->x + (size_t)b->starts[i] * m->width, places[i].sentence->count, m->width, places[i].vector))
             return lens_fail(e, "a hidden state is not finite: the weights are too large");
     return true;
 }
@@ -77,23 +78,18 @@ typedef struct worker {
 
 static bool encode_next(worker *w, batch *b) {
     job *j = w->job;
-    for (size_t i; (i = atomic_fetch_add(&j->next, 1)) < j->batches;) {
-        const place *places = j->places + j->first[i];
-        b->B = j->first[i + 1] - j->first[i];
-        b->T = places->sentence->count;
-        if (!encode_batch(w->context, j->model, places, b, &w->e))
+    for (size_t i; (i = atomic_fetch_add(&j->next, 1)) < j->batches;)
+        if (!encode_batch(b, w->context, j->model, j->places + j->first[i], j->first[i + 1] - j->first[i], &w->e))
             return false;
-    }
     return true;
 }
 
 static void *work(void *argument) {
+    batch b;
     worker *w = argument;
     const size_t longest = w->job->places->sentence->count, room = longest > BATCH_TOKENS ? longest : BATCH_TOKENS;
-    batch b = {.ids = malloc(room * sizeof *b.ids), .x = malloc(room * w->job->model->width * sizeof *b.x)};
-    w->good = b.ids != NULL && b.x != NULL ? encode_next(w, &b) : lens_fail_memory(&w->e);
-    free(b.ids);
-    free(b.x);
+    w->good = batch_open(&b, w->job->model, room, &w->e) && encode_next(w, &b);
+    batch_close(&b);
     return NULL;
 }
 

@@ -5,9 +5,9 @@
 
 #include "encoder.h"
 
-/* vectors [count,M]: of each sentence the mean of its last hidden states, of length 1. Sentences of equal length make a
- * batch, so that none is padded. Several batches go to as many threads as the context has, each with a context of its
- * own, which share the model; a single one is left to the threads of the context. */
+/* vectors [count,M]: of each sentence the mean of its last hidden states, of length 1. Sentences go through the layers
+ * in ragged batches, without padding. Several batches are shared out to as many threads as the context has, each with a
+ * context of its own, around the one model; a single one is left to the threads of the context. */
 bool encode(attn_context *context, const model *m, const tokens *sentences, size_t count, float *vectors,
             lens_error *e);
 

@@ -2,13 +2,39 @@
 #include "encoder.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static bool check(attn_context *context, attn_status status, lens_error *e) {
     return status == ATTN_OK || lens_fail(e, "libattn: %s", attn_context_last_error(context));
 }
 
-static bool embed_tokens(attn_context *context, const model *m, const batch *b, lens_error *e) {
+bool batch_open(batch *b, const model *m, size_t tokens_max, lens_error *e) {
+    *b = (batch){.starts = calloc(tokens_max + 1, sizeof *b->starts),
+                 .ids = calloc(tokens_max, sizeof *b->ids),
+                 .positions = calloc(tokens_max, sizeof *b->positions),
+                 .x = malloc(tokens_max * m->width * sizeof *b->x)};
+    return (b->starts != NULL && b->ids != NULL && b->positions != NULL && b->x != NULL) || lens_fail_memory(e);
+}
+
+void batch_add(batch *b, const tokens *sentence) {
+    for (size_t i = 0; i < sentence->count; i++) {
+        b->ids[b->tokens] = sentence->item[i].id;
+        b->positions[b->tokens++] = (int64_t)i;
+    }
+    b->starts[++b->sentences] = (int64_t)b->tokens;
+}
+
+void batch_clear(batch *b) { b->sentences = b->tokens = 0; }
+
+void batch_close(batch *b) {
+    free(b->starts);
+    free(b->ids);
+    free(b->positions);
+    free(b->x);
+    *b = (batch){0};
+}
+
+/* x [T,M] = norm(token + position + type) */
+static bool embed(const batch *b, attn_context *context, const model *m, float *x, lens_error *e) {
     attn_embed_params p;
     ATTN_INIT(&p);
     p.ids = b->ids;
@@ -17,53 +43,47 @@ static bool embed_tokens(attn_context *context, const model *m, const batch *b, 
     p.positions = ATTN_POSITIONS_TABLE;
     p.position_table = m->position_table;
     p.position_count = m->positions;
+    p.position_ids = b->positions;
     p.type_table = m->type_table;
     p.type_count = m->types;
     p.norm = &m->embed_norm;
-    const attn_tensor x = attn_tensor_btm(b->x, ATTN_F32, b->B, b->T, m->width);
-    return check(context, attn_embed(context, &p, &x), e);
+    const attn_tensor to = attn_tensor_btm(x, ATTN_F32, 1, b->tokens, m->width);
+    return check(context, attn_embed(context, &p, &to), e);
 }
 
-/* x = layer(x); `attention` [B,H,T,T] or NULL. */
-static bool run_layer(attn_context *context, const model *m, size_t layer, const batch *b, float *attention,
-                      lens_error *e) {
+/* to = layer(from), [T,M] both, or the same; `attention` [H,T,T] of a single sentence, or NULL. */
+static bool run_layer(const batch *b, attn_context *context, const model *m, size_t layer, const float *from, float *to,
+                      float *attention, lens_error *e) {
     attn_sdpa_params self;
     attn_block_inputs inputs;
     ATTN_INIT(&self);
     ATTN_INIT(&inputs);
-    const attn_tensor x = attn_tensor_btm(b->x, ATTN_F32, b->B, b->T, m->width);
-    const attn_tensor weights = attn_tensor_bhtd(attention, ATTN_F32, b->B, m->heads, b->T, b->T);
-    self.probabilities = attention != NULL ? &weights : NULL;
+    const attn_tensor x = attn_tensor_btm(from, ATTN_F32, 1, b->tokens, m->width);
+    const attn_tensor y = attn_tensor_btm(to, ATTN_F32, 1, b->tokens, m->width);
+    const attn_tensor weights = attn_tensor_bhtd(attention, ATTN_F32, 1, m->heads, b->tokens, b->tokens);
+    self.sequences = b->sentences;
+    self.query_starts = b->starts;
+    self.weights = attention != NULL ? &weights : NULL;
     inputs.self_params = &self;
-    return check(context, attn_block_forward(context, m->blocks[layer], &x, &x, &inputs), e);
+    return check(context, attn_block_forward(context, m->blocks[layer], &x, &y, &inputs), e);
 }
 
-bool encoder_run(attn_context *context, const model *m, const batch *b, lens_error *e) {
-    if (!embed_tokens(context, m, b, e))
+bool batch_run(const batch *b, attn_context *context, const model *m, lens_error *e) {
+    if (!embed(b, context, m, b->x, e))
         return false;
     for (size_t layer = 0; layer < m->layers; layer++)
-        if (!run_layer(context, m, layer, b, NULL, e))
+        if (!run_layer(b, context, m, layer, b->x, b->x, NULL, e))
             return false;
     return true;
 }
 
-void encoder_put_ids(const tokens *sentence, int64_t *ids) {
-    for (size_t i = 0; i < sentence->count; i++)
-        ids[i] = sentence->item[i].id;
-}
-
-/* Each layer runs in place in its own copy of the hidden states. */
-static bool trace_run(trace *t, attn_context *context, const model *m, const tokens *sentence, int64_t *ids,
-                      lens_error *e) {
+static bool trace_run(const trace *t, const batch *b, attn_context *context, const model *m, lens_error *e) {
     const size_t T = t->tokens, state = T * m->width;
-    batch b = {.B = 1, .T = T, .ids = ids, .x = t->hidden};
-    encoder_put_ids(sentence, ids);
-    if (!embed_tokens(context, m, &b, e))
+    if (!embed(b, context, m, t->hidden, e))
         return false;
     for (size_t layer = 0; layer < m->layers; layer++) {
-        memcpy(b.x + state, b.x, state * sizeof(float));
-        b.x += state;
-        if (!run_layer(context, m, layer, &b, t->attention + layer * m->heads * T * T, e))
+        float *from = t->hidden + layer * state;
+        if (!run_layer(b, context, m, layer, from, from + state, t->attention + layer * m->heads * T * T, e))
             return false;
     }
     return true;
@@ -71,13 +91,18 @@ static bool trace_run(trace *t, attn_context *context, const model *m, const tok
 
 bool trace_make(trace *t, attn_context *context, const model *m, const tokens *sentence, lens_error *e) {
     const size_t T = sentence->count;
-    int64_t *ids = malloc(T * sizeof *ids);
+    batch b;
     *t = (trace){.tokens = T};
     t->hidden = malloc((m->layers + 1) * T * m->width * sizeof(float));
     t->attention = malloc(m->layers * m->heads * T * T * sizeof(float));
-    bool good = ids != NULL && t->hidden != NULL && t->attention != NULL ? trace_run(t, context, m, sentence, ids, e)
-                                                                         : lens_fail_memory(e);
-    free(ids);
+    bool good = batch_open(&b, m, T, e);
+    if (good && (t->hidden == NULL || t->attention == NULL))
+        good = lens_fail_memory(e);
+    if (good) {
+        batch_add(&b, sentence);
+        good = trace_run(t, &b, context, m, e);
+    }
+    batch_close(&b);
     if (!good)
         trace_free(t);
     return good;

@@ -6,18 +6,22 @@
 #include "model.h"
 #include "tokenizer.h"
 
-/* B sentences of T tokens each. */
+/* Sentences of any lengths, one after the other without padding. */
 typedef struct batch {
-    size_t B, T;
-    int64_t *ids; /* [B,T] */
-    float *x;     /* [B,T,M] */
+    size_t sentences, tokens; /* N and the sum of their tokens T */
+    int64_t *starts;          /* [N+1]: sentence n is tokens [starts[n], starts[n+1]) */
+    int64_t *ids, *positions; /* [T] */
+    float *x;                 /* [T,M] */
 } batch;
 
-/* x = the last hidden states. */
-bool encoder_run(attn_context *context, const model *m, const batch *b, lens_error *e);
+/* An empty batch with room for so many tokens. To be given to batch_close, also after failure. */
+bool batch_open(batch *b, const model *m, size_t tokens_max, lens_error *e);
+void batch_add(batch *b, const tokens *sentence);
+void batch_clear(batch *b);
+void batch_close(batch *b);
 
-/* ids [T] */
-void encoder_put_ids(const tokens *sentence, int64_t *ids);
+/* x = the last hidden states. */
+bool batch_run(const batch *b, attn_context *context, const model *m, lens_error *e);
 
 /* All that the encoder computes for one sentence of T tokens. */
 typedef struct trace {

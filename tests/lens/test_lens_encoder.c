@@ -27,14 +27,14 @@ static int tear_down(void **state) {
     return end_test(state);
 }
 
-static void open_model(model *m, attn_context *context, const char *dtype, const char *root) {
+static void load_model(model *m, attn_context *context, const char *dtype, const char *root) {
     lens_error e = {""};
     assert_true(tiny_write(&weights, folder, dtype, root));
     if (!model_open(m, context, folder, &e))
         fail_msg("%s", e.text);
 }
 
-static tokens tokens_of(const model *m, const char *text) {
+static tokens read_tokens(const model *m, const char *text) {
     lens_error e = {""};
     tokens t;
     if (!tokenize(&m->vocab, (slice){text, strlen(text)}, m->tokens_max, &t, &e))
@@ -79,10 +79,10 @@ static void test_is_bert(void **state) {
     lens_error e = {""};
     model m;
     (void)state;
-    open_model(&m, context, "F32", "");
+    load_model(&m, context, "F32", "");
     for (size_t i = 0; i < COUNT(sentences); i++) {
         name_case("%s", sentences[i]);
-        all[i] = tokens_of(&m, sentences[i]);
+        all[i] = read_tokens(&m, sentences[i]);
         check_sentence(context, &m, &all[i], want + i * TINY_WIDTH);
     }
     assert_true(encode(context, &m, all, COUNT(sentences), got, &e));
@@ -101,8 +101,8 @@ static void test_types(void **state) {
     for (size_t i = 0; i < 3; i++) {
         lens_error e = {""};
         model m;
-        open_model(&m, context, (const char *const[]){"F32", "F16", "BF16"}[i], i == 1 ? "bert." : "");
-        tokens t = tokens_of(&m, sentences[0]);
+        load_model(&m, context, (const char *const[]){"F32", "F16", "BF16"}[i], i == 1 ? "bert." : "");
+        tokens t = read_tokens(&m, sentences[0]);
         assert_true(encode(context, &m, &t, 1, i == 0 ? want : got, &e));
         if (i > 0)
             assert_memory_equal(got, want, TINY_WIDTH * sizeof *got);
@@ -178,8 +178,8 @@ static void test_refuses_overflow(void **state) {
     (void)state;
     for (size_t i = 0; i < TINY_WIDTH; i++)
         bias->data[i] = 3e38F;
-    open_model(&m, context, "F32", "");
-    tokens t = tokens_of(&m, sentences[0]);
+    load_model(&m, context, "F32", "");
+    tokens t = read_tokens(&m, sentences[0]);
     assert_false(encode(context, &m, &t, 1, vector, &e));
     assert_non_null(strstr(e.text, "not finite"));
     tokens_free(&t);
@@ -195,9 +195,9 @@ static void test_words(void **state) {
     model m;
     words w;
     (void)state;
-    open_model(&m, context, "F32", "");
+    load_model(&m, context, "F32", "");
     const char *text = "Unaffable CAT";
-    tokens t = tokens_of(&m, text);
+    tokens t = read_tokens(&m, text);
     assert_int_equal(t.count, T);
     assert_true(words_make(&w, &m.vocab, &t, (slice){text, strlen(text)}, &e));
     assert_int_equal(w.count, W);
