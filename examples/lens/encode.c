@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 /* Tokens of a batch: enough for the products, few enough for the caches. */
-#define BATCH_TOKENS 1024
+#define BATCH_TOKENS 512
 
 /* The mean over the tokens, divided by its length. False: it is not finite. */
 static bool pool(const float *x, size_t T, size_t M, float *vector) {

@@ -93,6 +93,30 @@ static void test_is_bert(void **state) {
     model_close(&m);
 }
 
+/* Enough for many batches and threads. */
+static void test_many(void **state) {
+    enum { COPIES = 100, ALL = COPIES * COUNT(sentences) };
+    static tokens all[ALL];
+    attn_context *context = new_context_of(3, 0);
+    float *one_by_one = new_floats(COUNT(sentences) * TINY_WIDTH), *got = new_floats(ALL * TINY_WIDTH);
+    double *want = new_doubles(ALL * TINY_WIDTH);
+    lens_error e = {""};
+    model m;
+    (void)state;
+    load_model(&m, context, "F32", "");
+    for (size_t i = 0; i < ALL; i++)
+        all[i] = read_tokens(&m, sentences[i % COUNT(sentences)]);
+    for (size_t i = 0; i < COUNT(sentences); i++)
+        assert_true(encode(context, &m, &all[i], 1, one_by_one + i * TINY_WIDTH, &e));
+    for (size_t i = 0; i < ALL * TINY_WIDTH; i++)
+        want[i] = (double)one_by_one[i % (COUNT(sentences) * TINY_WIDTH)];
+    assert_true(encode(context, &m, all, ALL, got, &e));
+    assert_near(attn_tensor_btm(got, ATTN_F32, 1, ALL, TINY_WIDTH), want, CLOSE);
+    for (size_t i = 0; i < ALL; i++)
+        tokens_free(&all[i]);
+    model_close(&m);
+}
+
 /* The weights are such that all types hold them: the same bits come out, whatever the file's names begin with. */
 static void test_types(void **state) {
     attn_context *context = new_context_of(1, 0);
@@ -242,8 +266,9 @@ static void test_words(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        MODEL_TEST(test_is_bert),        MODEL_TEST(test_types), MODEL_TEST(test_refuses_weights),
-        MODEL_TEST(test_refuses_config), MODEL_TEST(test_words), MODEL_TEST(test_refuses_overflow),
+        MODEL_TEST(test_is_bert),          MODEL_TEST(test_many),           MODEL_TEST(test_types),
+        MODEL_TEST(test_refuses_weights),  MODEL_TEST(test_refuses_config), MODEL_TEST(test_words),
+        MODEL_TEST(test_refuses_overflow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
