@@ -92,6 +92,12 @@ static void test_limits(void **state) {
         assert_int_equal(a.item[i].id, b.item[i].id);
     tokens_free(&a);
     tokens_free(&b);
+    for (size_t limit = 2; limit < 8; limit++) { /* "[CLS] cat cat cat [SEP]" are 5 */
+        assert_true(tokenize(&golden, TEXT("cat cat cat"), limit, &a, &e));
+        assert_int_equal(a.count, limit < 5 ? limit : 5);
+        assert_int_equal(a.item[a.count - 1].id, golden.sep);
+        tokens_free(&a);
+    }
 }
 
 static void test_words_have_places(void **state) {
