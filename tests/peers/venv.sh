@@ -1,0 +1,11 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# venv.sh PYTHON FOLDER REQUIREMENTS: a virtual environment with what REQUIREMENTS lists, made anew when it changed.
+set -eu
+python=$1 venv=$2 requirements=$3
+
+! cmp -s "$requirements" "$venv/requirements.txt" || exit 0
+rm -rf "$venv"
+"$python" -m venv "$venv"
+"$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
+cp "$requirements" "$venv/requirements.txt"
