@@ -13,9 +13,11 @@
 /* As in the reference implementation. */
 #define HEADER_MAX 100000000
 
+#define RANK_MAX 8
+
 typedef struct tensor {
     const char *name, *dtype; /* in the header */
-    size_t rank, shape[SAFETENSORS_RANK_MAX];
+    size_t rank, shape[RANK_MAX];
     size_t begin, end; /* from the start of the data */
     float *converted;  /* or NULL */
 } tensor;
@@ -53,8 +55,8 @@ static bool read_size(const json_t *value, size_t *size) {
 }
 
 static bool read_shape(tensor *t, const json_t *shape, lens_error *e) {
-    if (!json_is_array(shape) || json_array_size(shape) > SAFETENSORS_RANK_MAX)
-        return lens_fail(e, "tensor '%s': shape must be a list of at most %d sizes", t->name, SAFETENSORS_RANK_MAX);
+    if (!json_is_array(shape) || json_array_size(shape) > RANK_MAX)
+        return lens_fail(e, "tensor '%s': shape must be a list of at most %d sizes", t->name, RANK_MAX);
     t->rank = json_array_size(shape);
     for (size_t i = 0; i < t->rank; i++)
         if (!read_size(json_array_get(shape, i), &t->shape[i]))
@@ -189,15 +191,6 @@ static tensor *find(const safetensors *s, const char *name) {
 }
 
 bool safetensors_has(const safetensors *s, const char *name) { return find(s, name) != NULL; }
-
-bool safetensors_shape(const safetensors *s, const char *name, size_t *rank, size_t shape[SAFETENSORS_RANK_MAX]) {
-    const tensor *t = find(s, name);
-    if (t == NULL)
-        return false;
-    *rank = t->rank;
-    memcpy(shape, t->shape, sizeof t->shape);
-    return true;
-}
 
 static bool check_shape(const tensor *t, size_t rows, size_t columns, lens_error *e) {
     bool same = rows == 0 ? t->rank == 1 && t->shape[0] == columns

@@ -9,8 +9,6 @@
 
 #include "error.h"
 
-#define SAFETENSORS_RANK_MAX 8
-
 typedef struct safetensors safetensors;
 
 /* Maps the file and checks the whole header, so that nothing later reads outside of it. NULL on failure. */
@@ -20,9 +18,6 @@ safetensors *safetensors_open(const char *path, lens_error *e);
 void safetensors_close(safetensors *s);
 
 bool safetensors_has(const safetensors *s, const char *name);
-
-/* Shape of a tensor, *rank sizes; false if there is no such tensor. */
-bool safetensors_shape(const safetensors *s, const char *name, size_t *rank, size_t shape[SAFETENSORS_RANK_MAX]);
 
 /* The elements of a tensor of F32, F16 or BF16 as floats, in the file itself where they are that already. Its shape
  * must be [rows, columns], or [columns] with rows = 0, and all of it finite. NULL on failure. Valid until

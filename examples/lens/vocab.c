@@ -81,10 +81,14 @@ static bool find_special(const vocab *v, const char *name, uint32_t *id, lens_er
 }
 
 /* In a text "[MASK]" and the like are tokens already. */
-static void note_special(vocab *v, const char *name) {
+static bool note_special(vocab *v, const char *name, lens_error *e) {
     uint32_t id;
-    if (v->special_count < VOCAB_SPECIAL_MAX && vocab_find(v, false, (slice){name, strlen(name)}, &id))
-        v->special[v->special_count++] = id;
+    if (!vocab_find(v, false, (slice){name, strlen(name)}, &id))
+        return true;
+    if (v->special_count == VOCAB_SPECIAL_MAX)
+        return lens_fail(e, "there are more than %d added tokens", VOCAB_SPECIAL_MAX);
+    v->special[v->special_count++] = id;
+    return true;
 }
 
 static bool read_lines(vocab *v, const char *path, lens_error *e) {
@@ -100,7 +104,8 @@ static bool read_lines(vocab *v, const char *path, lens_error *e) {
     if (!good || !make_table(v, e))
         return false;
     for (size_t i = 0; i < sizeof special / sizeof *special; i++)
-        note_special(v, special[i]);
+        if (!note_special(v, special[i], e))
+            return false;
     return true;
 }
 
@@ -126,7 +131,10 @@ static bool read_json_tokens(vocab *v, const json_t *words, const json_t *added,
     }
     if (!make_table(v, e))
         return false;
-    json_array_foreach(added, i, item) { note_special(v, json_string_value(json_object_get(item, "content"))); }
+    json_array_foreach(added, i, item) {
+        if (!note_special(v, json_string_value(json_object_get(item, "content")), e))
+            return false;
+    }
     return true;
 }
 
