@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Installs what is missing on a Debian or Ubuntu machine: install-deps.sh [build|test|lint|bench|aarch64]...
+# Installs what is missing on a Debian or Ubuntu machine: install-deps.sh [build|test|lint|bench|lens|aarch64]...
 # The default is build. Asks the network only when something is missing. As root, or with sudo.
 set -eu
 
@@ -8,9 +8,14 @@ packages() {
     case $1 in
     # The pthread flavour: the serial one may not be called from several threads, the OpenMP one hangs after fork().
     build) echo "cmake make gcc libc6-dev pkg-config libopenblas-pthread-dev libpthreadpool-dev" ;;
-    test) echo "$(packages build) $(packages backends) g++ clang libcmocka-dev valgrind python3-venv libxml2-utils" ;;
+    test)
+        echo "$(packages build) $(packages backends) $(packages lens)"
+        echo "g++ clang libcmocka-dev valgrind python3-venv libxml2-utils"
+        ;;
     lint) echo "$(packages test) clang-format clang-tidy cppcheck" ;;
     bench) echo "$(packages build) $(packages backends)" ;;
+    # What examples/lens links, and for the model that it fetches.
+    lens) echo "libjansson-dev libutf8proc-dev python3-venv" ;;
     # And what aarch64-root.sh unpacks.
     aarch64) echo "cmake make pkg-config gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static" ;;
     # What ATTN_BLAS can choose, and the serial OpenBLAS, which it must refuse.
@@ -19,7 +24,7 @@ packages() {
         echo "libblis4-pthread libblis4-openmp libblas3 libatlas3-base"
         ;;
     *)
-        echo "install-deps.sh: no list '$1'; there are: build, test, lint, bench, aarch64" >&2
+        echo "install-deps.sh: no list '$1'; there are: build, test, lint, bench, lens, aarch64" >&2
         return 1
         ;;
     esac

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* attn-lens: what attention looks at in a sentence. */
+#include <attn/attn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "model.h"
+#include "options.h"
+
+#define EXIT_USAGE 2
+
+static bool (*const command_run[])(const options *o, attn_context *context, const model *m, lens_error *e) = {
+    [COMMAND_SHOW] = command_show,     [COMMAND_EMBED] = command_embed, [COMMAND_SIMILAR] = command_similar,
+    [COMMAND_TOKENS] = command_tokens, [COMMAND_TRACE] = command_trace,
+};
+
+static bool run_on(const options *o, attn_context *context, lens_error *e) {
+    model m;
+    if (!model_open(&m, context, o->model, e))
+        return false;
+    bool good = command_run[o->command](o, context, &m, e);
+    model_close(&m);
+    return good;
+}
+
+static bool run(const options *o, lens_error *e) {
+    attn_context *context;
+    attn_context_options how;
+    ATTN_INIT(&how);
+    how.threads = o->threads;
+    if (attn_context_create(&how, &context) != ATTN_OK)
+        return lens_fail(e, "libattn: %s", attn_context_last_error(NULL));
+    bool good = run_on(o, context, e);
+    attn_context_destroy(context);
+    return good;
+}
+
+int main(int argc, char **argv) {
+    options o;
+    lens_error e;
+    if (!options_parse(&o, argc, argv))
+        return EXIT_USAGE;
+    if (o.help)
+        options_help(stdout);
+    else if (!run(&o, &e)) {
+        fprintf(stderr, "attn-lens: %s\n", e.text);
+        return EXIT_FAILURE;
+    }
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return EXIT_SUCCESS;
+    fprintf(stderr, "attn-lens: the output could not be written: %s\n", strerror(errno));
+    return EXIT_FAILURE;
+}

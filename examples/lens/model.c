@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config.h"
+
+/* Reads tensors whose names start alike, until one is missing or wrong. */
+typedef struct reader {
+    safetensors *file;
+    const char *root; /* "bert." in a file of a model with a head on top */
+    char prefix[64];
+    bool good;
+    lens_error *e;
+} reader;
+
+static const float *matrix(reader *r, const char *name, size_t rows, size_t columns) {
+    char full[160];
+    snprintf(full, sizeof full, "%s%s%s", r->root, r->prefix, name);
+    const float *value = r->good ? safetensors_floats(r->file, full, rows, columns, r->e) : NULL;
+    r->good = value != NULL;
+    return value;
+}
+
+static const float *vector(reader *r, const char *name, size_t size) { return matrix(r, name, 0, size); }
+
+static attn_norm_params norm(reader *r, const model *m, const char *weight, const char *bias) {
+    attn_norm_params p;
+    ATTN_INIT(&p);
+    p.eps = m->eps;
+    p.weight = vector(r, weight, m->width);
+    p.bias = vector(r, bias, m->width);
+    return p;
+}
+
+static attn_mha_params attention(reader *r, const model *m) {
+    const size_t M = m->width;
+    attn_mha_params p;
+    ATTN_INIT(&p);
+    p.model_width = M;
+    p.heads = m->heads;
+    p.q_weight = matrix(r, "attention.self.query.weight", M, M);
+    p.q_bias = vector(r, "attention.self.query.bias", M);
+    p.k_weight = matrix(r, "attention.self.key.weight", M, M);
+    p.k_bias = vector(r, "attention.self.key.bias", M);
+    p.v_weight = matrix(r, "attention.self.value.weight", M, M);
+    p.v_bias = vector(r, "attention.self.value.bias", M);
+    p.out_weight = matrix(r, "attention.output.dense.weight", M, M);
+    p.out_bias = vector(r, "attention.output.dense.bias", M);
+    return p;
+}
+
+static attn_feed_params feed_forward(reader *r, const model *m) {
+    attn_feed_params p;
+    ATTN_INIT(&p);
+    p.hidden_width = m->hidden;
+    p.activation = m->activation;
+    p.up_weight = matrix(r, "intermediate.dense.weight", m->hidden, m->width);
+    p.up_bias = vector(r, "intermediate.dense.bias", m->hidden);
+    p.down_weight = matrix(r, "output.dense.weight", m->width, m->hidden);
+    p.down_bias = vector(r, "output.dense.bias", m->width);
+    return p;
+}
+
+static bool make_block(reader *r, const model *m, attn_context *context, size_t layer) {
+    attn_block_params p;
+    snprintf(r->prefix, sizeof r->prefix, "encoder.layer.%zu.", layer);
+    const attn_mha_params self = attention(r, m);
+    const attn_norm_params self_norm =
+        norm(r, m, "attention.output.LayerNorm.weight", "attention.output.LayerNorm.bias");
+    const attn_feed_params feed = feed_forward(r, m);
+    const attn_norm_params feed_norm = norm(r, m, "output.LayerNorm.weight", "output.LayerNorm.bias");
+    ATTN_INIT(&p);
+    p.norm_place = ATTN_POST_NORM;
+    p.self_attention = &self;
+    p.self_norm = &self_norm;
+    p.feed = &feed;
+    p.feed_norm = &feed_norm;
+    if (r->good && attn_block_create(context, &p, &m->blocks[layer]) != ATTN_OK)
+        r->good = lens_fail(r->e, "layer %zu: %s", layer, attn_context_last_error(context));
+    return r->good;
+}
+
+static bool make_blocks(reader *r, model *m, attn_context *context) {
+    m->blocks = calloc(m->layers, sizeof(attn_block *));
+    if (m->blocks == NULL)
+        return lens_fail_memory(r->e);
+    for (size_t layer = 0; layer < m->layers; layer++)
+        if (!make_block(r, m, context, layer))
+            return false;
+    return true;
+}
+
+static bool read_tables(reader *r, model *m) {
+    snprintf(r->prefix, sizeof r->prefix, "embeddings.");
+    m->token_table = matrix(r, "word_embeddings.weight", m->vocab_size, m->width);
+    m->position_table = matrix(r, "position_embeddings.weight", m->positions, m->width);
+    m->type_table = matrix(r, "token_type_embeddings.weight", m->types, m->width);
+    m->embed_norm = norm(r, m, "LayerNorm.weight", "LayerNorm.bias");
+    return r->good;
+}
+
+static bool read_weights(model *m, attn_context *context, const char *path, lens_error *e) {
+    lens_error why = {""};
+    m->file = safetensors_open(path, e);
+    if (m->file == NULL)
+        return false;
+    reader r = {.file = m->file, .root = "", .good = true, .e = &why};
+    if (safetensors_has(m->file, "bert.embeddings.word_embeddings.weight"))
+        r.root = "bert.";
+    return (read_tables(&r, m) && make_blocks(&r, m, context)) || lens_fail(e, "%s: %s", path, why.text);
+}
+
+bool model_open(model *m, attn_context *context, const char *folder, lens_error *e) {
+    *m = (model){0};
+    char *weights = path_join(folder, "model.safetensors");
+    bool good = weights != NULL ? config_read(m, folder, e) && vocab_open(&m->vocab, folder, e) : lens_fail_memory(e);
+    if (good && m->vocab.count > m->vocab_size)
+        good = lens_fail(e, "%s: the tokenizer has %zu tokens, the model vocab_size %zu", folder, m->vocab.count,
+                         m->vocab_size);
+    good = good && read_weights(m, context, weights, e);
+    free(weights);
+    if (!good)
+        model_close(m);
+    return good;
+}
+
+void model_close(model *m) {
+    for (size_t layer = 0; m->blocks != NULL && layer < m->layers; layer++)
+        attn_block_destroy(m->blocks[layer]);
+    free(m->blocks);
+    safetensors_close(m->file);
+    vocab_free(&m->vocab);
+    *m = (model){0};
+}

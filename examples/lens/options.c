@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    command command;
+    bool text, file; /* what it takes */
+    const char *help;
+} commands[] = {
+    {"show", COMMAND_SHOW, true, false, "SENTENCE        what its words attend to"},
+    {"embed", COMMAND_EMBED, false, true, "[FILE]         a vector for each line"},
+    {"similar", COMMAND_SIMILAR, true, true, "SENTENCE [FILE]  the lines nearest to the sentence"},
+    {"tokens", COMMAND_TOKENS, false, true, "[FILE]        the token ids of each line"},
+    {"trace", COMMAND_TRACE, true, false, "SENTENCE --out FOLDER  hidden states and attention weights as .npy"},
+};
+
+static bool put_string(void *field, const char *value) {
+    *(const char **)field = value;
+    return *value != '\0';
+}
+
+static bool put_number(void *field, const char *value) {
+    char *end;
+    *(size_t *)field = (size_t)strtoul(value, &end, 10);
+    return *value >= '0' && *value <= '9' && *end == '\0' && strlen(value) < 7;
+}
+
+/* From 1, or "mean", which is 0. */
+static bool put_index(void *field, const char *value) {
+    if (strcmp(value, "mean") != 0)
+        return put_number(field, value) && *(size_t *)field > 0;
+    *(size_t *)field = 0;
+    return true;
+}
+
+/* NOLINTNEXTLINE(readability-non-const-parameter): the type is that of the others */
+static bool put_flag(void *field, const char *value) {
+    (void)value;
+    *(bool *)field = true;
+    return true;
+}
+
+#define FIELD(name) offsetof(options, name)
+
+/* An option without an argument is a flag. */
+static const struct {
+    const char *name, *argument;
+    bool (*put)(void *field, const char *value);
+    size_t offset;
+    const char *help;
+} table[] = {
+    {"--model", "FOLDER", put_string, FIELD(model), "config.json, model.safetensors, tokenizer.json or vocab.txt"},
+    {"--threads", "N", put_number, FIELD(threads), "0, the default: all cores"},
+    {"--layer", "N|mean", put_index, FIELD(view.layer), "show: a layer, from 1 (default: mean)"},
+    {"--head", "N|mean", put_index, FIELD(view.head), "show: a head, from 1 (default: mean)"},
+    {"--rollout", NULL, put_flag, FIELD(view.rollout), "show: attention through all layers up to --layer"},
+    {"--special", NULL, put_flag, FIELD(view.keep_special), "show: with [CLS] and [SEP]"},
+    {"--word", "WORD", put_string, FIELD(word), "show: the word of the picture of arcs"},
+    {"--json", "FILE", put_string, FIELD(json), "show: write the scores"},
+    {"--svg", "FILE", put_string, FIELD(svg), "show: draw arcs from --word or, without it, all heads of all layers"},
+    {"--html", "FILE", put_string, FIELD(html), "show: write a page with both"},
+    {"--npy", "FILE", put_string, FIELD(npy), "embed: write the vectors as a NumPy array instead of text"},
+    {"--time", NULL, put_flag, FIELD(time), "embed: say on stderr how long it took, reading files aside"},
+    {"--top", "N", put_number, FIELD(top), "similar: how many (default: 5)"},
+    {"--out", "FOLDER", put_string, FIELD(out), "trace: where to write"},
+    {"--help", NULL, put_flag, FIELD(help), "print this text"},
+};
+
+static bool refuse(const char *argument, const char *what) {
+    fprintf(stderr, "attn-lens: '%s' %s\nattn-lens --help lists the options\n", argument, what);
+    return false;
+}
+
+/* Takes argv[*i] and the value after it, if it has one. */
+static bool parse_option(options *o, int argc, char **argv, int *i) {
+    const char *name = argv[*i];
+    for (size_t n = 0; n < sizeof table / sizeof *table; n++) {
+        if (strcmp(table[n].name, name) != 0)
+            continue;
+        if (table[n].argument != NULL && ++*i == argc)
+            return refuse(name, "needs a value after it");
+        if (!table[n].put((char *)o + table[n].offset, argv[*i]))
+            return refuse(argv[*i], "is no value for this option");
+        return true;
+    }
+    return refuse(name, "is not an option");
+}
+
+/* The command, then what it takes. */
+static bool parse_word(options *o, const char *word, size_t place) {
+    if (place == 0) {
+        for (size_t n = 0; n < sizeof commands / sizeof *commands; n++) {
+            o->command = commands[n].command;
+            if (strcmp(commands[n].name, word) == 0)
+                return true;
+        }
+        return refuse(word, "is not a command");
+    }
+    if (commands[o->command].text && o->text == NULL)
+        o->text = word;
+    else if (commands[o->command].file && o->file == NULL)
+        o->file = word;
+    else
+        return refuse(word, "is one argument too many");
+    return true;
+}
+
+static bool check_complete(options *o, size_t given) {
+    if (o->help)
+        return true;
+    if (given == 0)
+        return refuse("attn-lens", "needs a command");
+    if (commands[o->command].text && o->text == NULL)
+        return refuse(commands[o->command].name, "needs a sentence");
+    if (o->file == NULL)
+        o->file = "-";
+    if (o->command == COMMAND_TRACE && o->out == NULL)
+        return refuse("trace", "needs --out");
+    if (o->model == NULL)
+        return refuse("--model", "is missing; examples/lens/get-model.sh fetches one");
+    return true;
+}
+
+bool options_parse(options *o, int argc, char **argv) {
+    size_t given = 0;
+    *o = (options){.top = 5};
+    for (int i = 1; i < argc; i++) {
+        bool option = strncmp(argv[i], "--", 2) == 0;
+        if (!(option ? parse_option(o, argc, argv, &i) : parse_word(o, argv[i], given++)))
+            return false;
+    }
+    return check_complete(o, given);
+}
+
+void options_help(FILE *file) {
+    fputs("usage: attn-lens COMMAND --model FOLDER [option...]\n"
+          "Looks into a BERT encoder that runs on libattn.\n\n",
+          file);
+    for (size_t n = 0; n < sizeof commands / sizeof *commands; n++)
+        fprintf(file, "  %s %s\n", commands[n].name, commands[n].help);
+    fputs("\nFILE has a sentence on each line; without it, or with -, the standard input is read.\n\n", file);
+    for (size_t n = 0; n < sizeof table / sizeof *table; n++)
+        fprintf(file, "  %-9s %-8s %s\n", table[n].name, table[n].argument == NULL ? "" : table[n].argument,
+                table[n].help);
+}

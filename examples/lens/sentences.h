@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A file of sentences and their vectors. */
+#ifndef LENS_SENTENCES_H
+#define LENS_SENTENCES_H
+
+#include "encode.h"
+#include "file.h"
+
+typedef struct sentences {
+    lines lines;
+    tokens *tokens; /* [count] */
+    float *vectors; /* [count,M] */
+    size_t count;
+} sentences;
+
+/* Reads the lines of a file. */
+bool sentences_read(sentences *s, const char *path, lens_error *e);
+
+/* Tokens of each; `limit` as in tokenize. */
+bool sentences_tokenize(sentences *s, const model *m, size_t limit, lens_error *e);
+
+/* Vectors of each. */
+bool sentences_encode(sentences *s, attn_context *context, const model *m, lens_error *e);
+
+void sentences_free(sentences *s);
+
+#endif
