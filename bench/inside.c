@@ -15,7 +15,9 @@ inside_plan inside_plan_of(const attn_context *context, size_t B, size_t H, size
                              .Tk = Tk,
                              .D = D,
                              .E = D,
-                             .causal = causal ? ATTN_CAUSAL_TOP_LEFT : ATTN_CAUSAL_NONE};
+                             .causal = causal ? ATTN_CAUSAL_TOP_LEFT : ATTN_CAUSAL_NONE,
+                             .left = -1,
+                             .right = -1};
     const attni_tile rule = attni_tile_for_attention(context->blas, D, D, causal);
     const attni_panel panel = attni_panel_for_projection(context->blas);
     const attni_cut cut = attni_cut_call(context, &call);
@@ -71,10 +73,10 @@ void inside_project(attn_context *context, const attn_mha *mha, float *x, size_t
     attni_product products[3];
     float *to = qkv;
     for (size_t i = 0; i < 3; i++) {
-        products[i] = (attni_product){in[i], {x, rows, mha->M}, {to, rows, in[i]->out}};
+        products[i] = (attni_product){.linear = in[i], .x = {x, rows, mha->M}, .y = {to, rows, in[i]->out}};
         to += rows * in[i]->out;
     }
     attni_project(context, products, 3);
-    const attni_product last = {&mha->out, {qkv, rows, mha->q.out}, {y, rows, mha->M}};
+    const attni_product last = {.linear = &mha->out, .x = {qkv, rows, mha->q.out}, .y = {y, rows, mha->M}};
     attni_project(context, &last, 1);
 }
