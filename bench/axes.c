@@ -25,13 +25,40 @@ static key_range sees_before(size_t i, size_t T) {
 
 static void set_causal(attn_sdpa_params *params) { params->causal = ATTN_CAUSAL_TOP_LEFT; }
 
+/* Causal, and no further back. */
+enum { WINDOW = 256 };
+
+static void set_window(attn_sdpa_params *params) {
+    static const attn_window window = {WINDOW - 1, -1};
+    params->causal = ATTN_CAUSAL_TOP_LEFT;
+    params->window = &window;
+}
+
+static key_range sees_window(size_t i, size_t T) {
+    (void)T;
+    return (key_range){i < WINDOW ? 0 : i + 1 - WINDOW, i + 1};
+}
+
+#define SOFTCAP 20
+
+static void set_softcap(attn_sdpa_params *params) { params->softcap = SOFTCAP; }
+
+static double capped(double s, size_t i, size_t j) {
+    (void)i, (void)j;
+    return SOFTCAP * tanh(s / SOFTCAP);
+}
+
 const variant_spec variant_table[] = {
     {"full", NULL, sees_all, NULL},
     {"causal", set_causal, sees_before, NULL},
+    {"window", set_window, sees_window, NULL},
+    {"softcap", set_softcap, sees_all, capped},
 };
 
 const dtype_spec dtype_table[] = {
     {"f32", ATTN_F32, 8, 23, 1e-4},
+    {"f16", ATTN_F16, 5, 10, 1e-3},
+    {"bf16", ATTN_BF16, 8, 7, 1e-2},
 };
 
 size_t dtype_size(const dtype_spec *type) { return (size_t)(1 + type->exponent + type->mantissa) / 8; }

@@ -46,8 +46,8 @@ extern const dtype_spec dtype_table[];
 
 /* The names of a table, separated by commas, as the command line takes them. */
 #define OP_NAMES "sdpa,layer,decode,projections,softmax,sgemm"
-#define VARIANT_NAMES "full,causal"
-#define DTYPE_NAMES "f32"
+#define VARIANT_NAMES "full,causal,window,softcap"
+#define DTYPE_NAMES "f32,f16,bf16"
 
 size_t dtype_size(const dtype_spec *type);
 

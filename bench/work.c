@@ -166,7 +166,7 @@ static attn_status fill_cache(work *w) {
     params.head_width = w->what.D;
     params.capacity = w->what.T;
     attn_status status = attn_cache_create(w->context, &params, &w->cache);
-    return status != ATTN_OK ? status : attn_cache_append(w->context, w->cache, &w->k, &w->v);
+    return status != ATTN_OK ? status : attn_cache_append(w->context, w->cache, &w->k, &w->v, NULL);
 }
 
 /* Makes what a run needs, and the scratch large enough that none of the runs will have to. */
