@@ -65,7 +65,7 @@ static void reserved_once(void **state) {
         struct sdpa_result r = new_sdpa_result(&c);
         attn_top_keys top;
         attn_sdpa_params params = params_for(&c, &r, &top);
-        float wanted; /* of no keys yet, there is no mass */
+        float wanted = 0; /* of no keys yet, there is no mass */
         params.key_mass = c.key_mass ? &wanted : NULL;
         assert_ok(context, attn_cache_scratch_size(context, cache, &c.q, &r.out, &params, &bytes));
         assert_ok(context, attn_context_reserve(context, bytes));

@@ -94,11 +94,14 @@ static attni_range unseen_pages(const attni_append *a, size_t b) {
     return (attni_range){first, attni_max(first, rolls ? (length + 1 - cache->window) / P : 0)};
 }
 
-/* The last page, if it is not full and tokens will be appended to it; or NULL. */
-static uint32_t *last_page(const attni_append *a, size_t b) {
-    const attn_cache *cache = a->cache;
-    const size_t length = (size_t)cache->lengths[b], P = cache->pages.form->tokens;
-    return length % P && attni_append_count(a, b) ? cache->table + b * cache->pages.slots + length / P : NULL;
+/* Of the page that the next token goes to. */
+static uint32_t *next_slot(const attn_cache *cache, size_t b) {
+    return cache->table + b * cache->pages.slots + (size_t)cache->lengths[b] / cache->pages.form->tokens;
+}
+
+/* Whether that page is there and gets tokens. */
+static bool continues(const attni_append *a, size_t b) {
+    return (size_t)a->cache->lengths[b] % a->cache->pages.form->tokens && attni_append_count(a, b);
 }
 
 static size_t new_pages(const attni_append *a, size_t b) {
@@ -110,22 +113,22 @@ static size_t new_pages(const attni_append *a, size_t b) {
  * the last to go frees it, and of those that append into one the last to part keeps it. */
 static ptrdiff_t count_use(const attni_append *a, size_t b) {
     const attn_cache *cache = a->cache;
-    const uint32_t *table = cache->table + b * cache->pages.slots, *last = last_page(a, b);
+    const uint32_t *table = cache->table + b * cache->pages.slots;
     const attni_range unseen = unseen_pages(a, b);
     ptrdiff_t pages = (ptrdiff_t)new_pages(a, b);
     for (size_t n = unseen.begin; n < unseen.end; n++)
         pages -= --cache->pool->users[table[n]] == 0;
-    return pages + (last && cache->pool->users[*last]-- > 1);
+    return pages + (continues(a, b) && cache->pool->users[*next_slot(cache, b)]-- > 1);
 }
 
 static void undo_use(const attni_append *a, size_t b) {
     const attn_cache *cache = a->cache;
-    const uint32_t *table = cache->table + b * cache->pages.slots, *last = last_page(a, b);
+    const uint32_t *table = cache->table + b * cache->pages.slots;
     const attni_range unseen = unseen_pages(a, b);
     for (size_t n = unseen.begin; n < unseen.end; n++)
         cache->pool->users[table[n]]++;
-    if (last)
-        cache->pool->users[*last]++;
+    if (continues(a, b))
+        cache->pool->users[*next_slot(cache, b)]++;
 }
 
 ptrdiff_t attni_append_pages(const attni_append *a) {
@@ -160,11 +163,10 @@ void attni_append_run(attn_context *context, const attni_append *a, void *scratc
     for (size_t b = 0; b < cache->B; b++)
         forget_unseen(a, b);
     for (size_t b = 0; b < cache->B; b++) {
-        uint32_t *last = last_page(a, b);
-        uint32_t *slot = cache->table + b * cache->pages.slots +
-                         attni_ceil_div((size_t)cache->lengths[b], cache->pages.form->tokens);
-        if (last && cache->pool->users[*last] > 1)
-            part(cache, last);
+        uint32_t *slot = next_slot(cache, b);
+        if (continues(a, b) && cache->pool->users[*slot] > 1)
+            part(cache, slot);
+        slot += continues(a, b);
         for (size_t n = new_pages(a, b); n > 0; n--)
             *slot++ = attni_pool_take(cache->pool);
     }
