@@ -25,7 +25,8 @@ typedef struct attn_cache_pool_params {
     size_t head_width;  /* D. Required. */
     size_t value_width; /* E. 0: D. */
     size_t page_size;   /* tokens of a page: a power of two from 128 to 2048. 0: 256. */
-    attn_dtype dtype; /* how keys and values are stored: f32, f16, bf16, or int8 with a scale for each token and head */
+    attn_dtype dtype;   /* how keys and values are stored: f32, f16, bf16, or int8 with a scale for each token and head
+                         * (rows of less than 1e-34 become 0) */
 } attn_cache_pool_params;
 
 /* Keys and values of B sequences, each of its own length. */
@@ -44,7 +45,9 @@ typedef struct attn_cache_params {
     attn_dtype dtype;
 
     /* Rolling: each query sees the last `window` tokens, itself included, and the first `first_tokens` of the sequence;
-     * pages that nobody will see again go back to the pool. 0: off. */
+     * pages that nobody will see again go back to the pool. 0: off. Queries further back than those of the last append
+     * see what is left of their window; of the weights at the stages RAW and CAPPED what is outside of it is
+     * unspecified. */
     size_t window, first_tokens;
 } attn_cache_params;
 
