@@ -39,12 +39,26 @@ static key_range sees_window(size_t i, size_t T) {
     return (key_range){i < WINDOW ? 0 : i + 1 - WINDOW, i + 1};
 }
 
+static void set_alibi(attn_sdpa_params *params) {
+    params->causal = ATTN_CAUSAL_TOP_LEFT;
+    params->alibi = ATTN_ALIBI_STANDARD;
+}
+
+/* Slopes of powers of two of heads, and between them those of twice as many. */
+static double sloped(double s, size_t h, size_t H, size_t i, size_t j) {
+    size_t n = 1;
+    while (2 * n <= H)
+        n *= 2;
+    const double exponent = h < n ? -8.0 * (double)(h + 1) / (double)n : -4.0 * (double)(2 * (h - n) + 1) / (double)n;
+    return s - exp2(exponent) * fabs((double)i - (double)j);
+}
+
 #define SOFTCAP 20
 
 static void set_softcap(attn_sdpa_params *params) { params->softcap = SOFTCAP; }
 
-static double capped(double s, size_t i, size_t j) {
-    (void)i, (void)j;
+static double capped(double s, size_t h, size_t H, size_t i, size_t j) {
+    (void)h, (void)H, (void)i, (void)j;
     return SOFTCAP * tanh(s / SOFTCAP);
 }
 
@@ -52,6 +66,7 @@ const variant_spec variant_table[] = {
     {"full", NULL, sees_all, NULL},
     {"causal", set_causal, sees_before, NULL},
     {"window", set_window, sees_window, NULL},
+    {"alibi", set_alibi, sees_before, sloped},
     {"softcap", set_softcap, sees_all, capped},
 };
 

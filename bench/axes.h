@@ -29,7 +29,8 @@ typedef struct variant_spec {
     const char *name;
     void (*set)(attn_sdpa_params *params); /* NULL: nothing to set */
     key_range (*sees)(size_t i, size_t T);
-    double (*score)(double s, size_t i, size_t j); /* of a scaled product, in place of `s`; NULL: s */
+    /* Of a scaled product of query i of head h of H and key j, in place of `s`; NULL: s. */
+    double (*score)(double s, size_t h, size_t H, size_t i, size_t j);
 } variant_spec;
 
 /* A binary format: sign, exponent and mantissa bits make its width. */
@@ -46,7 +47,7 @@ extern const dtype_spec dtype_table[];
 
 /* The names of a table, separated by commas, as the command line takes them. */
 #define OP_NAMES "sdpa,layer,decode,projections,softmax,sgemm"
-#define VARIANT_NAMES "full,causal,window,softcap"
+#define VARIANT_NAMES "full,causal,window,alibi,softcap"
 #define DTYPE_NAMES "f32,f16,bf16"
 
 size_t dtype_size(const dtype_spec *type);

@@ -35,8 +35,8 @@ static void softmax(double *scores, key_range range) {
         scores[j] /= sum;
 }
 
-static double varied(const variant_spec *variant, double s, size_t i, size_t j) {
-    return variant->score != NULL ? variant->score(s, i, j) : s;
+static double varied(const row *r, const variant_spec *variant, double s, size_t j) {
+    return variant->score != NULL ? variant->score(s, r->h, r->w->what.H, r->i, j) : s;
 }
 
 static void attend(const row *r, const variant_spec *variant, size_t Tq) {
@@ -48,7 +48,7 @@ static void attend(const row *r, const variant_spec *variant, size_t Tq) {
         double s = 0;
         for (size_t d = 0; d < D; d++)
             s += in_q(r->w, q + d) * in_k(r->w, keys + j * D + d);
-        r->scores[j] = varied(variant, s / sqrt((double)D), r->i, j);
+        r->scores[j] = varied(r, variant, s / sqrt((double)D), j);
     }
     softmax(r->scores, range);
     for (size_t d = 0; d < D; d++) {
@@ -87,7 +87,7 @@ static void attend_projected(const row *r, const float *x, size_t h, double *to)
         double s = bias;
         for (size_t m = 0; m < M; m++)
             s += r->wide[m] * (double)x[j * M + m];
-        r->scores[j] = varied(variant, s / sqrt((double)D), r->i, j);
+        r->scores[j] = varied(r, variant, s / sqrt((double)D), j);
     }
     softmax(r->scores, range);
     for (size_t m = 0; m < M; m++)
