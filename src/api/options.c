@@ -302,7 +302,8 @@ static void add_input(attni_extras *extras, const char *name, attn_tensor tensor
 }
 
 void attni_add_array(attni_extras *extras, const char *name, const void *data, size_t floats) {
-    add_input(extras, name, attn_tensor_bhtd(data, ATTN_F32, 1, 1, 1, floats));
+    if (data)
+        add_input(extras, name, attn_tensor_bhtd(data, ATTN_F32, 1, 1, 1, floats));
 }
 
 static void note_inputs(const attn_sdpa_params *p, const attni_sdpa *call, attni_extras *extras) {

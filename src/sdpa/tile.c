@@ -76,7 +76,8 @@ static void step(const attni_engine *e, attni_query_tile *t, const attni_sight *
 
 static void meet(const attni_engine *e, attni_query_tile *t, size_t tiles, attni_desk *desk) {
     attni_sight seen;
-    for (size_t from = 0; attni_next_run(e, t, &desk->group, from, &seen); from = seen.begin + seen.columns) {
+    for (size_t from = 0; from < desk->group.count && attni_next_run(e, t, &desk->group, from, &seen);
+         from = seen.begin + seen.columns) {
         attni_pack_keys(e, tiles, &desk->group);
         step(e, t, &seen, desk);
     }

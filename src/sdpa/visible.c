@@ -53,9 +53,16 @@ attni_range attni_visible(const attni_sdpa *call, size_t b, size_t h, size_t i) 
     return (attni_range){(size_t)begin, (size_t)end};
 }
 
+/* Every query sees every key, as far as ranges go. */
+static bool sees_all(const attni_sdpa *call) {
+    return call->causal == ATTN_CAUSAL_NONE && call->left < 0 && call->right < 0 && !call->reach && !call->forgotten;
+}
+
 /* Both ends move one way from token to token. */
 attni_range attni_bounds(const attni_sdpa *call, const attni_query_tile *t) {
     attni_range all = {SIZE_MAX, 0};
+    if (sees_all(call))
+        return (attni_range){0, call->Tk};
     for (size_t h = t->head; h < t->head + (call->reach ? t->heads : 1); h++) {
         all.begin = attni_min(all.begin, attni_visible(call, t->batch, h, t->token).begin);
         all.end = attni_max(all.end, attni_visible(call, t->batch, h, t->token + t->tokens - 1).end);
@@ -67,6 +74,8 @@ attni_range attni_bounds(const attni_sdpa *call, const attni_query_tile *t) {
 const attni_range *attni_ranges(const attni_engine *e, const attni_query_tile *t, size_t begin, size_t columns) {
     const attni_sdpa *call = e->call;
     bool whole = true;
+    if (sees_all(call) && begin + columns <= call->Tk)
+        return NULL;
     for (size_t h = 0; h < (call->reach ? t->heads : 1) && whole; h++) {
         const attni_range first =
             attni_within_columns(attni_visible(call, t->batch, t->head + h, t->token), begin, columns);
