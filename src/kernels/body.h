@@ -62,18 +62,20 @@ static void row_convert(attn_dtype from, size_t n, const void *x, attn_dtype to,
     }
 }
 
-/* 2^x, r being x − round(x), perhaps with more bits than x has room for. The polynomial of degree 6 is fitted to 2^r on
- * [−½, ½] for the least relative error (3e-9) by reweighted least squares, one coefficient after the other rounded to
- * f32 and the rest fitted again, from the constant term up; that one is 1, so that 2^0 is exactly 1. */
-static inline V exp2_from(V r, V x) {
+/* p with 2^r = 1 + p·r. The polynomial of degree 6 is fitted to 2^r on [−½, ½] for the least relative error (3e-9) by
+ * reweighted least squares, one coefficient after the other rounded to f32 and the rest fitted again, from the constant
+ * term up; that one is 1, so that 2^0 is exactly 1. */
+static inline V exp2_slope(V r) {
     V p = v_set(0x1.416b5p-13F);
     p = v_fma(p, r, v_set(0x1.5f082ep-10F));
     p = v_fma(p, r, v_set(0x1.3b2dep-7F));
     p = v_fma(p, r, v_set(0x1.c6af7cp-5F));
     p = v_fma(p, r, v_set(0x1.ebfbdcp-3F));
-    p = v_fma(p, r, v_set(0x1.62e43p-1F));
-    return v_scale(v_fma(p, r, v_set(1.0F)), x);
+    return v_fma(p, r, v_set(0x1.62e43p-1F));
 }
+
+/* 2^x, r being x − round(x), perhaps with more bits than x has room for. */
+static inline V exp2_from(V r, V x) { return v_scale(v_fma(exp2_slope(r), r, v_set(1.0F)), x); }
 
 static inline V v_exp2(V x) { return exp2_from(v_fraction(x), x); }
 

@@ -6,14 +6,8 @@
 static inline V v_tanh(V x) {
     const V below = v_sub(v_set(0.0F), v_max(v_set(-20.0F), v_sub(v_set(0.0F), x)));
     const V y = v_mul(v_max(v_set(-20.0F), below), v_set(0x1.715476p+1F)), r = v_fraction(y);
-    V p = v_set(0x1.416b5p-13F);
-    p = v_fma(p, r, v_set(0x1.5f082ep-10F));
-    p = v_fma(p, r, v_set(0x1.3b2dep-7F));
-    p = v_fma(p, r, v_set(0x1.c6af7cp-5F));
-    p = v_fma(p, r, v_set(0x1.ebfbdcp-3F));
-    p = v_fma(p, r, v_set(0x1.62e43p-1F));
     const V power = v_scale(v_set(1.0F), y);
-    const V less_one = v_fma(power, v_mul(p, r), v_sub(power, v_set(1.0F)));
+    const V less_one = v_fma(power, v_mul(exp2_slope(r), r), v_sub(power, v_set(1.0F)));
     return v_div(less_one, v_add(less_one, v_set(2.0F)));
 }
 
