@@ -54,6 +54,20 @@ const struct shape VARIANT_SHAPES[SHAPES] = {
     {1, 2, 2, 0, 7, 8, 8},       {2, 2, 1, 9, 0, 8, 8},      {1, 4, 1, 130, 300, 64, 40}, {2, 1, 1, 1, 1, 1, 1},
     {1, 2, 1, 300, 257, 40, 64}, {1, 2, 1, 2, 2100, 8, 8},   {3, 5, 5, 70, 17, 16, 24},   {2, 7, 7, 33, 64, 64, 64}};
 
+const attn_tensor *new_filled(attn_dtype dtype, size_t B, size_t H, size_t rows, size_t columns, double x) {
+    const attn_tensor t = new_tensor_of(dtype, BHTD, B, H, rows, columns);
+    for (size_t n = 0; n < element_count(t); n++)
+        set_value(t, n, x);
+    return new_view(t);
+}
+
+const int64_t *new_same_integers(int64_t x, size_t n) {
+    int64_t *all = new_integers((const int64_t[64]){0}, n);
+    for (size_t i = 0; i < n; i++)
+        all[i] = x;
+    return all;
+}
+
 /* ---- the parts ---- */
 
 struct builder {

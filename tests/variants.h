@@ -56,6 +56,10 @@ extern const struct shape VARIANT_SHAPES[SHAPES];
 /* The call. All it points to lives until end_case(). `prefix` goes in front of its name. */
 struct sdpa_case variant_of(const char *prefix, const struct levels *levels, const struct shape *shape);
 
+/* A dense tensor of one value, and up to 64 times the same integer. */
+const attn_tensor *new_filled(attn_dtype dtype, size_t B, size_t H, size_t rows, size_t columns, double x);
+const int64_t *new_same_integers(int64_t x, size_t n);
+
 /* For each instruction set a context of one thread and one of three. These are of pthreads, new ones for each call:
  * threads that are more than cores and wait for each other in loops would take most of a test's time. */
 size_t new_variant_contexts(attn_context *one[ISAS], attn_context *three[ISAS]);

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Where options of attn_sdpa have a rule of their own: the smallest bias, ALiBi far away, the callback, the most
+ * probable keys, memory, presets. */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "meter.h"
+#include "variants.h"
+
+/* ---- the smallest finite number is no −∞ ---- */
+
+/* A row whose biases are all the smallest number of their type is uniform over what the masks leave. */
+static void rows_of_the_smallest_bias(void **state) {
+    (void)state;
+    static const double smallest[] = {[ATTN_F32] = -(double)FLT_MAX, [ATTN_F16] = -65504, [ATTN_BF16] = -0x1.fep127};
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(1, contexts);
+    seed(7);
+    for (size_t i = 0; i < 6 * n; i++) {
+        const attn_dtype dtype = (attn_dtype)(i % 3);
+        const size_t masked = i % 6 < 3 ? 0 : 53;
+        struct sdpa_case c = sdpa_case_of(1, 2, 1, 33, 90, 16, 8);
+        const attn_tensor mask = new_tensor_of(ATTN_BOOL, BHTD, 1, 1, 1, 90);
+        for (size_t j = 0; j < 90; j++)
+            set_value(mask, j, j < masked);
+        c.params.mask = new_view(mask);
+        c.params.polarity = ATTN_DROP;
+        c.params.bias = new_filled(dtype, 1, 1, 33, 90, smallest[dtype]);
+        c.lse = dtype != ATTN_BF16; /* inside, in base 2, all scores below −2.4e38 are the smallest float */
+        const struct sdpa_result r = run_sdpa(contexts[i / 6], &c);
+        if (dtype != ATTN_F16) /* −65504 leaves 1/256 of the scores */
+            for (size_t x = 0; x < element_count(r.probabilities); x++)
+                assert_true(fabs(value(r.probabilities, x) - (x % 90 < masked ? 0 : 1.0 / (double)(90 - masked))) <
+                            1e-8);
+        assert_sdpa_near(&c, &r);
+        end_case();
+    }
+}
+
+/* ---- ALiBi may leave out what is far, but only if something near remains ---- */
+
+static void steep(struct sdpa_case *c) {
+    c->params.alibi = ATTN_ALIBI_STANDARD;
+    c->params.alibi_slopes = NULL;
+}
+static void far_key_scores_high(struct sdpa_case *c) {
+    steep(c);
+    for (size_t d = 0; d < c->k.size[3]; d++)
+        *element_at(c->k, 0, 0, 3, d) *= 1000;
+}
+static void far_bias_is_high(struct sdpa_case *c) {
+    const attn_tensor bias = *new_filled(ATTN_F32, 1, 1, 1, c->k.size[2], 0);
+    steep(c);
+    set_value(bias, 5, 1e4);
+    c->params.bias = new_view(bias);
+}
+static void near_bias_is_low(struct sdpa_case *c) {
+    const attn_tensor bias = *new_filled(ATTN_F32, 1, 1, 1, c->k.size[2], -(double)FLT_MAX);
+    steep(c);
+    for (size_t j = 0; j < 100; j++)
+        set_value(bias, j, 0);
+    c->params.bias = new_view(bias);
+}
+static void near_keys_are_masked(struct sdpa_case *c) {
+    const attn_tensor mask = *new_filled(ATTN_BOOL, 1, 1, 1, c->k.size[2], 1);
+    steep(c);
+    for (size_t j = 0; j < 40; j++)
+        set_value(mask, j, 0);
+    c->params.mask = new_view(mask);
+    c->params.polarity = ATTN_DROP;
+}
+static void near_blocks_are_masked(struct sdpa_case *c) {
+    const attn_tensor map = *new_filled(ATTN_BOOL, 1, 1, 1, c->k.size[2] / 100, 0);
+    steep(c);
+    set_value(map, 1, 1);
+    c->params.block_map = new_view(map);
+    c->params.block_queries = c->q.size[2];
+    c->params.block_keys = 100;
+}
+static void keep_the_first(void *data, const attn_score_tile *t) {
+    (void)data;
+    for (size_t i = 0; i < t->queries; i++)
+        for (size_t j = 0; j < t->keys; j++)
+            t->scores[i * t->stride + j] = t->key + j < 7 ? t->scores[i * t->stride + j] : -INFINITY;
+}
+static void near_keys_are_called_back(struct sdpa_case *c) {
+    steep(c);
+    c->params.score = keep_the_first;
+}
+static void lifts_the_first(void *data, const attn_score_tile *t) {
+    (void)data;
+    for (size_t i = 0; i < t->queries; i++)
+        for (size_t j = 0; j < t->keys; j++)
+            t->scores[i * t->stride + j] += t->key + j < 7 ? 5000 : 0;
+}
+static void far_keys_are_lifted(struct sdpa_case *c) {
+    steep(c);
+    c->params.score = lifts_the_first;
+}
+static void window_sees_far_only(struct sdpa_case *c) {
+    steep(c);
+    set_causal(c, ATTN_CAUSAL_OFFSET, new_same_integers((int64_t)c->k.size[2] + 2000, 1));
+}
+static void all_keys_are_ahead(struct sdpa_case *c) {
+    steep(c);
+    set_causal(c, ATTN_CAUSAL_OFFSET, NULL);
+    set_causal(c, ATTN_CAUSAL_TOP_LEFT, NULL);
+}
+static void slopes_that_rise(struct sdpa_case *c) {
+    float *slopes = new_floats(c->q.size[1]);
+    for (size_t h = 0; h < c->q.size[1]; h++)
+        slopes[h] = h % 2 ? -0.01F : 2;
+    c->params.alibi = ATTN_ALIBI_SLOPES;
+    c->params.alibi_slopes = slopes;
+}
+static void capped_scores(struct sdpa_case *c) {
+    far_key_scores_high(c);
+    c->params.softcap = 20;
+}
+static void with_sinks(struct sdpa_case *c) {
+    float *sinks = new_floats(c->q.size[1]);
+    for (size_t h = 0; h < c->q.size[1]; h++)
+        sinks[h] = (float)h - 3;
+    near_keys_are_masked(c);
+    c->params.sinks = sinks;
+}
+static void scale_is_large(struct sdpa_case *c) {
+    steep(c);
+    c->params.scale = -30;
+}
+static void short_keys(struct sdpa_case *c) {
+    steep(c);
+    c->params.key_lengths = new_same_integers(700, 1);
+    set_causal(c, ATTN_CAUSAL_OFFSET, new_same_integers(3000, 1));
+}
+
+static void distant_keys(void **state) {
+    (void)state;
+    void (*const settings[])(struct sdpa_case * c) = {steep,
+                                                      far_key_scores_high,
+                                                      far_bias_is_high,
+                                                      near_bias_is_low,
+                                                      near_keys_are_masked,
+                                                      near_blocks_are_masked,
+                                                      near_keys_are_called_back,
+                                                      far_keys_are_lifted,
+                                                      window_sees_far_only,
+                                                      all_keys_are_ahead,
+                                                      slopes_that_rise,
+                                                      capped_scores,
+                                                      with_sinks,
+                                                      scale_is_large,
+                                                      short_keys};
+    attn_context *context = new_context_of(1, 0);
+    seed(8);
+    for (size_t i = 0; i < 2 * COUNT(settings); i++) {
+        struct sdpa_case c = sdpa_case_of(1, 6, 2, i % 2 ? 40 : 1, 3000, 8, 8);
+        snprintf(c.name, sizeof c.name, "distant %zu", i / 2);
+        settings[i / 2](&c);
+        c.probabilities = i % 2;
+        check_sdpa(context, &c);
+        end_case();
+    }
+}
+
+/* ---- the callback ---- */
+
+enum { CB = 2, CH = 3, CQ = 70, CK = 200 };
+static _Atomic unsigned char calls_of[CB][CH][CQ][CK];
+static _Atomic bool strayed;
+
+static void count_calls(void *data, const attn_score_tile *t) {
+    const bool inside = t->batch < CB && t->head < CH && t->query + t->queries <= CQ && t->key + t->keys <= CK;
+    if (data != calls_of || !inside || t->queries == 0 || t->keys == 0 || t->stride < t->keys)
+        strayed = true;
+    for (size_t i = 0; i < t->queries && inside; i++)
+        for (size_t j = 0; j < t->keys; j++)
+            calls_of[t->batch][t->head][t->query + i][t->key + j] = 1;
+}
+
+/* Every score that is not masked is shown, whatever the tiles, and none that is not there. */
+static void callback_sees_every_score(void **state) {
+    (void)state;
+    attn_context *contexts[] = {new_context_of(1, 0), new_context_of(3, 0)};
+    seed(9);
+    for (size_t i = 0; i < 8; i++) {
+        struct levels levels = {{0}};
+        const struct shape shape = {CB, CH, 1, CQ, CK, 8, 8};
+        levels.of[CAUSAL] = (unsigned)(i % 4);
+        levels.of[i < 4 ? WINDOW : MASK] = i % 2 ? 4 : 0;
+        struct sdpa_case c = variant_of("counted", &levels, &shape);
+        memset((void *)calls_of, 0, sizeof calls_of);
+        strayed = false;
+        c.params.score = count_calls;
+        c.params.score_data = (void *)calls_of;
+        (void)run_sdpa(contexts[i / 4], &c);
+        c.params.score = NULL;
+        assert_false(strayed);
+        for (size_t x = 0; x < sizeof calls_of; x++) {
+            const size_t j = x % CK, q = x / CK % CQ, h = x / CK / CQ % CH, b = x / CK / CQ / CH;
+            const span s = span_of(&c.params, b, CQ, CK);
+            if (biased_score(&c.params, &s, b, h, CH, q, j, 0) != -INFINITY)
+                assert_true(calls_of[b][h][q][j]);
+        }
+        end_case();
+    }
+}
+
+/* What it makes of masked keys is nobody's business. */
+static void scribble(void *data, const attn_score_tile *t) {
+    const attn_sdpa_params *clean = data;
+    const span s = {.Tq = CQ, .queries = CQ, .Tk = CK, .keys = CK};
+    for (size_t i = 0; i < t->queries; i++)
+        for (size_t j = 0; j < t->keys; j++)
+            if (biased_score(clean, &s, t->batch, t->head, CH, t->query + i, t->key + j, 0) == -INFINITY)
+                t->scores[i * t->stride + j] = j % 3 ? NAN : INFINITY;
+}
+
+static void leave_alone(void *data, const attn_score_tile *t) {
+    (void)data;
+    (void)t;
+}
+
+static void callback_cannot_unmask(void **state) {
+    (void)state;
+    static const enum option options[] = {MASK, KEY_MASK, CAUSAL, WINDOW, BLOCK_MAP};
+    static const unsigned level[] = {1, 1, 1, 1, 2};
+    attn_context *context = new_context_of(1, 0);
+    seed(10);
+    for (size_t i = 0; i < COUNT(options); i++) {
+        struct levels levels = {{0}};
+        const struct shape shape = {CB, CH, 1, CQ, CK, 8, 8};
+        levels.of[options[i]] = level[i];
+        levels.of[WEIGHTS] = 1 + ATTN_STAGE_BIASED;
+        struct sdpa_case c = variant_of("scribbled", &levels, &shape);
+        attn_sdpa_params clean = c.params;
+        c.params.score = leave_alone;
+        const struct sdpa_result want = run_sdpa(context, &c);
+        c.params.score = scribble;
+        c.params.score_data = &clean;
+        const struct sdpa_result got = run_sdpa(context, &c);
+        assert_same_result(&got, &want);
+        end_case();
+    }
+}
+
+/* ---- the rest ---- */
+
+/* Of keys that are as probable the first come first; what is not visible is −1. */
+static void equal_keys_in_their_order(void **state) {
+    (void)state;
+    enum { T = 150, K = 7 };
+    attn_context *context = new_context_of(1, 0);
+    seed(11);
+    struct sdpa_case c = sdpa_case_of(1, 2, 1, T, T, 8, 8);
+    for (size_t n = 0; n < element_count(c.k); n++)
+        *element(c.k, n) = n / 8 % 3 == 1 ? 0.5F : 0; /* keys 1, 4, 7, … alike, and all others */
+    for (size_t n = 0; n < element_count(c.q); n++)
+        *element(c.q, n) = 1;
+    set_causal(&c, ATTN_CAUSAL_TOP_LEFT, NULL);
+    c.top_keys = K;
+    const struct sdpa_result r = run_sdpa(context, &c);
+    const int64_t *keys = r.top_keys.data;
+    for (size_t row = 0; row < (size_t)2 * T; row++) {
+        int64_t want[K];
+        size_t n = 0;
+        const int64_t i = (int64_t)(row % T);
+        for (int64_t j = 1; j <= i && n < K; j += 3)
+            want[n++] = j;
+        for (int64_t j = 0; j <= i && n < K; j++)
+            if (j % 3 != 1)
+                want[n++] = j;
+        while (n < K)
+            want[n++] = -1;
+        assert_memory_equal(keys + row * K, want, sizeof want);
+    }
+}
+
+/* Outputs that are optional within an option. */
+static void top_keys_without_probabilities(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    seed(12);
+    struct sdpa_case c = sdpa_case_of(1, 2, 1, 20, 70, 8, 8);
+    c.top_keys = 4;
+    const struct sdpa_result want = run_sdpa(context, &c);
+    struct sdpa_result got = new_sdpa_result(&c);
+    attn_top_keys top;
+    const attn_sdpa_params params = params_for(&c, &got, &top);
+    top.probabilities = NULL;
+    assert_ok(context, attn_sdpa(context, &c.q, &c.k, &c.v, &got.out, &params));
+    assert_bits(got.top_keys, want.top_keys);
+    assert_untouched(got.top_probabilities);
+}
+
+/* After reserve there is no allocation; the size is known without data. */
+static void scratch_is_known(void **state) {
+    (void)state;
+    enum { CASES = 60 };
+    seed(13);
+    for (size_t i = 0; i < CASES; i++) {
+        struct meter m = {0};
+        struct levels levels;
+        size_t bytes[2] = {0};
+        attn_top_keys top;
+        for (size_t o = 0; o < OPTIONS; o++)
+            levels.of[o] = (unsigned)random_below(OPTION_LEVELS[o]);
+        const struct sdpa_case c = variant_of("scratch", &levels, &VARIANT_SHAPES[i % SHAPES]);
+        const struct sdpa_result r = new_sdpa_result(&c);
+        const attn_sdpa_params params = params_for(&c, &r, &top);
+        attn_context *context = new_metered(&m, 1 + i % 3);
+        attn_tensor q = c.q, k = c.k, v = c.v, out = r.out;
+        assert_ok(context, attn_sdpa_scratch_size(context, &q, &k, &v, &out, &params, &bytes[0]));
+        q.data = k.data = v.data = out.data = NULL;
+        assert_ok(context, attn_sdpa_scratch_size(context, &q, &k, &v, &out, &params, &bytes[1]));
+        assert_int_equal(bytes[0], bytes[1]);
+        assert_ok(context, attn_context_reserve(context, bytes[0]));
+        const size_t calls = m.calls;
+        (void)run_sdpa(context, &c);
+        attn_context_destroy(context);
+        assert_int_equal(m.calls, calls);
+        assert_int_equal(m.live, 0);
+        end_case();
+    }
+}
+
+/* Nothing but `weights` grows with Tq·Tk, and without an inspection nothing grows with either. */
+static void memory_is_of_a_tile(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    size_t bytes[2][2] = {{0}};
+    for (size_t i = 0; i < 4; i++) {
+        const size_t T = i % 2 ? 1 << 16 : 1 << 14;
+        const attn_tensor x = attn_tensor_bhtd(NULL, ATTN_F32, 1, 8, T, 64);
+        const attn_tensor bias = attn_tensor_bhtd(NULL, ATTN_F32, 1, 1, T, T);
+        float none = 0;
+        attn_sdpa_params params;
+        ATTN_INIT(&params);
+        params.bias = &bias;
+        params.softcap = 3;
+        params.dropout = 0.5F;
+        params.alibi = ATTN_ALIBI_STANDARD;
+        params.key_mass = i / 2 ? &none : NULL;
+        params.entropy = i / 2 ? &none : NULL;
+        assert_ok(context, attn_sdpa_scratch_size(context, &x, &x, &x, &x, &params, &bytes[i / 2][i % 2]));
+    }
+    assert_int_equal(bytes[0][1], bytes[0][0]);
+    assert_true(bytes[1][1] <= 5 * bytes[1][0]);
+    assert_true(bytes[1][1] < (size_t)64 << 20);
+}
+
+static void presets(void **state) {
+    (void)state;
+    static const struct {
+        attn_causal causal;
+        attn_polarity polarity;
+        int pad_masks;
+    } want[] = {[ATTN_PRESET_PYTORCH_SDPA] = {ATTN_CAUSAL_TOP_LEFT, ATTN_KEEP, 0},
+                [ATTN_PRESET_PYTORCH_MHA] = {ATTN_CAUSAL_TOP_LEFT, ATTN_DROP, 0},
+                [ATTN_PRESET_ONNX] = {ATTN_CAUSAL_TOP_LEFT, ATTN_KEEP, 1},
+                [ATTN_PRESET_FLASH] = {ATTN_CAUSAL_BOTTOM_RIGHT, ATTN_KEEP, 0},
+                [ATTN_PRESET_HF] = {ATTN_CAUSAL_BOTTOM_RIGHT, ATTN_KEEP, 0}};
+    for (size_t i = 0; i < 2 * COUNT(want); i++) {
+        attn_sdpa_params params, expected;
+        memset(&params, 0x5a, sizeof params);
+        ATTN_INIT(&expected);
+        expected.causal = i % 2 ? want[i / 2].causal : ATTN_CAUSAL_NONE;
+        expected.polarity = want[i / 2].polarity;
+        expected.pad_masks = want[i / 2].pad_masks;
+        assert_int_equal(attn_sdpa_preset((attn_preset)(i / 2), i % 2 ? 7 : 0, &params), ATTN_OK);
+        assert_memory_equal(&params, &expected, sizeof params);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {TEST(rows_of_the_smallest_bias),
+                                       TEST(distant_keys),
+                                       TEST(callback_sees_every_score),
+                                       TEST(callback_cannot_unmask),
+                                       TEST(equal_keys_in_their_order),
+                                       TEST(top_keys_without_probabilities),
+                                       TEST(scratch_is_known),
+                                       TEST(memory_is_of_a_tile),
+                                       TEST(presets)};
+    return cmocka_run_group_tests_name("special", tests, NULL, NULL);
+}
