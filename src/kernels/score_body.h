@@ -70,8 +70,9 @@ static unsigned seen(size_t rows, size_t n, const uint8_t *m, ptrdiff_t ldm) {
     return (any_false ? ATTNI_SEEN_FALSE : 0U) | (any_true ? ATTNI_SEEN_TRUE : 0U);
 }
 
-/* Philox4x32-10 for LANES counters that follow each other, side by side. */
-enum { LANES = 16 };
+/* Philox4x32-10 for LANES counters that follow each other, side by side: so many that compilers keep the loop and make
+ * vectors of it. */
+enum { LANES = 64 };
 static inline void philox(uint64_t seed, uint32_t first, const uint32_t place[3], uint32_t word[4][LANES]) {
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
     for (uint32_t n = 0; n < LANES; n++) {
@@ -91,12 +92,13 @@ static inline void philox(uint64_t seed, uint32_t first, const uint32_t place[3]
 }
 
 static void dropout(const attni_dropout *d, const uint32_t place[3], size_t first, size_t n, const float *p, float *y) {
+    const uint32_t threshold = (uint32_t)d->threshold;
     for (size_t j = 0; j < n; j += 4 * LANES) {
         const size_t count = n - j < 4 * LANES ? n - j : 4 * LANES;
         uint32_t word[4][LANES];
         philox(d->seed, (uint32_t)((first + j) / 4), place, word);
         for (size_t i = 0; i < count; i++)
-            y[j + i] = word[i % 4][i / 4] < d->threshold ? 0.0F : p[j + i] * d->scale;
+            y[j + i] = word[i % 4][i / 4] < threshold ? 0.0F : p[j + i] * d->scale;
     }
 }
 
