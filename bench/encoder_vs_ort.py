@@ -163,10 +163,13 @@ def check(library):
 
 
 def median_times(calls, x, rounds):
-    """Medians of interleaved rounds."""
+    """Medians of interleaved rounds. Idle threads of either library spin for a while and would take a core from the other:
+    each gets a pause, and a call to warm up in, first."""
     times = [[] for _ in calls]
     for _ in range(rounds):
         for call, mine in zip(calls, times):
+            time.sleep(0.2)
+            call(x)
             start = time.perf_counter()
             call(x)
             mine.append(time.perf_counter() - start)
