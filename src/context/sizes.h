@@ -10,4 +10,11 @@ static inline size_t attni_max(size_t a, size_t b) { return a > b ? a : b; }
 static inline size_t attni_ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 static inline size_t attni_round_up(size_t a, size_t step) { return attni_ceil_div(a, step) * step; }
 
+/* Where the next piece of a buffer begins, which is handed out in whole steps; *used moves on behind it. */
+static inline size_t attni_take(size_t *used, size_t amount, size_t step) {
+    const size_t at = *used;
+    *used += attni_round_up(amount, step);
+    return at;
+}
+
 #endif

@@ -36,8 +36,4 @@ void attni_matrix_write(const attn_context *context, const attni_view *y, size_t
                                attni_at(y, b, 0, 0), y->stride_t);
 }
 
-size_t attni_reserve(size_t *used, size_t floats) {
-    const size_t at = *used;
-    *used += attni_round_up(floats, ATTNI_LINE / sizeof(float));
-    return at;
-}
+size_t attni_reserve(size_t *used, size_t floats) { return attni_take(used, floats, ATTNI_LINE / sizeof(float)); }

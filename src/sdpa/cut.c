@@ -67,9 +67,8 @@ attni_cut attni_cut_longest(const attn_context *context, const attni_sdpa *call)
 
 /* Hands out the pieces of a desk one after the other. */
 static void *take(char *base, size_t *used, size_t bytes) {
-    char *piece = base ? base + *used : NULL;
-    *used += attni_round_up(bytes, ATTNI_LINE);
-    return piece;
+    const size_t at = attni_take(used, bytes, ATTNI_LINE);
+    return base ? base + at : NULL;
 }
 
 static void lay_inspection(const attni_cut *cut, const attni_sdpa *call, char *base, size_t *used, attni_desk *desk) {

@@ -141,23 +141,17 @@ typedef struct layout {
     size_t desk, desks, parts, states, starts, reach, norms, all;
 } layout;
 
-static size_t reserve(size_t *used, size_t bytes) {
-    const size_t at = *used;
-    *used += attni_round_up(bytes, ATTNI_LINE);
-    return at;
-}
-
 static layout lay(const attn_context *context, const attni_sdpa *call, const attni_cut *cut) {
     const size_t rows = call->B * call->H * call->Tq;
     const bool ends = attni_alibi_ends(call);
     attni_desk desk = {0};
     layout at = {.desk = attni_desk_lay(cut, call, NULL, &desk)};
-    at.desks = reserve(&at.all, at.desk * context->threads);
-    at.parts = reserve(&at.all, attni_parts_bytes(cut, call));
-    at.states = reserve(&at.all, attni_inspects(call) ? rows * sizeof(attni_row) : 0);
-    at.starts = reserve(&at.all, attni_is_varied(call) ? (call->B + 1) * sizeof(size_t) : 0);
-    at.reach = reserve(&at.all, ends ? call->B * call->H * sizeof(size_t) : 0);
-    at.norms = reserve(&at.all, ends ? call->B * call->G * sizeof(float) : 0);
+    at.desks = attni_take(&at.all, at.desk * context->threads, ATTNI_LINE);
+    at.parts = attni_take(&at.all, attni_parts_bytes(cut, call), ATTNI_LINE);
+    at.states = attni_take(&at.all, attni_inspects(call) ? rows * sizeof(attni_row) : 0, ATTNI_LINE);
+    at.starts = attni_take(&at.all, attni_is_varied(call) ? (call->B + 1) * sizeof(size_t) : 0, ATTNI_LINE);
+    at.reach = attni_take(&at.all, ends ? call->B * call->H * sizeof(size_t) : 0, ATTNI_LINE);
+    at.norms = attni_take(&at.all, ends ? call->B * call->G * sizeof(float) : 0, ATTNI_LINE);
     return at;
 }
 
@@ -174,39 +168,48 @@ size_t attni_sdpa_scratch(const attn_context *context, const attni_sdpa *call) {
     return lay(context, call, &cut).all;
 }
 
-static attni_engine engine_of(attn_context *context, const attni_sdpa *call, char *scratch) {
+static attni_engine engine_of(attn_context *context, const attni_sdpa *call, const attni_cut *room, const layout *at,
+                              char *scratch) {
     attni_engine e = {.context = context,
                       .call = call,
                       .blas = context->blas,
                       .kernels = context->kernels,
-                      .cut = attni_cut_call(context, call),
-                      .room = room_for(context, call),
+                      .room = *room,
                       .varied = attni_is_varied(call),
-                      .far = is_far(call)};
-    const layout at = lay(context, call, &e.room);
-    e.desks = scratch + at.desks;
-    e.desk_bytes = at.desk;
-    e.parts = scratch + at.parts;
-    e.starts = (size_t *)(void *)(scratch + at.starts);
-    e.states = attni_inspects(call) ? (attni_row *)(void *)(scratch + at.states) : NULL;
-    e.states_tokens = call->Tq;
+                      .far = is_far(call),
+                      .desks = scratch + at->desks,
+                      .desk_bytes = at->desk,
+                      .parts = scratch + at->parts,
+                      .starts = (size_t *)(void *)(scratch + at->starts),
+                      .states_tokens = call->Tq};
+    e.cut = e.varied ? attni_cut_call(context, call) : *room;
+    e.states = attni_inspects(call) ? (attni_row *)(void *)(scratch + at->states) : NULL;
     attni_read_program(&e);
     return e;
 }
 
-static void run(attn_context *context, const attni_sdpa *call, char *scratch) {
-    attni_engine e = engine_of(context, call, scratch);
+static void run(attn_context *context, attni_engine *e) {
+    const attni_sdpa *call = e->call;
     const double rows = (double)call->B * (double)call->H * (double)call->Tq;
-    if (e.varied) {
+    if (e->varied) {
         attni_blank_beyond(context, call);
-        count_starts(&e);
+        count_starts(e);
     }
-    attni_blas_parallel(context, count_units(&e), 2 * rows * (double)call->Tk * (double)(call->D + call->E),
-                        super_block, &e);
-    if (e.room.apart)
-        attni_parallel(context, call->B * call->G, 8 * rows * (double)(e.room.segments * call->E), merge_head, &e);
+    attni_blas_parallel(context, count_units(e), 2 * rows * (double)call->Tk * (double)(call->D + call->E), super_block,
+                        e);
+    if (e->room.apart)
+        attni_parallel(context, call->B * call->G, 8 * rows * (double)(e->room.segments * call->E), merge_head, e);
     if (attni_inspects(call))
-        attni_inspect(context, &e);
+        attni_inspect(context, e);
+}
+
+/* The call with what ALiBi ends known. */
+static attni_sdpa bound(attn_context *context, const attni_sdpa *call, const layout *at, char *scratch) {
+    size_t *reach = (size_t *)(void *)(scratch + at->reach);
+    attni_sdpa bounded = *call;
+    attni_alibi_reach(context, call, reach, (float *)(void *)(scratch + at->norms));
+    bounded.reach = reach;
+    return bounded;
 }
 
 void attni_sdpa_run(attn_context *context, const attni_sdpa *call, void *scratch) {
@@ -214,15 +217,13 @@ void attni_sdpa_run(attn_context *context, const attni_sdpa *call, void *scratch
         attni_blank_beyond(context, call);
     if (is_nothing(call))
         return;
-    if (!attni_alibi_ends(call)) {
-        run(context, call, scratch);
-        return;
+    const attni_cut room = room_for(context, call);
+    const layout at = lay(context, call, &room);
+    attni_sdpa bounded;
+    if (attni_alibi_ends(call)) {
+        bounded = bound(context, call, &at, scratch);
+        call = &bounded;
     }
-    const attni_cut cut = room_for(context, call);
-    const layout at = lay(context, call, &cut);
-    size_t *reach = (size_t *)(void *)((char *)scratch + at.reach);
-    attni_sdpa bounded = *call;
-    attni_alibi_reach(context, call, reach, (float *)(void *)((char *)scratch + at.norms));
-    bounded.reach = reach;
-    run(context, &bounded, scratch);
+    attni_engine e = engine_of(context, call, &room, &at, scratch);
+    run(context, &e);
 }
