@@ -10,10 +10,8 @@ typedef struct area {
     size_t b, h, i, rows, key, keys;
     float *s;
     size_t lds;
+    double unit; /* what a score of 1 is in s: log2 e, or 1 where the caller's function will see it */
 } area;
-
-/* A score of 1 is this much inside: base 2, or natural units where the caller's function sees them. */
-static double unit_of(const attni_sdpa *call) { return call->score ? 1 : ATTNI_LOG2_E; }
 
 /* -- lines -- */
 
@@ -21,7 +19,7 @@ static bool is_capped(const attni_sdpa *call) { return call->softcap > 0; }
 
 /* The division by the cap is in the factor of the product. */
 static void cap(const attni_engine *e, const area *a) {
-    const float factor = (float)((double)e->call->softcap * unit_of(e->call));
+    const float factor = (float)((double)e->call->softcap * a->unit);
     for (size_t r = 0; r < a->rows; r++)
         e->kernels->cap(a->keys, a->s + r * a->lds, factor);
 }
@@ -54,8 +52,7 @@ static void add_bias(const attni_engine *e, const area *a) {
     const size_t columns = columns_in(bias, a), bytes = columns * attni_size_of(bias->view.dtype);
     for (size_t r = 0; r < a->rows && columns; r++) {
         e->kernels->prefetch(1, bytes, overlay_at(bias, a, r + AHEAD), 0);
-        e->kernels->add_bias(columns, a->s + r * a->lds, bias->view.dtype, overlay_at(bias, a, r),
-                             (float)unit_of(e->call));
+        e->kernels->add_bias(columns, a->s + r * a->lds, bias->view.dtype, overlay_at(bias, a, r), (float)a->unit);
     }
     mask_from(a, columns);
 }
@@ -91,7 +88,7 @@ float attni_slope(const attni_sdpa *call, size_t h) {
 }
 
 static void add_slope(const attni_engine *e, const area *a) {
-    const float slope = (float)((double)attni_slope(e->call, a->h) * unit_of(e->call));
+    const float slope = (float)((double)attni_slope(e->call, a->h) * a->unit);
     const ptrdiff_t first = (ptrdiff_t)a->key - attni_first_position(e->call, a->b) - (ptrdiff_t)a->i;
     for (size_t r = 0; r < a->rows; r++)
         e->kernels->add_slope(a->keys, a->s + r * a->lds, slope, (float)(first - (ptrdiff_t)r));
@@ -223,15 +220,15 @@ void attni_read_program(attni_engine *e) {
 }
 
 /* The head that row-block h of a tile is. */
-static area area_of(const attni_query_tile *t, size_t h, size_t key, size_t keys, float *s, size_t lds) {
-    return (area){t->batch, t->head + h, t->token, t->tokens, key, keys, s ? s + h * t->tokens * lds : NULL, lds};
+static area area_of(const attni_query_tile *t, size_t h, size_t key, size_t keys) {
+    return (area){.b = t->batch, .h = t->head + h, .i = t->token, .rows = t->tokens, .key = key, .keys = keys};
 }
 
 /* What line n sees of keys [key, key + keys), for all heads of the tile. */
 static unsigned line_seen(const attni_engine *e, const attni_query_tile *t, unsigned n, size_t key, size_t keys) {
     unsigned seen = 0;
     for (size_t h = 0; h < t->heads; h++) {
-        const area a = area_of(t, h, key, keys, NULL, 0);
+        const area a = area_of(t, h, key, keys);
         seen |= program[n].seen(e, &a);
     }
     return seen;
@@ -297,12 +294,6 @@ static void multiply(const attni_engine *e, const attni_query_tile *t, const att
     }
 }
 
-static void scale_all(const attni_query_tile *t, size_t columns, size_t lds, float *s, float factor) {
-    for (size_t r = 0; r < t->rows; r++)
-        for (size_t j = 0; j < columns; j++)
-            s[r * lds + j] *= factor;
-}
-
 /* The order of the stages, which are named for what they are. */
 static bool belongs(attn_stage of_line, attn_stage wanted) {
     return wanted != ATTN_STAGE_RAW && (wanted != ATTN_STAGE_CAPPED || of_line == ATTN_STAGE_CAPPED);
@@ -313,14 +304,15 @@ void attni_score(const attni_engine *e, const attni_query_tile *t, const attni_k
     const attni_sdpa *call = e->call;
     const size_t lds = e->cut.tile.keys;
     const bool capped = is_capped(call) && stage != ATTN_STAGE_RAW;
-    const double scale = (double)call->scale, unit = unit_of(call);
+    const bool natural = has_callback(call) && belongs(ATTN_STAGE_BIASED, stage);
+    const double scale = (double)call->scale, unit = natural ? 1 : ATTNI_LOG2_E;
     multiply(e, t, group, seen, capped ? scale / (double)call->softcap : scale * unit, s);
     for (unsigned n = 0; n < LINES && seen->lines >> n; n++)
         for (size_t h = 0; h < t->heads && seen->lines >> n & 1U && belongs(program[n].stage, stage); h++) {
-            const area a =
-                area_of(t, h, group->begin + seen->begin, attni_min(seen->columns, group->count - seen->begin), s, lds);
+            area a = area_of(t, h, group->begin + seen->begin, attni_min(seen->columns, group->count - seen->begin));
+            a.s = s + h * t->tokens * lds;
+            a.lds = lds;
+            a.unit = unit;
             program[n].apply(e, &a);
         }
-    if (call->score && !belongs(ATTN_STAGE_BIASED, stage))
-        scale_all(t, seen->columns, lds, s, (float)ATTNI_LOG2_E);
 }
