@@ -33,13 +33,8 @@ static attn_status check_room(attn_context *context, const char *name, attn_cach
     return attni_within(context, name, attni_check_append(context, &append));
 }
 
-/* The projected heads of `keys` tokens, and of B·T queries, must fit in memory. */
-static attn_status check_buffers(attn_context *context, const attn_mha *mha, size_t B, size_t T, size_t keys) {
-    const size_t widest = mha->q.out + mha->k.out + mha->v.out + mha->out.in + 4 * mha->M + mha->k.in + mha->v.in;
-    size_t rows, floats;
-    ATTNI_TRY(attni_check_product(context, "x", B, T > keys ? T : keys, &rows));
-    return attni_check_product(context, "x", rows + 16, widest, &floats);
-}
+/* Rows of the model's width that a call keeps beside the projected heads. */
+enum { STREAMS = 4 };
 
 static attni_mha_call attention_call(const attn_mha *mha, size_t B, size_t T, size_t keys) {
     return (attni_mha_call){
@@ -66,7 +61,7 @@ static attn_status check_self(attn_context *context, const attn_block *block, ar
     const size_t B = a->x->size[0], T = a->x->size[2];
     *call = attention_call(block->self, B, T, T);
     call->cache = cache;
-    ATTNI_TRY(check_buffers(context, block->self, B, T, T));
+    ATTNI_TRY(attni_check_projected(context, "x", block->self, B, T, T, STREAMS));
     if (cache)
         ATTNI_TRY(check_cache(context, "inputs.cache", cache, block->self, B));
     if (cache && a->data)
@@ -119,7 +114,7 @@ static attn_status check_cross(attn_context *context, const attn_block *block, a
         ATTNI_TRY(check_cache(context, "inputs.encoded_cache", in->encoded_cache, block->cross, B));
         *call = attention_call(block->cross, B, T, 0);
     }
-    ATTNI_TRY(check_buffers(context, block->cross, B, T, call->Tk));
+    ATTNI_TRY(attni_check_projected(context, "x", block->cross, B, T, call->Tk, STREAMS));
     return attni_within(
         context, "inputs.cross_params",
         check_options(context, in->cross_params, in->encoded_cache, 0, a->data, &call->attention, &a->cross_extras));
@@ -219,7 +214,7 @@ attn_status attn_block_encode(attn_context *context, const attn_block *block, co
     ATTNI_TRY(check_encoded(context, block->cross, encoded, cache->B, true));
     ATTNI_TRY(check_cache(context, "cache", cache, block->cross, cache->B));
     ATTNI_TRY(check_room(context, "cache", cache, encoded->size[2]));
-    ATTNI_TRY(check_buffers(context, block->cross, cache->B, 0, encoded->size[2]));
+    ATTNI_TRY(attni_check_projected(context, "x", block->cross, cache->B, 0, encoded->size[2], STREAMS));
     attni_mha_call call = attention_call(block->cross, cache->B, 0, encoded->size[2]);
     call.key = call.value = attni_view_of(encoded);
     call.cache = cache;

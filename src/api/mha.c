@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "attn/mha.h"
 
-#include "api/check.h"
+#include "api/parts.h"
 #include "mha/mha.h"
 
 static attn_status fail(attn_context *context, attn_status status, const char *field, size_t value, const char *rule) {
@@ -140,13 +140,12 @@ static attn_status check_tensors(attn_context *context, const attn_mha *mha, con
     return attni_check_size(context, "out", t->out, 2, "Tq", t->query->size[2]);
 }
 
-/* The projected heads must fit in memory. */
-static attn_status check_buffers(attn_context *context, const attn_mha *mha, const tensors *t) {
-    const size_t B = t->query->size[0], Tq = t->query->size[2], Tk = t->key->size[2];
-    const size_t widest = mha->q.out + mha->k.out + mha->v.out + mha->out.in + 2 * mha->M + mha->k.in + mha->v.in;
+attn_status attni_check_projected(attn_context *context, const char *name, const attn_mha *mha, size_t B, size_t T,
+                                  size_t keys, size_t streams) {
+    const size_t widest = mha->q.out + mha->k.out + mha->v.out + mha->out.in + streams * mha->M + mha->k.in + mha->v.in;
     size_t rows, floats;
-    ATTNI_TRY(attni_check_product(context, "query", B, Tq > Tk ? Tq : Tk, &rows));
-    return attni_check_product(context, "query", rows + 16, widest, &floats);
+    ATTNI_TRY(attni_check_product(context, name, B, T > keys ? T : keys, &rows));
+    return attni_check_product(context, name, rows + 16, widest, &floats);
 }
 
 static attn_status check(attn_context *context, const attn_mha *mha, tensors t, const attn_sdpa_params *params,
@@ -157,7 +156,7 @@ static attn_status check(attn_context *context, const attn_mha *mha, tensors t, 
     t.key = t.key ? t.key : t.query;
     t.value = t.value ? t.value : t.key;
     ATTNI_TRY(check_tensors(context, mha, &t, data));
-    ATTNI_TRY(check_buffers(context, mha, &t));
+    ATTNI_TRY(attni_check_projected(context, "query", mha, t.query->size[0], t.query->size[2], t.key->size[2], 2));
     *call = (attni_mha_call){.mha = mha,
                              .B = t.query->size[0],
                              .Tq = t.query->size[2],

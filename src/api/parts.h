@@ -7,6 +7,7 @@
 #include "attn/linear.h"
 #include "attn/norm.h"
 #include "linear/linear.h"
+#include "mha/mha.h"
 
 /* Resolves the defaults of a norm; `name` is that of the parameter. */
 attn_status attni_check_norm(attn_context *context, const char *name, const attn_norm_params *params, attni_norm *norm);
@@ -23,6 +24,11 @@ attn_status attni_check_weight(attn_context *context, const char *in_name, size_
                                attn_weight_order order, const float *data, const float *bias, attni_weight *weight);
 
 attn_status attni_check_order(attn_context *context, const char *name, attn_weight_order order);
+
+/* The projected heads of B·T queries and B·keys keys, and `streams` rows of the model's width for each, fit in memory;
+ * `name` is that of the queries. */
+attn_status attni_check_projected(attn_context *context, const char *name, const attn_mha *mha, size_t B, size_t T,
+                                  size_t keys, size_t streams);
 
 /* Puts "name: " before the message of a call that failed. */
 attn_status attni_within(attn_context *context, const char *name, attn_status status);
