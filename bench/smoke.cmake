@@ -10,17 +10,7 @@ macro(bench)
   execute_process(COMMAND "${BENCH}" ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE out ERROR_VARIABLE err TIMEOUT 100)
 endmacro()
 
-function(expect_status wanted)
-  if(NOT status STREQUAL wanted)
-    message(FATAL_ERROR "exit status ${status}, expected ${wanted}\n${out}\n${err}")
-  endif()
-endfunction()
-
-function(expect_text text pattern)
-  if(NOT text MATCHES "${pattern}")
-    message(FATAL_ERROR "expected '${pattern}' in:\n${text}")
-  endif()
-endfunction()
+include("${CMAKE_CURRENT_LIST_DIR}/../tests/expect.cmake")
 
 set(quick --heads 2 --dims 16 --rounds 2 --max-rounds 2 --seconds 0.001)
 set(tiny --lengths 8,16 ${quick})

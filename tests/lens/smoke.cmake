@@ -9,17 +9,7 @@ macro(lens)
   execute_process(COMMAND "${LENS}" ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE out ERROR_VARIABLE err TIMEOUT 100)
 endmacro()
 
-function(expect_status wanted)
-  if(NOT status STREQUAL wanted)
-    message(FATAL_ERROR "exit status ${status}, expected ${wanted}\n${out}\n${err}")
-  endif()
-endfunction()
-
-function(expect_text text pattern)
-  if(NOT text MATCHES "${pattern}")
-    message(FATAL_ERROR "expected '${pattern}' in:\n${text}")
-  endif()
-endfunction()
+include("${CMAKE_CURRENT_LIST_DIR}/../expect.cmake")
 
 macro(refuses wanted_status pattern)
   lens(${ARGN})
