@@ -306,6 +306,30 @@ static void attention(void **state) {
     }
 }
 
+/* What ALiBi proves too far by the norms of q and k as they come in is not too far once they are normed to 30 times as
+ * much: scores up to 1800 outweigh slope 1 at any distance here. Their errors are as large as they are. */
+static void norm_outweighs_alibi(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(2, 0);
+    static const float slopes[] = {1, 1}, weight[] = {30, 30, 30, 30};
+    attn_qk_norm norm;
+    seed(9);
+    ATTN_INIT(&norm);
+    norm.kind = ATTN_RMS_NORM;
+    norm.q_weight = norm.k_weight = weight;
+    struct sdpa_case c = sdpa_case_of(1, 2, 2, 300, 300, 4, 4);
+    c.params.alibi = ATTN_ALIBI_SLOPES;
+    c.params.alibi_slopes = slopes;
+    c.params.qk_norm = &norm;
+    struct sdpa_case plain = c;
+    const struct sdpa_result r = run_sdpa(context, &c);
+    plain.params.qk_norm = NULL;
+    plain.q = turned(c.q, &c, true);
+    plain.k = turned(c.k, &c, false);
+    plain.score_size = 1800;
+    assert_sdpa_near(&plain, &r);
+}
+
 /* A rotation by nothing is none. */
 static void no_angle(void **state) {
     (void)state;
@@ -529,9 +553,61 @@ static void table_faults(void **state) {
     assert_untouched(attn_tensor_bhtd(to, ATTN_F32, 1, 1, 1, 64));
 }
 
+/* attn_rotate over [FB,FH,FT,FD], and how each argument can be wrong. */
+#define ROTATE_FAULTS(X)                                                                                               \
+    X(r_struct, ATTN_ERROR_STRUCT, "rotary", c->turns.rotary.struct_size = 0)                                          \
+    X(r_kind, ATTN_ERROR_VALUE, "kind", c->turns.rotary.kind = (attn_rotary_kind)-1)                                   \
+    X(r_width, ATTN_ERROR_SHAPE, "width", c->turns.rotary.width = FD + 2)                                              \
+    X(r_cos, ATTN_ERROR_NULL, "cos", c->turns.rotary.cos = NULL)                                                       \
+    X(r_sin, ATTN_ERROR_NULL, "sin", c->turns.rotary.sin = NULL)                                                       \
+    X(r_table, ATTN_ERROR_VALUE, "positions", c->turns.rotary.positions = 0)                                           \
+    X(r_negative, ATTN_ERROR_VALUE, "positions", c->query_positions[FT] = -1)                                          \
+    X(r_beyond, ATTN_ERROR_VALUE, "positions", c->query_positions[0] = FT)                                             \
+    X(r_x_data, ATTN_ERROR_NULL, "x", c->q.data = NULL)                                                                \
+    X(r_x_dtype, ATTN_ERROR_DTYPE, "x", c->q.dtype = ATTN_BOOL)                                                        \
+    X(r_x_stride, ATTN_ERROR_STRIDE, "x", c->q.stride[3] = 2)                                                          \
+    X(r_out_dtype, ATTN_ERROR_DTYPE, "out", c->out.dtype = (attn_dtype)77)                                             \
+    X(r_out_tokens, ATTN_ERROR_SHAPE, "out", c->out.size[2] = FT - 1)                                                  \
+    X(r_out_shared, ATTN_ERROR_STRIDE, "out", c->out.stride[1] = 0)                                                    \
+    X(r_out_in_x, ATTN_ERROR_ALIAS, "out", c->q.data = (float *)c->out.data + 1)                                       \
+    X(r_out_in_cos, ATTN_ERROR_ALIAS, "out", c->turns.rotary.cos = c->out.data)                                        \
+    X(r_out_in_sin, ATTN_ERROR_ALIAS, "out", c->turns.rotary.sin = c->out.data)
+
+DEFINE_FAULTS(rotate_faults, ROTATE_FAULTS);
+
+static attn_status rotate(attn_context *context, const call *c) {
+    return attn_rotate(context, &c->q, &c->out, &c->turns.rotary, c->query_positions);
+}
+
+static void faults_of_rotate(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(2, 0);
+    call c;
+    make_valid(context, &c);
+    assert_ok(context, rotate(context, &c));
+    make_valid(context, &c);
+    assert_status(context, attn_rotate(context, NULL, &c.out, &c.turns.rotary, NULL), ATTN_ERROR_NULL);
+    assert_status(context, attn_rotate(context, &c.q, NULL, &c.turns.rotary, NULL), ATTN_ERROR_NULL);
+    assert_status(context, attn_rotate(context, &c.q, &c.out, NULL, NULL), ATTN_ERROR_NULL);
+    assert_int_equal(attn_rotate(NULL, &c.q, &c.out, &c.turns.rotary, NULL), ATTN_ERROR_NULL);
+    for (size_t i = 0; i < COUNT(rotate_faults); i++) {
+        make_valid(context, &c);
+        const attn_tensor out = c.out;
+        rotate_faults[i].spoil(&c);
+        name_case("%s", rotate_faults[i].name);
+        assert_status(context, rotate(context, &c), rotate_faults[i].status);
+        assert_mentions(attn_context_last_error(context), rotate_faults[i].field);
+        assert_untouched(out);
+        end_case();
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        TEST(tables), TEST(rows),    TEST(attention),   TEST(no_angle),    TEST(any_number_of_threads),
-        TEST(layer),  TEST(decoder), TEST(every_fault), TEST(table_faults)};
+    const struct CMUnitTest tests[] = {TEST(tables),      TEST(rows),
+                                       TEST(attention),   TEST(norm_outweighs_alibi),
+                                       TEST(no_angle),    TEST(any_number_of_threads),
+                                       TEST(layer),       TEST(decoder),
+                                       TEST(every_fault), TEST(faults_of_rotate),
+                                       TEST(table_faults)};
     return cmocka_run_group_tests_name("rotary", tests, NULL, NULL);
 }
