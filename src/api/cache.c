@@ -68,7 +68,7 @@ attn_status attn_cache_pool_describe(attn_context *context, const attn_cache_poo
     info->pages = pool->pages;
     info->free_pages = pool->free;
     info->page_size = pool->form.tokens;
-    info->page_bytes = pool->form.page;
+    info->page_bytes = pool->G * pool->form.bytes;
     return ATTN_OK;
 }
 

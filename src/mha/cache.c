@@ -26,7 +26,7 @@ attn_cache *attni_cache_new(const attn_context *context, const attn_cache_params
                           .lengths = (int64_t *)(void *)memory,
                           .forgotten = (size_t *)(void *)(memory + lengths),
                           .table = (uint32_t *)(void *)(memory + lengths + forgotten)};
-    cache->pages = (attni_pages){&pool->form, pool->memory, cache->table, slots};
+    cache->pages = (attni_pages){&pool->form, pool->memory, pool->pages, cache->table, slots};
     for (size_t n = 0; n < p->batch * slots; n++)
         cache->table[n] = ATTNI_NO_PAGE;
     return cache;
@@ -151,9 +151,9 @@ static void forget_unseen(const attni_append *a, size_t b) {
 
 /* Copy on write. */
 static void part(attn_cache *cache, uint32_t *slot) {
-    const size_t bytes = cache->pages.form->page;
     const uint32_t page = attni_pool_take(cache->pool);
-    memcpy(cache->pool->memory + page * bytes, cache->pool->memory + *slot * bytes, bytes);
+    for (size_t g = 0; g < cache->pool->G; g++)
+        memcpy(attni_page_at(&cache->pages, page, g), attni_page_at(&cache->pages, *slot, g), cache->pages.form->bytes);
     attni_pool_give(cache->pool, *slot);
     *slot = page;
 }

@@ -14,8 +14,7 @@ attni_page_form attni_page_form_for(const attn_context *context, const attn_cach
     form.panels = attni_ceil_div(width, form.panel);
     form.values = attni_round_up(form.tokens * p->head_width * size, ATTNI_LINE);
     form.scales = form.values + attni_round_up(form.tokens * form.panel * form.panels * size, ATTNI_LINE);
-    form.head = form.scales + (p->dtype == ATTN_INT8 ? 2 * form.tokens * sizeof(float) : 0);
-    form.page = form.head * p->kv_heads;
+    form.bytes = form.scales + (p->dtype == ATTN_INT8 ? 2 * form.tokens * sizeof(float) : 0);
     return form;
 }
 
@@ -24,13 +23,14 @@ attn_cache_pool *attni_pool_new(const attn_context *context, const attn_cache_po
     const attni_page_form form = attni_page_form_for(context, p);
     attn_cache_pool *pool = attni_allocate(allocator, sizeof *pool);
     uint32_t *numbers = pool ? attni_allocate(allocator, 2 * p->pages * sizeof *numbers) : NULL;
-    char *memory = numbers ? attni_allocate(allocator, p->pages * form.page) : NULL;
+    const size_t bytes = p->pages * p->kv_heads * form.bytes;
+    char *memory = numbers ? attni_allocate(allocator, bytes) : NULL;
     if (!memory) {
         attni_release(allocator, numbers);
         attni_release(allocator, pool);
         return NULL;
     }
-    memset(memory, 0, p->pages * form.page);
+    memset(memory, 0, bytes);
     *pool = (attn_cache_pool){.allocator = *allocator,
                               .G = p->kv_heads,
                               .D = p->head_width,

@@ -43,8 +43,7 @@ static space space_of(const store_job *j, size_t worker) {
 /* The page of token `at` of sequence b and what is in it of head g. */
 static char *page_at(const attn_cache *cache, size_t b, size_t g, size_t at) {
     const attni_page_form *form = cache->pages.form;
-    const size_t page = cache->table[b * cache->pages.slots + at / form->tokens];
-    return cache->pages.memory + page * form->page + g * form->head;
+    return attni_page_at(&cache->pages, cache->table[b * cache->pages.slots + at / form->tokens], g);
 }
 
 /* Where key number `at` of a page begins in its block. */

@@ -103,7 +103,7 @@ static void place_v(const attni_engine *e, size_t tiles, attni_key_group *group)
 /* The page that a group is in, of its head: groups divide pages. NULL: it has been forgotten. */
 static const char *page_of(const attni_pages *pages, const attni_key_group *group) {
     const size_t page = pages->table[group->b * pages->slots + group->begin / pages->form->tokens];
-    return page == ATTNI_NO_PAGE ? NULL : pages->memory + page * pages->form->page + group->g * pages->form->head;
+    return page == ATTNI_NO_PAGE ? NULL : attni_page_at(pages, page, group->g);
 }
 
 /* Only inspections come to keys that have been forgotten, which are masked, and whose products are 0. */

@@ -34,24 +34,30 @@ typedef struct attni_overlay {
     size_t keys; /* further ones are masked */
 } attni_overlay;
 
-/* Keys and values in the engine's own form, in pages of `tokens` each, for all key/value heads: of head g, K in blocks
- * [tokens/width][D][width] begins g·head bytes into a page, V in panels [panels][tokens][panel], columns beyond E being
- * zeros, `values` bytes further; of int8, there are scales [tokens] of K and then of V `scales` bytes further. */
+/* Keys and values in the engine's own form, in pages of `tokens` each. Of one head, a page is `bytes` long: K in blocks
+ * [tokens/width][D][width], from `values` on V in panels [panels][tokens][panel], columns beyond E being zeros; of
+ * int8, from `scales` on scales [tokens] of K and then of V. */
 typedef struct attni_page_form {
     attn_dtype dtype;
     size_t width, panel, panels, tokens;
-    size_t values, scales, head, page; /* bytes */
+    size_t values, scales, bytes;
 } attni_page_form;
 
 enum { ATTNI_NO_PAGE = UINT32_MAX };
 
-/* Page n of sequence b is number table[b·slots + n]; ATTNI_NO_PAGE where it has been forgotten. */
+/* Page n of sequence b is number table[b·slots + n]; ATTNI_NO_PAGE where it has been forgotten. All pages of a head
+ * follow each other, `count` of them: those that were taken one after the other are read as one stream. */
 typedef struct attni_pages {
     const attni_page_form *form;
     char *memory;
+    size_t count;
     const uint32_t *table;
     size_t slots;
 } attni_pages;
+
+static inline char *attni_page_at(const attni_pages *pages, size_t page, size_t g) {
+    return pages->memory + (g * pages->count + page) * pages->form->bytes;
+}
 
 /* What looks at the probabilities, in a walk of its own; NULL: not wanted. */
 typedef struct attni_inspection {
