@@ -28,7 +28,7 @@ static void row_load(attn_dtype from, size_t n, const void *x, float *y) {
     const uint16_t *half = x;
     for (size_t j = 0; j < n; j += VL) {
         const V v = from == ATTN_F16 ? load_half(ATTN_F16, half + j, n - j) : load_half(ATTN_BF16, half + j, n - j);
-        n - j < VL ? v_store_n(y + j, n - j, v) : v_store(y + j, v);
+        store_up_to(y + j, n - j, v);
     }
 }
 
@@ -123,10 +123,8 @@ static inline __attribute__((always_inline)) V row_exp(enum base base, size_t n,
         b = v_add(b, q);
     }
     for (; j < n; j += VL) {
-        const size_t left = n - j < VL ? n - j : VL;
-        const V p = left < VL ? power(base, v_sub(v_load_n(x + j, left, v_set(-INFINITY)), m))
-                              : power(base, v_sub(v_load(x + j), m));
-        left < VL ? v_store_n(y + j, left, p) : v_store(y + j, p);
+        const V p = power(base, v_sub(load_up_to(x + j, n - j, v_set(-INFINITY)), m));
+        store_up_to(y + j, n - j, p);
         a = v_add(a, p);
     }
     return v_add(a, b);
