@@ -203,7 +203,7 @@ static bool is_finite(const attni_kernels *kernels, const attni_view *view, size
     for (size_t d = 0; d < width; d += PIECE) {
         const size_t n = attni_min(PIECE, width - d);
         kernels->copy(1, n, view->dtype, row + d * attni_size_of(view->dtype), 0, ATTN_F32, piece, 0);
-        if (!kernels->all_finite(1, n, piece, 0))
+        if (!kernels->all_finite(1, n, ATTN_F32, piece, 0))
             return false;
     }
     return true;

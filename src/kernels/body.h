@@ -399,15 +399,24 @@ static void prefetch(size_t rows, size_t bytes, const void *x, ptrdiff_t stride)
             fetch(x, r * (size_t)stride + j);
 }
 
-static bool all_finite(size_t rows, size_t columns, const float *x, ptrdiff_t ldx) {
-    for (size_t r = 0; r < rows; r++, x += ldx)
+static inline __attribute__((always_inline)) bool all_finite_in(attn_dtype type, size_t rows, size_t columns,
+                                                                const char *x, ptrdiff_t ldx) {
+    const size_t size = type == ATTN_F32 ? 4 : 2;
+    for (size_t r = 0; r < rows; r++, x += ldx * (ptrdiff_t)size)
         for (size_t j = 0; j < columns; j += VL)
-            if (v_any_not_finite(load_up_to(x + j, columns - j, v_set(0.0F))))
+            if (v_any_not_finite(load_from(type, x + j * size, columns - j, v_set(0.0F))))
                 return false;
     return true;
 }
 
+static bool all_finite(size_t rows, size_t columns, attn_dtype type, const void *x, ptrdiff_t ldx) {
+    return type == ATTN_F32   ? all_finite_in(ATTN_F32, rows, columns, x, ldx)
+           : type == ATTN_F16 ? all_finite_in(ATTN_F16, rows, columns, x, ldx)
+                              : all_finite_in(ATTN_BF16, rows, columns, x, ldx);
+}
+
 #include "kernels/layer_body.h"
+#include "kernels/narrow_body.h"
 #include "kernels/score_body.h"
 #include "kernels/turn_body.h"
 
@@ -416,6 +425,7 @@ const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .transpose = transpose,
                                   .copy = copy,
                                   .widen = widen,
+                                  .multiply_narrow = multiply_narrow,
                                   .quantize = quantize,
                                   .prefetch = prefetch,
                                   .softmax_step = softmax_step,

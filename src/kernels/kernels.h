@@ -60,6 +60,13 @@ typedef struct attni_kernels {
     void (*widen)(size_t rows, size_t columns, attn_dtype from, const void *x, const float *scale, bool of_rows,
                   float *y);
 
+    /* c [rows, columns] = factor · a [rows, depth] · b [depth, columns] (+ c where `add`), b being f16, bf16 or int8
+     * with row stride ldb, readable up to a multiple of 16 columns; `scale` [columns], or NULL, are factors of b's
+     * columns. Fetches ahead, as b is one part of a stream. The bits of an element do not depend on the other rows. */
+    void (*multiply_narrow)(size_t rows, size_t columns, size_t depth, float factor, const float *a, size_t lda,
+                            attn_dtype type, const void *b, size_t ldb, const float *scale, bool add, float *c,
+                            size_t ldc);
+
     /* y = x / scale, rounded, x [n], with the smallest scale that makes |y| ≤ 127; returns the scale. */
     float (*quantize)(size_t n, const float *x, int8_t *y);
 
@@ -90,8 +97,8 @@ typedef struct attni_kernels {
     /* y[j] = e^x[j] for x ≤ 0, within 1 ULP. */
     void (*exp)(size_t n, const float *x, float *y);
 
-    /* True if no element of x [rows, columns] is Inf or NaN. */
-    bool (*all_finite)(size_t rows, size_t columns, const float *x, ptrdiff_t ldx);
+    /* True if no element of x [rows, columns], f32, f16 or bf16, is Inf or NaN. */
+    bool (*all_finite)(size_t rows, size_t columns, attn_dtype type, const void *x, ptrdiff_t ldx);
 
     /* The score program, on n scores of one row. */
     void (*cap)(size_t n, float *s, float factor); /* s = factor · tanh s */

@@ -26,6 +26,7 @@ static inline V v_sub(V a, V b) { return a - b; }
 static inline V v_mul(V a, V b) { return a * b; }
 /* The product of two floats is exact in double: this rounds almost as fmaf does, and is fast without hardware FMA. */
 static inline V v_fma(V a, V b, V c) { return (float)((double)a * (double)b + (double)c); }
+static inline V v_mul_add(V a, V b, V c) { return a * b + c; }
 static inline V v_max(V a, V b) { return a > b ? a : b; }
 static inline V v_div(V a, V b) { return a / b; }
 static inline V v_abs(V a) { return fabsf(a); }

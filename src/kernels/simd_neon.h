@@ -25,6 +25,7 @@ static inline V v_add(V a, V b) { return vaddq_f32(a, b); }
 static inline V v_sub(V a, V b) { return vsubq_f32(a, b); }
 static inline V v_mul(V a, V b) { return vmulq_f32(a, b); }
 static inline V v_fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
+static inline V v_mul_add(V a, V b, V c) { return v_fma(a, b, c); }
 static inline V v_div(V a, V b) { return vdivq_f32(a, b); }
 static inline V v_abs(V a) { return vabsq_f32(a); }
 /* NaN where either is NaN, which suits body.h as well. */

@@ -93,8 +93,8 @@ static attn_status check_finite(attn_context *context, const attni_mha_call *cal
     const size_t rows = call->B * call->Tk;
     if (call->cache->pages.form->dtype != ATTN_INT8)
         return ATTN_OK;
-    if (context->kernels->all_finite(rows, m->k.out, scratch + at->k, (ptrdiff_t)m->k.out) &&
-        context->kernels->all_finite(rows, m->v.out, scratch + at->v, (ptrdiff_t)m->v.out))
+    if (context->kernels->all_finite(rows, m->k.out, ATTN_F32, scratch + at->k, (ptrdiff_t)m->k.out) &&
+        context->kernels->all_finite(rows, m->v.out, ATTN_F32, scratch + at->v, (ptrdiff_t)m->v.out))
         return ATTN_OK;
     return attni_fail(context, ATTN_ERROR_VALUE,
                       "the keys or values have Inf or NaN, which the cache's int8 cannot hold");

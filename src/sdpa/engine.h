@@ -48,9 +48,10 @@ typedef struct attni_query_tile {
     bool started;
 } attni_query_tile;
 
-/* Values [count, E] in panels of cut.tile.columns columns: panel n begins at data + n · step and has row stride ld. */
+/* Values [count, E] in panels of cut.tile.columns columns: panel n begins n · step elements after data and has row
+ * stride ld. */
 typedef struct attni_values {
-    const float *data;
+    const char *data;
     size_t step, ld;
 } attni_values;
 
@@ -63,13 +64,15 @@ static inline void attni_forget(attni_row *state, size_t rows) {
 /* Keys [begin, begin + count) of key/value head g of sequence b, and their values. */
 typedef struct attni_key_group {
     size_t b, g, begin, count;
-    bool packed;    /* the rest is there */
-    const float *k; /* [count/W][D][W], the last block with zeros up to a multiple of 16 columns, and least_keys */
-    attni_values v; /* where the caller has them, or in v_copy */
-    attni_values v_clean;         /* with zeros where a row of a panel is not finite; made only where needed */
-    float *k_room;                /* room for it, if it is not in a cache */
-    float *k_rows;                /* [W, D], where keys are turned first */
-    float *v_copy, *v_clean_room; /* [count, E] each, every panel as wide as the first */
+    bool packed;                    /* the rest is there */
+    attn_dtype dtype;               /* of k and v: f32, or what the cache keeps if few rows meet it */
+    const char *k;                  /* [count/W][D][W], the last block up to a multiple of 16 columns, and least_keys */
+    const float *k_scale, *v_scale; /* [count] each, factors of int8; or NULL */
+    attni_values v;                 /* where the caller has them, or in v_copy */
+    attni_values v_clean;           /* with zeros where a row of a panel is not finite; made only where needed */
+    float *k_room;                  /* room for it, if it is not in a cache */
+    float *k_rows;                  /* [W, D], where keys are turned first */
+    float *v_copy, *v_clean_room;   /* [count, E] each, every panel as wide as the first */
     enum { ATTNI_UNKNOWN, ATTNI_FINITE, ATTNI_NOT_FINITE } finite;
 } attni_key_group;
 
@@ -181,9 +184,23 @@ bool attni_values_finite(const attni_engine *e, attni_key_group *group);
 void attni_prefetch_keys(const attni_engine *e, const attni_unit *unit, size_t i, size_t n);
 void attni_prefetch_query(const attni_engine *e, const attni_query_tile *tile);
 
-/* The panel that begins at column c. */
-static inline const float *attni_panel_of(const attni_engine *e, const attni_values *values, size_t c) {
-    return values->data + c / e->cut.tile.columns * values->step;
+/* Row j of the panel that begins at column c. */
+static inline const char *attni_panel_of(const attni_engine *e, const attni_key_group *group,
+                                         const attni_values *values, size_t c, size_t j) {
+    const size_t at = c / e->cut.tile.columns * values->step + j * values->ld;
+    return values->data + at * attni_size_of(group->dtype);
+}
+
+/* c [rows, columns] = factor · a · b (+ c) with a part b of the keys or values of a group; `scale` [columns], or NULL,
+ * are factors of b's columns. */
+static inline void attni_multiply(const attni_engine *e, const attni_key_group *group, size_t rows, size_t columns,
+                                  size_t depth, float factor, const float *a, size_t lda, const char *b, size_t ldb,
+                                  const float *scale, bool add, float *c, size_t ldc) {
+    if (group->dtype == ATTN_F32)
+        attni_sgemm(e->blas, rows, columns, depth, factor, a, lda, (const float *)(const void *)b, ldb,
+                    add ? 1.0F : 0.0F, c, ldc);
+    else
+        e->kernels->multiply_narrow(rows, columns, depth, factor, a, lda, group->dtype, b, ldb, scale, add, c, ldc);
 }
 
 /* tile.c, the tile loop: the desk's tiles walk the keys of their unit. `next` is the unit that this worker will

@@ -52,7 +52,7 @@ static void pack_k(const attni_engine *e, attni_key_group *group) {
                               turns ? turned.data : attni_at(k, group->b, group->g, group->begin + j), from->stride_t,
                               columns, group->k_room + j * D, W);
     }
-    group->k = group->k_room;
+    group->k = (const char *)group->k_room;
 }
 
 /* V is read where the caller has it only where it is read about once: by one tile, and by few rows if there are gaps
@@ -62,7 +62,7 @@ static bool values_in_place(const attni_engine *e, size_t tiles, const attni_key
     const ptrdiff_t stride = e->call->v.stride_t, E = (ptrdiff_t)e->call->E;
     const bool plain = e->call->v.dtype == ATTN_F32 && e->call->E == e->cut.o_width && stride >= E && stride <= INT_MAX;
     const bool enough = group->count % e->cut.least_keys == 0;
-    return tiles == 1 && plain && enough && (stride == E || e->cut.tile.rows <= FEW_ROWS);
+    return tiles == 1 && plain && enough && (stride == E || e->cut.tile.rows <= 1000 + FEW_ROWS);
 }
 
 /* Rows of the values in memory: the smallest sum may begin at any block. */
@@ -88,10 +88,10 @@ static void place_v(const attni_engine *e, size_t tiles, attni_key_group *group)
     const size_t width = panel_width(e), rows = value_rows(e, group), size = attni_size_of(view->dtype);
     const char *v = attni_at(view, group->b, group->g, group->begin);
     if (values_in_place(e, tiles, group)) {
-        group->v = (attni_values){(const float *)(const void *)v, width, (size_t)view->stride_t};
+        group->v = (attni_values){v, width, (size_t)view->stride_t};
         return;
     }
-    group->v = (attni_values){group->v_copy, width * rows, width};
+    group->v = (attni_values){(const char *)group->v_copy, width * rows, width};
     for (size_t c = 0; c < e->call->E; c += width) {
         float *panel = group->v_copy + c * rows;
         e->kernels->copy(group->count, real_columns(e, c), view->dtype, v + c * size, view->stride_t, ATTN_F32, panel,
@@ -109,42 +109,29 @@ static const char *page_of(const attni_pages *pages, const attni_key_group *grou
 /* Only inspections come to keys that have been forgotten, which are masked, and whose products are 0. */
 static void use_nothing(const attni_engine *e, attni_key_group *group) {
     memset(group->k_room, 0, attni_round_up(group->count, e->cut.tile.width) * e->call->D * sizeof *group->k_room);
-    group->k = group->k_room;
+    group->k = (const char *)group->k_room;
     group->v = (attni_values){0};
 }
 
-/* Pages of f32 have both as they must be. */
+/* Pages have K and V as they must be, in their own type. */
 static void use_page(const attni_engine *e, const char *page, attni_key_group *group) {
     const attni_page_form *form = e->call->pages->form;
-    const size_t at = group->begin % form->tokens;
-    group->k = (const float *)(const void *)page + at * e->call->D;
-    group->v = (attni_values){(const float *)(const void *)(page + form->values) + at * form->panel,
-                              form->tokens * form->panel, form->panel};
-}
-
-/* Other types are widened into the desk's room. */
-static void widen_page(const attni_engine *e, const char *page, attni_key_group *group) {
-    const attni_page_form *form = e->call->pages->form;
-    const size_t at = group->begin % form->tokens, D = e->call->D, size = attni_size_of(form->dtype), W = form->width;
-    const size_t rows = attni_min(value_rows(e, group), form->tokens - at), panel = form->panel;
-    const float *scales = (const float *)(const void *)(page + form->scales) + at;
-    for (size_t j = 0; j < group->count; j += W)
-        e->kernels->widen(D, W, form->dtype, page + (at + j) * D * size, scales + j, false, group->k_room + j * D);
-    for (size_t n = 0; n < form->panels; n++)
-        e->kernels->widen(rows, panel, form->dtype, page + form->values + (n * form->tokens + at) * panel * size,
-                          scales + form->tokens, true, group->v_copy + n * rows * panel);
-    group->k = group->k_room;
-    group->v = (attni_values){group->v_copy, rows * panel, panel};
+    const size_t at = group->begin % form->tokens, size = attni_size_of(form->dtype);
+    group->dtype = form->dtype;
+    group->k = page + at * e->call->D * size;
+    group->v = (attni_values){page + form->values + at * form->panel * size, form->tokens * form->panel, form->panel};
+    if (form->dtype == ATTN_INT8) {
+        group->k_scale = (const float *)(const void *)(page + form->scales) + at;
+        group->v_scale = group->k_scale + form->tokens;
+    }
 }
 
 static void open_page(const attni_engine *e, attni_key_group *group) {
     const char *page = page_of(e->call->pages, group);
-    if (!page)
-        use_nothing(e, group);
-    else if (e->call->pages->form->dtype == ATTN_F32)
+    if (page)
         use_page(e, page, group);
     else
-        widen_page(e, page, group);
+        use_nothing(e, group);
 }
 
 void attni_open_group(attni_key_group *group, size_t b, size_t g, size_t begin, size_t count) {
@@ -153,6 +140,8 @@ void attni_open_group(attni_key_group *group, size_t b, size_t g, size_t begin, 
     group->begin = begin;
     group->count = count;
     group->packed = false;
+    group->dtype = ATTN_F32;
+    group->k_scale = group->v_scale = NULL;
     group->finite = ATTNI_UNKNOWN;
 }
 
@@ -169,21 +158,26 @@ void attni_pack_keys(const attni_engine *e, size_t tiles, attni_key_group *group
 }
 
 /* Copies a panel with zeros for the rows that are not finite. */
-static void clean_panel(const attni_engine *e, size_t rows, size_t columns, const float *v, size_t ld, float *clean,
-                        size_t ld_clean) {
-    for (size_t j = 0; j < rows; j++, v += ld, clean += ld_clean)
-        if (e->kernels->all_finite(1, columns, v, 0))
-            memcpy(clean, v, columns * sizeof *v);
+static void clean_panel(const attni_engine *e, const attni_key_group *group, size_t columns, const char *v,
+                        char *clean) {
+    const size_t size = attni_size_of(group->dtype);
+    for (size_t j = 0; j < value_rows(e, group); j++) {
+        if (e->kernels->all_finite(1, columns, group->dtype, v, 0))
+            memcpy(clean, v, columns * size);
         else
-            memset(clean, 0, columns * sizeof *v);
+            memset(clean, 0, columns * size);
+        v += group->v.ld * size;
+        clean += group->v_clean.ld * size;
+    }
 }
 
 static void clean_values(const attni_engine *e, attni_key_group *group) {
     const size_t width = panel_width(e), rows = value_rows(e, group);
-    group->v_clean = (attni_values){group->v_clean_room, width * rows, width};
+    char *room = (char *)group->v_clean_room;
+    group->v_clean = (attni_values){room, width * rows, width};
     for (size_t c = 0; c < e->cut.o_width; c += width)
-        clean_panel(e, rows, attni_min(width, e->cut.o_width - c), attni_panel_of(e, &group->v, c), group->v.ld,
-                    group->v_clean_room + c * rows, width);
+        clean_panel(e, group, attni_min(width, e->cut.o_width - c), attni_panel_of(e, group, &group->v, c, 0),
+                    room + c * rows * attni_size_of(group->dtype));
 }
 
 bool attni_values_finite(const attni_engine *e, attni_key_group *group) {
@@ -191,9 +185,9 @@ bool attni_values_finite(const attni_engine *e, attni_key_group *group) {
     if (group->finite != ATTNI_UNKNOWN)
         return group->finite == ATTNI_FINITE;
     group->finite = ATTNI_FINITE;
-    for (size_t c = 0; c < e->cut.o_width; c += width)
-        if (!e->kernels->all_finite(value_rows(e, group), attni_min(width, e->cut.o_width - c),
-                                    attni_panel_of(e, &group->v, c), (ptrdiff_t)group->v.ld))
+    for (size_t c = 0; c < e->cut.o_width && group->dtype != ATTN_INT8; c += width)
+        if (!e->kernels->all_finite(value_rows(e, group), attni_min(width, e->cut.o_width - c), group->dtype,
+                                    attni_panel_of(e, group, &group->v, c, 0), (ptrdiff_t)group->v.ld))
             group->finite = ATTNI_NOT_FINITE;
     if (group->finite == ATTNI_NOT_FINITE)
         clean_values(e, group);

@@ -288,9 +288,10 @@ static void multiply(const attni_engine *e, const attni_query_tile *t, const att
                      const attni_sight *seen, double factor, float *s) {
     const size_t W = e->cut.tile.width, D = e->call->D, lds = e->cut.tile.keys;
     for (size_t j = 0; j < seen->columns; j += W) {
-        const size_t n = attni_min(W, attni_round_up(seen->columns - j, 16));
-        attni_sgemm(e->blas, t->rows, n, D, (float)factor, t->q, D ? D : 1, group->k + (seen->begin + j) * D, W, 0.0F,
-                    s + j, lds);
+        const size_t n = attni_min(W, attni_round_up(seen->columns - j, 16)), at = seen->begin + j;
+        attni_multiply(e, group, t->rows, n, D, (float)factor, t->q, D ? D : 1,
+                       group->k + at * D * attni_size_of(group->dtype), W, group->k_scale ? group->k_scale + at : NULL,
+                       false, s + j, lds);
     }
 }
 

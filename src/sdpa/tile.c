@@ -6,11 +6,18 @@
 
 /* o += p · v for the keys of a run. */
 static void weigh(const attni_engine *e, const attni_query_tile *t, const attni_sight *seen, const float *p,
-                  const attni_values *v) {
+                  const attni_key_group *group, const attni_values *v) {
     const size_t width = e->cut.o_width, step = e->cut.tile.columns;
     for (size_t c = 0; c < width; c += step)
-        attni_sgemm(e->blas, t->rows, attni_min(step, width - c), seen->columns, 1.0F, p, e->cut.tile.keys,
-                    attni_panel_of(e, v, c) + seen->begin * v->ld, v->ld, t->started ? 1.0F : 0.0F, t->o + c, width);
+        attni_multiply(e, group, t->rows, attni_min(step, width - c), seen->columns, 1.0F, p, e->cut.tile.keys,
+                       attni_panel_of(e, group, v, c, seen->begin), v->ld, NULL, t->started, t->o + c, width);
+}
+
+/* Factors of the values' rows are as well factors of the weights' columns. */
+static void scale_weights(const attni_engine *e, const attni_query_tile *t, const attni_sight *seen, const float *scale,
+                          float *p) {
+    const ptrdiff_t ldp = (ptrdiff_t)e->cut.tile.keys;
+    e->kernels->activate(ATTN_IDENTITY, t->rows, seen->columns, p, ldp, scale + seen->begin, 0, p, ldp);
 }
 
 /* Which scores are not masked, while they are still scores. */
@@ -26,11 +33,11 @@ static void note_alive(const attni_engine *e, const attni_query_tile *t, const a
 
 /* Key j of the run, whose values in a panel are not finite, goes only into the rows of o that see it. */
 static void weigh_visible(const attni_engine *e, const attni_query_tile *t, const float *p, const uint8_t *alive,
-                          size_t j, size_t columns, const float *v, float *o) {
+                          const attni_key_group *group, size_t j, size_t columns, const char *v, float *o) {
     const size_t ldo = e->cut.o_width, lds = e->cut.tile.keys;
     for (size_t r = 0; r < t->rows; r++)
         if (alive[r * lds + j])
-            attni_sgemm(e->blas, 1, columns, 1, 1.0F, p + r * lds + j, 1, v, columns, 1.0F, o + r * ldo, ldo);
+            attni_multiply(e, group, 1, columns, 1, 1.0F, p + r * lds + j, 1, v, columns, NULL, true, o + r * ldo, ldo);
 }
 
 /* p · v where v is not finite somewhere and something is masked: 0 · NaN must not leak from a masked value. What is
@@ -38,12 +45,12 @@ static void weigh_visible(const attni_engine *e, const attni_query_tile *t, cons
 static void weigh_carefully(const attni_engine *e, const attni_query_tile *t, const attni_sight *seen, const float *p,
                             const uint8_t *alive, const attni_key_group *group) {
     const size_t width = e->cut.o_width, step = e->cut.tile.columns;
-    weigh(e, t, seen, p, &group->v_clean);
+    weigh(e, t, seen, p, group, &group->v_clean);
     for (size_t c = 0; c < width; c += step)
         for (size_t j = 0; j < seen->columns; j++) {
-            const float *v = attni_panel_of(e, &group->v, c) + (seen->begin + j) * group->v.ld;
-            if (!e->kernels->all_finite(1, attni_min(step, width - c), v, 0))
-                weigh_visible(e, t, p, alive, j, attni_min(step, width - c), v, t->o + c);
+            const char *v = attni_panel_of(e, group, &group->v, c, seen->begin + j);
+            if (!e->kernels->all_finite(1, attni_min(step, width - c), group->dtype, v, 0))
+                weigh_visible(e, t, p, alive, group, j, attni_min(step, width - c), v, t->o + c);
         }
 }
 
@@ -67,10 +74,12 @@ static void step(const attni_engine *e, attni_query_tile *t, const attni_sight *
     e->kernels->softmax_step(t->rows, seen->columns, s, e->cut.tile.keys, seen->range, t->state, t->o, e->cut.o_width);
     if (e->call->dropout.threshold)
         drop_out(e, t, group->begin + seen->begin, seen->columns, s);
+    if (group->v_scale)
+        scale_weights(e, t, seen, group->v_scale, s);
     if (careful)
         weigh_carefully(e, t, seen, s, desk->alive, group);
     else
-        weigh(e, t, seen, s, &group->v);
+        weigh(e, t, seen, s, group, &group->v);
     t->started = true;
 }
 
