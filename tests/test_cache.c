@@ -5,7 +5,7 @@
 #include "meter.h"
 #include "sdpa_case.h"
 
-static attn_cache *new_cache(attn_context *context, const struct sdpa_case *c, size_t capacity) {
+static attn_cache *new_cache_of(attn_context *context, const struct sdpa_case *c, size_t capacity, attn_dtype dtype) {
     attn_cache_params params;
     attn_cache *cache = NULL;
     ATTN_INIT(&params);
@@ -14,8 +14,13 @@ static attn_cache *new_cache(attn_context *context, const struct sdpa_case *c, s
     params.head_width = c->k.size[3];
     params.value_width = c->v.size[3];
     params.capacity = capacity;
+    params.dtype = dtype;
     assert_ok(context, attn_cache_create(context, &params, &cache));
     return cache;
+}
+
+static attn_cache *new_cache(attn_context *context, const struct sdpa_case *c, size_t capacity) {
+    return new_cache_of(context, c, capacity, ATTN_F32);
 }
 
 static attn_tensor tokens(attn_tensor t, size_t begin, size_t count) {
@@ -112,28 +117,44 @@ static void truncated_tokens_leave_nothing(void **state) {
     }
 }
 
-/* A masked key or value that is not finite changes no bit. */
-static void masked_tokens_change_no_bit(void **state) {
-    (void)state;
-    attn_context *context = new_context_of(1, 0);
-    seed(3);
-    for (size_t last = 0; last < 140; last += 23) {
-        const int64_t offset = (int64_t)last;
-        struct sdpa_case c = sdpa_case_of(1, 2, 1, 1, 140, 8, 100);
-        set_causal(&c, ATTN_CAUSAL_OFFSET, &offset);
-        attn_cache *clean = new_cache(context, &c, 140), *dirty = new_cache(context, &c, 140);
-        append(context, clean, &c, 140);
-        for (size_t j = last + 1; j < 140; j++) {
-            *element_at(c.k, 0, 0, j, 1) = NAN;
-            *element_at(c.v, 0, 0, j, 99) = INFINITY;
-        }
-        append(context, dirty, &c, 140);
-        const struct sdpa_result want = attend(context, clean, &c), got = attend(context, dirty, &c);
-        assert_same_result(&got, &want);
-        attn_cache_destroy(clean);
-        attn_cache_destroy(dirty);
-        end_case();
+/* A masked key or value that is not finite changes no bit, and a visible one only its column of the rows that see it.
+ */
+static void check_not_finite(attn_context *context, attn_dtype dtype, size_t last) {
+    enum { T = 140, E = 100 };
+    struct sdpa_case c = sdpa_case_of(1, 2, 1, T, T, 8, E);
+    c.probabilities = false;
+    set_causal(&c, ATTN_CAUSAL_TOP_LEFT, NULL);
+    attn_cache *clean = new_cache_of(context, &c, T, dtype), *dirty = new_cache_of(context, &c, T, dtype);
+    append(context, clean, &c, T);
+    *element_at(c.v, 0, 0, last, E - 1) = INFINITY;
+    for (size_t j = last + 1; j < T; j++) {
+        *element_at(c.k, 0, 0, j, 1) = NAN;
+        *element_at(c.v, 0, 0, j, 2) = NAN;
     }
+    append(context, dirty, &c, T);
+    c.q = tokens(c.q, 0, last + 1);
+    const struct sdpa_result want = attend(context, clean, &c), got = attend(context, dirty, &c);
+    assert_bits(got.lse, want.lse);
+    for (size_t h = 0; h < 2; h++)
+        for (size_t e = 0; e < E; e++) {
+            assert_true(last == 0 || value_at(got.out, 0, h, last - 1, e) == value_at(want.out, 0, h, last - 1, e));
+            const double x = value_at(got.out, 0, h, last, e), y = value_at(want.out, 0, h, last, e);
+            assert_true(e == E - 1 ? x == INFINITY : fabs(x - y) <= 1e-6 * fmax(1, fabs(y)));
+        }
+    attn_cache_destroy(clean);
+    attn_cache_destroy(dirty);
+    end_case();
+}
+
+static void values_that_are_not_finite(void **state) {
+    (void)state;
+    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16};
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(1, contexts);
+    seed(3);
+    for (size_t last = 0; last < 140; last += 23)
+        for (size_t i = 0; i < n * COUNT(types); i++)
+            check_not_finite(contexts[i % n], types[i / n], last);
 }
 
 /* Decoding steps of few heads over many keys, which threads share. */
@@ -247,7 +268,7 @@ static void memory_is_the_allocators(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(any_shape_and_any_pieces),
                                        TEST(truncated_tokens_leave_nothing),
-                                       TEST(masked_tokens_change_no_bit),
+                                       TEST(values_that_are_not_finite),
                                        TEST(any_number_of_threads),
                                        TEST(any_backend),
                                        TEST(cross_attention),

@@ -74,12 +74,19 @@ static void calls_again(void **state) {
 
 /* OpenBLAS's kernels for small matrices, on AVX-512, compute each row alone: the bits of its product do not depend on
  * how many rows there are. Other backends promise no such thing. */
-static void skip_unless_rows_are_independent(attn_context *context) {
+static bool rows_are_independent(attn_context *context) {
     const attn_context_info info = describe(context);
     const char *const cores[] = {"SkylakeX", "Cooperlake", "SapphireRapids"};
     for (size_t i = 0; i < COUNT(cores); i++)
         if (strcmp(info.blas, "openblas") == 0 && strcmp(info.blas_core, cores[i]) == 0)
-            return;
+            return true;
+    return false;
+}
+
+static void skip_unless_rows_are_independent(attn_context *context) {
+    const attn_context_info info = describe(context);
+    if (rows_are_independent(context))
+        return;
     print_message("skipped: with %s %s a row's bits may depend on its neighbours\n", info.blas, info.blas_core);
     skip();
 }
@@ -230,19 +237,20 @@ static void check_prefill(attn_context *context, const struct sdpa_case *c, attn
     }
 }
 
+/* What is stored in other types than f32 never meets the backend. */
 static void prefill_of_a_cache(void **state) {
     (void)state;
-    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8};
+    static const attn_dtype types[] = {ATTN_F16, ATTN_BF16, ATTN_INT8, ATTN_F32};
     attn_context *context = new_context_of(2, 0);
-    skip_unless_rows_are_independent(context);
+    const size_t count = rows_are_independent(context) ? 4 : 3;
     seed(9);
-    for (size_t i = 0; i < COUNT(HEADS) * COUNT(types); i++) {
-        const size_t *h = HEADS[i / COUNT(types)];
+    for (size_t i = 0; i < COUNT(HEADS) * count; i++) {
+        const size_t *h = HEADS[i / count];
         struct sdpa_case c = sdpa_case_of(2, h[0], h[1], 301, 301, h[2], h[2]);
         c.probabilities = false;
         set_causal(&c, ATTN_CAUSAL_BOTTOM_RIGHT, NULL);
-        check_prefill(context, &c, types[i % COUNT(types)], 0);
-        check_prefill(context, &c, types[i % COUNT(types)], 100);
+        check_prefill(context, &c, types[i % count], 0);
+        check_prefill(context, &c, types[i % count], 100);
         end_case();
     }
 }
