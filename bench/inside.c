@@ -18,7 +18,7 @@ inside_plan inside_plan_of(const attn_context *context, size_t B, size_t H, size
                              .causal = causal ? ATTN_CAUSAL_TOP_LEFT : ATTN_CAUSAL_NONE,
                              .left = -1,
                              .right = -1};
-    const attni_tile rule = attni_tile_for_attention(context->blas, D, D, causal);
+    const attni_tile rule = attni_tile_for_attention(context->blas, D, D, causal, false);
     const attni_panel panel = attni_panel_for_projection(context->blas);
     const attni_cut cut = attni_cut_call(context, &call);
     return (inside_plan){.small_kernels = context->blas->no_pack,

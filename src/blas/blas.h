@@ -63,7 +63,7 @@ typedef struct attni_tile {
     size_t columns; /* columns of V in one product */
     size_t tiles;   /* query tiles that walk the keys together, at most */
 } attni_tile;
-attni_tile attni_tile_for_attention(const attni_blas *blas, size_t D, size_t E, bool causal);
+attni_tile attni_tile_for_attention(const attni_blas *blas, size_t D, size_t E, bool causal, bool paged);
 
 typedef struct attni_panel {
     size_t width; /* columns of a weight panel */

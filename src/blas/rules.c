@@ -20,10 +20,10 @@ static size_t tiles_together(size_t rows, size_t D, size_t E) {
     return attni_max(1, attni_min(8, 384 * 1024 / attni_max(1, bytes)));
 }
 
-attni_tile attni_tile_for_attention(const attni_blas *blas, size_t D, size_t E, bool causal) {
+attni_tile attni_tile_for_attention(const attni_blas *blas, size_t D, size_t E, bool causal, bool paged) {
     attni_tile t = {.width = 64, .keys = 256, .columns = 64};
     if (blas->no_pack) {
-        t.keys = attni_max(D, E) <= 96 ? 256 : 128;
+        t.keys = paged || attni_max(D, E) <= 96 ? 256 : 128; /* a page of 256 is read in one go */
         const size_t most = causal ? 32 : 96; /* the diagonal cuts less off small tiles */
         t.rows = attni_min(small_rows(t.width * D, most), small_rows(t.columns * t.keys, most));
     } else if (strcmp(blas->name, "openblas") == 0) {
