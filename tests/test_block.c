@@ -146,7 +146,7 @@ static void decoder(void **state) {
     const attn_tensor out = new_tensor(BHTD, B, 1, T, M);
     attn_block *block = new_block(context, &c);
     attn_cache *cache = new_cache(context, &c.self, B, T), *encoded_cache = new_cache(context, &c.cross, B, Te + 3);
-    assert_ok(context, attn_block_encode(context, block, &encoded, encoded_cache));
+    assert_ok(context, attn_block_encode(context, block, &encoded, encoded_cache, NULL));
     assert_int_equal(attn_cache_length(encoded_cache, 0), Te);
     attn_block_inputs inputs = inputs_of(NULL);
     inputs.self_params = &causal;

@@ -106,9 +106,11 @@ ATTN_API attn_status attn_block_scratch_size(attn_context *context, const attn_b
  * the steps of a decoder. Needs no more scratch than attn_block_forward with the same `encoded`.
  *   encoded  [B,1,Te,key_input_width]
  *   cache    [B, kv_heads, head_width, value_width] of the cross-attention
+ *   params   as in attn_cache_append: how many tokens each sequence has, and what is done to its keys; NULL: all
+ *            defaults. qk_norm and rotary are those that the cross_params of the steps will have.
  * Errors: those of attn_cache_append, MEMORY; VALUE where the block has no cross-attention. Nothing is changed then. */
 ATTN_API attn_status attn_block_encode(attn_context *context, const attn_block *block, const attn_tensor *encoded,
-                                       attn_cache *cache);
+                                       attn_cache *cache, const attn_cache_append_params *params);
 
 #ifdef __cplusplus
 }
