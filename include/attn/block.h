@@ -59,7 +59,8 @@ typedef struct attn_block_params {
 typedef struct attn_block_inputs {
     size_t struct_size;
 
-    /* Of the self-attention; NULL: all defaults. A decoder sets causal = ATTN_CAUSAL_BOTTOM_RIGHT. */
+    /* Of the self-attention; NULL: all defaults. A decoder sets causal = ATTN_CAUSAL_BOTTOM_RIGHT. Of a ragged batch
+     * both params have the sequences. */
     const attn_sdpa_params *self_params;
 
     /* The keys and values of earlier tokens; NULL: there are none. Those of x are appended, and the queries attend to

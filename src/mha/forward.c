@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Forward of the layer: project, attend, project. Heads are split and joined by views alone. */
+#include <string.h>
+
 #include "context/sizes.h"
 #include "mha/matrix.h"
 #include "mha/mha.h"
@@ -100,6 +102,17 @@ attn_status attni_mha_append(attn_context *context, const attni_mha_call *call, 
     return append(context, call, &at, &attention, scratch);
 }
 
+/* Tokens before and behind the sequences of a ragged batch, which attention does not write. */
+static void clear_outside(const attni_mha_call *call, float *o) {
+    const int64_t *starts = call->attention.query_starts;
+    const size_t width = call->mha->out.in;
+    if (!starts)
+        return;
+    const size_t first = (size_t)starts[0], end = (size_t)starts[call->attention.B];
+    memset(o, 0, first * width * sizeof *o);
+    memset(o + end * width, 0, (call->Tq - end) * width * sizeof *o);
+}
+
 attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, float *scratch) {
     const attn_mha *m = call->mha;
     const size_t B = call->B, Tq = call->Tq;
@@ -112,6 +125,7 @@ attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, flo
     const attn_status status = append(context, call, &at, &attention, scratch);
     if (status != ATTN_OK)
         return status;
+    clear_outside(call, scratch + at.o);
     attni_sdpa_run(context, &attention, scratch + at.rest);
     attni_project(context, &product, 1);
     attni_matrix_write(context, &call->out, B, Tq, m->M, scratch + at.out);
