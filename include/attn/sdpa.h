@@ -89,7 +89,7 @@ typedef struct attn_sdpa_params {
     /* Added to the scores: [B|1,H|1,Tq|1,Tk], f32, f16 or bf16, or NULL. −inf is a mask. */
     const attn_tensor *bias;
 
-    /* −slope · |p − j| is added. */
+    /* −slope · |p − j| is added; the sum is rounded to f32, which tells 2^24 from 2^24 + 2, but not from 2^24 + 1. */
     attn_alibi alibi;
     const float *alibi_slopes; /* [H], for ATTN_ALIBI_SLOPES, otherwise NULL */
 
