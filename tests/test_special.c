@@ -38,6 +38,28 @@ static void rows_of_the_smallest_bias(void **state) {
     }
 }
 
+/* ---- products beyond the largest float over log2 e are infinite ---- */
+
+static void largest_products(void **state) {
+    (void)state;
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(1, contexts);
+    for (size_t i = 0; i < n; i++) {
+        struct sdpa_case c = sdpa_case_of(1, 1, 1, 4, 2, 1, 1);
+        c.params.scale = 1;
+        *element(c.k, 0) = 1;
+        *element(c.k, 1) = 0.5F;
+        *element(c.q, 0) = 2.3e38F;
+        *element(c.q, 1) = -2.3e38F;
+        *element(c.q, 2) = -2.4e38F;
+        *element(c.q, 3) = 2.4e38F;
+        const struct sdpa_result r = run_sdpa(contexts[i], &c);
+        static const double want[] = {1, 0, 0, 1, 0, 1, NAN, NAN};
+        assert_near(r.probabilities, want, (tolerance){0});
+        end_case();
+    }
+}
+
 /* ---- ALiBi may leave out what is far, but only if something near remains ---- */
 
 static void steep(struct sdpa_case *c) {
@@ -417,6 +439,7 @@ static void presets(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(rows_of_the_smallest_bias),
+                                       TEST(largest_products),
                                        TEST(distant_keys),
                                        TEST(distances_beyond_floats),
                                        TEST(distances_beyond_everything),
