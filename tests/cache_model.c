@@ -172,12 +172,13 @@ attn_status model_append(attn_context *context, struct model_cache *c, attn_tens
                          const int64_t *counts) {
     const struct model_pool pool = *c->pool;
     struct model_cache before = *c;
+    const attn_cache_append_params params = {.struct_size = sizeof params, .counts = counts};
     const bool fits = append_pages(c, k.size[2], counts);
     if (!fits) {
         *c = before;
         *c->pool = pool;
     }
-    assert_status(context, attn_cache_append(context, c->real, &k, &v, counts), fits ? ATTN_OK : ATTN_ERROR_FULL);
+    assert_status(context, attn_cache_append(context, c->real, &k, &v, &params), fits ? ATTN_OK : ATTN_ERROR_FULL);
     for (size_t b = 0; b < c->B && fits; b++) {
         struct model_sequence *s = &c->of[b];
         const size_t count = count_of(counts, b, k.size[2]);

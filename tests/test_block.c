@@ -146,7 +146,7 @@ static void decoder(void **state) {
     const attn_tensor out = new_tensor(BHTD, B, 1, T, M);
     attn_block *block = new_block(context, &c);
     attn_cache *cache = new_cache(context, &c.self, B, T), *encoded_cache = new_cache(context, &c.cross, B, Te + 3);
-    assert_ok(context, attn_block_encode(context, block, &encoded, encoded_cache));
+    assert_ok(context, attn_block_encode(context, block, &encoded, encoded_cache, NULL));
     assert_int_equal(attn_cache_length(encoded_cache, 0), Te);
     attn_block_inputs inputs = inputs_of(NULL);
     inputs.self_params = &causal;
@@ -161,6 +161,55 @@ static void decoder(void **state) {
     attn_cache_destroy(cache);
     attn_cache_destroy(encoded_cache);
     attn_block_destroy(block);
+}
+
+/* Sequences one after the other in one tensor, and an encoder's, are each as if they were alone; what is before and
+ * behind them attends to nothing. */
+static void ragged(void **state) {
+    (void)state;
+    enum { M = 32, N = 5, T = 100, Te = 50 };
+    static const int64_t starts[N + 1] = {2, 7, 7, 30, 95, 96}, encoded_starts[N + 1] = {0, 3, 20, 20, 41, 45};
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(2, contexts);
+    for (size_t i = 0; i < 2 * n; i++) {
+        struct block_case c;
+        attn_sdpa_params self, cross;
+        ATTN_INIT(&self);
+        self.causal = ATTN_CAUSAL_BOTTOM_RIGHT;
+        self.sequences = N;
+        self.query_starts = starts;
+        ATTN_INIT(&cross);
+        cross.sequences = N;
+        cross.query_starts = starts;
+        cross.key_starts = encoded_starts;
+        seed(13 + i % 2);
+        init_block(&c, M, 4, 64, WHOLE);
+        c.block.norm_place = (attn_norm_place)(i % 2);
+        fill_block(&c, true);
+        attn_block *block = new_block(contexts[i / 2], &c);
+        const attn_tensor x = new_normal((enum layout)random_below(OUTPUT_LAYOUTS), 1, 1, T, M);
+        const attn_tensor encoded = new_normal((enum layout)random_below(OUTPUT_LAYOUTS), 1, 1, Te, M);
+        attn_block_inputs inputs = inputs_of(&encoded);
+        inputs.self_params = &self;
+        inputs.cross_params = &cross;
+        const attn_tensor out =
+            run_block(contexts[i / 2], block, x, (enum layout)random_below(OUTPUT_LAYOUTS), &inputs);
+        assert_near(out, reference_block(&c, x, &encoded, &self, &cross), of_block());
+        ATTN_INIT(&self);
+        self.causal = ATTN_CAUSAL_BOTTOM_RIGHT;
+        inputs.cross_params = NULL;
+        for (size_t s = 0; s < N; s++) {
+            const size_t first = (size_t)starts[s], count = (size_t)starts[s + 1] - first;
+            const size_t first_key = (size_t)encoded_starts[s], keys = (size_t)encoded_starts[s + 1] - first_key;
+            const attn_tensor some = tokens_of(encoded, first_key, keys);
+            inputs.encoded = &some;
+            name_case("sequence %zu with %s", s, describe(contexts[i / 2]).isa);
+            const attn_tensor alone = run_block(contexts[i / 2], block, tokens_of(x, first, count), BHTD, &inputs);
+            assert_near(tokens_of(out, first, count), dense_doubles(alone), of_block());
+        }
+        attn_block_destroy(block);
+        end_case();
+    }
 }
 
 /* The type of a view changes what is read and written, and nothing between. */
@@ -412,6 +461,7 @@ int main(void) {
                                        TEST(many_rows),
                                        TEST(in_place),
                                        TEST(decoder),
+                                       TEST(ragged),
                                        TEST(half_precision),
                                        TEST(bytes_are_finite),
                                        TEST(uneven_cache),

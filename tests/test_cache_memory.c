@@ -72,6 +72,7 @@ static void reserved_once(void **state) {
         const size_t calls = m.calls;
         for (size_t n = 0; n < 5; n++) {
             int64_t counts[3];
+            const attn_cache_append_params some = {.struct_size = sizeof some, .counts = counts};
             const size_t room = capacity - attn_cache_length(cache, 0), T = n == 4 ? room : random_below(room + 1);
             const attn_tensor k = new_normal(BHTD, B, G, T, D), v = new_normal(BHTD, B, G, T, E);
             for (size_t b = 0; b < B; b++)
@@ -79,7 +80,7 @@ static void reserved_once(void **state) {
             for (size_t b = 0; b < B; b++)
                 counts[b] = counts[b] > (int64_t)T ? (int64_t)T : counts[b];
             attn_context *writer = p.dtype == ATTN_F32 ? context : other;
-            assert_ok(writer, attn_cache_append(writer, cache, &k, &v, counts));
+            assert_ok(writer, attn_cache_append(writer, cache, &k, &v, &some));
             c.k.size[2] = c.v.size[2] = attn_cache_length(cache, 0);
             for (size_t b = 0; b < B; b++)
                 c.k.size[2] = attn_cache_length(cache, b) > c.k.size[2] ? attn_cache_length(cache, b) : c.k.size[2];

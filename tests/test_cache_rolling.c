@@ -150,6 +150,7 @@ static void beams_need_no_spare_page(void **state) {
     attn_cache_params params;
     attn_cache *cache;
     attn_cache_pool_info info;
+    const attn_cache_append_params first = {.struct_size = sizeof first, .counts = (const int64_t[]){10, 0, 0, 0}};
     ATTN_INIT(&info);
     ATTN_INIT(&params);
     params.batch = 4;
@@ -157,7 +158,7 @@ static void beams_need_no_spare_page(void **state) {
     params.kv_heads = params.head_width = 1;
     assert_ok(context, attn_cache_create(context, &params, &cache));
     const attn_tensor k = new_normal(BHTD, 4, 1, 10, 1);
-    assert_ok(context, attn_cache_append(context, cache, &k, &k, (const int64_t[]){10, 0, 0, 0}));
+    assert_ok(context, attn_cache_append(context, cache, &k, &k, &first));
     for (size_t b = 1; b < 4; b++)
         assert_ok(context, attn_cache_fork(context, cache, 0, b));
     assert_ok(context, attn_cache_pool_describe(context, attn_cache_pool_of(cache), &info));

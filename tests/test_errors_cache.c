@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Every way to use caches and their pools wrongly: the message names the field, and nothing has changed. */
+#include <float.h>
 #include <math.h>
 
 #include "fault.h"
 #include "support.h"
 
 enum { B = 2, H = 4, G = 2, Tq = 3, D = 8, E = 5, CAPACITY = 200, HELD = 6, PAGES = 3, WINDOW = 4, HUGE_T = 150 };
+enum { APPENDED = 4 };
 
 /* Valid arguments of every function; `rolling` and `small` share a pool of three pages, of which each has two and none.
  */
@@ -17,8 +19,11 @@ typedef struct call {
     attn_cache *cache, *rolling, *small, *bytes, *target;
     attn_tensor k, v, q, out;
     const attn_tensor *k_argument, *v_argument, *q_argument, *out_argument;
-    int64_t counts[B], lengths[B];
-    const int64_t *counts_argument;
+    WITH_TAIL(attn_cache_append_params) append;
+    int64_t counts[B], lengths[B], positions[B * APPENDED];
+    attn_rotary rotary; /* and norm: set, but not yet asked for */
+    attn_qk_norm norm;
+    float weight[D];
     attn_window window;
     attn_tensor mask;
     attn_sdpa_params params;
@@ -78,6 +83,9 @@ typedef struct call {
     X(share_no_batch, ATTN_ERROR_SHAPE, "batch", c->create.known.batch = 0)                                            \
     X(share_huge, ATTN_ERROR_OVERFLOW, "batch", c->create.known.batch = SIZE_MAX / 8)
 
+#define ROTATED c->append.known.rotary = &c->rotary
+#define NORMED c->append.known.qk_norm = &c->norm
+
 #define APPEND_FAULTS(X)                                                                                               \
     X(append_to_null, ATTN_ERROR_NULL, "cache", c->target = NULL)                                                      \
     X(k_null, ATTN_ERROR_NULL, "k", c->k_argument = NULL)                                                              \
@@ -96,16 +104,39 @@ typedef struct call {
     X(k_stride, ATTN_ERROR_STRIDE, "k", c->k.stride[3] = 2)                                                            \
     X(v_stride, ATTN_ERROR_STRIDE, "v", c->v.stride[3] = 2)                                                            \
     X(k_huge, ATTN_ERROR_OVERFLOW, "k", c->k.stride[2] = PTRDIFF_MAX / 2)                                              \
-    X(negative_count, ATTN_ERROR_VALUE, "counts[1]", c->counts_argument = c->counts; c->counts[1] = -1)                \
-    X(count_above, ATTN_ERROR_VALUE, "counts[0]", c->counts_argument = c->counts; c->counts[0] = 5)                    \
-    X(count_huge, ATTN_ERROR_VALUE, "counts[0]", c->counts_argument = c->counts; c->counts[0] = INT64_MIN)             \
+    X(negative_count, ATTN_ERROR_VALUE, "counts[1]", c->append.known.counts = c->counts; c->counts[1] = -1)            \
+    X(count_above, ATTN_ERROR_VALUE, "counts[0]", c->append.known.counts = c->counts; c->counts[0] = 5)                \
+    X(count_huge, ATTN_ERROR_VALUE, "counts[0]", c->append.known.counts = c->counts; c->counts[0] = INT64_MIN)         \
     X(too_many, ATTN_ERROR_FULL, "capacity", c->k.size[2] = c->v.size[2] = CAPACITY - HELD + 1)                        \
-    X(too_many_of_one, ATTN_ERROR_FULL, "sequence 1", c->counts_argument = c->counts;                                  \
+    X(too_many_of_one, ATTN_ERROR_FULL, "sequence 1", c->append.known.counts = c->counts;                              \
       c->k.size[2] = c->v.size[2] = CAPACITY - HELD + 1; c->counts[1] = CAPACITY - HELD + 1)                           \
     X(no_pages_left, ATTN_ERROR_FULL, "pages", c->target = c->small)                                                   \
     X(no_page_for_one, ATTN_ERROR_FULL, "pages", c->target = c->rolling; c->k.size[2] = c->v.size[2] = HUGE_T)         \
     X(k_nan_in_bytes, ATTN_ERROR_VALUE, "k", c->target = c->bytes; *element_at(c->k, 1, 1, 3, D - 1) = NAN)            \
-    X(v_inf_in_bytes, ATTN_ERROR_VALUE, "v", c->target = c->bytes; *element_at(c->v, 0, 1, 2, 0) = -INFINITY)
+    X(v_inf_in_bytes, ATTN_ERROR_VALUE, "v", c->target = c->bytes; *element_at(c->v, 0, 1, 2, 0) = -INFINITY)          \
+    X(append_not_initialised, ATTN_ERROR_STRUCT, "struct_size", c->append.known.struct_size = 0)                       \
+    X(append_unknown_option, ATTN_ERROR_STRUCT, "struct_size", c->append.known.struct_size = sizeof c->append;         \
+      c->append.tail[3] = 1)                                                                                           \
+    X(append_rotary_struct, ATTN_ERROR_STRUCT, "rotary", ROTATED; c->rotary.struct_size = 0)                           \
+    X(append_rotary_kind, ATTN_ERROR_VALUE, "kind", ROTATED; c->rotary.kind = (attn_rotary_kind)2)                     \
+    X(append_rotary_width, ATTN_ERROR_SHAPE, "width", ROTATED; c->rotary.width = D + 2)                                \
+    X(append_rotary_odd, ATTN_ERROR_SHAPE, "width", ROTATED; c->rotary.width = 3)                                      \
+    X(append_no_cos, ATTN_ERROR_NULL, "cos", ROTATED; c->rotary.cos = NULL)                                            \
+    X(append_no_sin, ATTN_ERROR_NULL, "sin", ROTATED; c->rotary.sin = NULL)                                            \
+    X(append_table_huge, ATTN_ERROR_OVERFLOW, "rotary", ROTATED; c->rotary.positions = SIZE_MAX / 2)                   \
+    X(append_beyond, ATTN_ERROR_VALUE, "key_positions", ROTATED; c->rotary.positions = HELD + APPENDED - 1)            \
+    X(append_position_beyond, ATTN_ERROR_VALUE, "key_positions", ROTATED; c->rotary.key_positions = c->positions;      \
+      c->positions[APPENDED + 3] = HELD + APPENDED)                                                                    \
+    X(append_position_negative, ATTN_ERROR_VALUE, "key_positions", ROTATED; c->rotary.key_positions = c->positions;    \
+      c->positions[0] = -1)                                                                                            \
+    X(append_norm_struct, ATTN_ERROR_STRUCT, "qk_norm", NORMED; c->norm.struct_size = 1)                               \
+    X(append_norm_kind, ATTN_ERROR_VALUE, "kind", NORMED; c->norm.kind = (attn_norm_kind)3)                            \
+    X(append_norm_eps, ATTN_ERROR_VALUE, "eps", NORMED; c->norm.eps = -1)                                              \
+    X(rotated_inf_in_bytes, ATTN_ERROR_VALUE, "k", c->target = c->bytes; ROTATED;                                      \
+      *element_at(c->k, 1, 0, 3, 0) = FLT_MAX; *element_at(c->k, 1, 0, 3, D / 2) = -FLT_MAX)                           \
+    X(normed_inf_in_bytes, ATTN_ERROR_VALUE, "k", c->target = c->bytes; NORMED; c->weight[D - 1] = FLT_MAX;            \
+      *element_at(c->k, 0, 1, 2, D - 1) = 1e10F)                                                                       \
+    X(rotated_nan_in_bytes, ATTN_ERROR_VALUE, "k", c->target = c->bytes; ROTATED; *element_at(c->k, 1, 1, 0, 1) = NAN)
 
 #define TRUNCATE_FAULTS(X)                                                                                             \
     X(truncate_null, ATTN_ERROR_NULL, "cache", c->target = NULL)                                                       \
@@ -182,6 +213,14 @@ static void fill(attn_context *context, attn_cache *cache) {
     assert_ok(context, attn_cache_append(context, cache, &k, &v, NULL));
 }
 
+/* The cosine and sine of an eighth of a turn. */
+static const float *eighths(size_t n) {
+    float *x = new_floats(n);
+    for (size_t i = 0; i < n; i++)
+        x[i] = 0.70710678F;
+    return x;
+}
+
 static call valid_call(attn_context *context, attn_cache_pool **pool) {
     call c = {.context = context, .length = HELD - 1, .from = 0, .to = 1, .lengths = {2, 2}, .counts = {4, 0}};
     const attn_cache_pool_params p = {sizeof p, PAGES, G, D, E, 128, ATTN_F32};
@@ -199,11 +238,17 @@ static call valid_call(attn_context *context, attn_cache_pool **pool) {
     fill(context, c.rolling);
     c.k = new_normal(BHTD, B, G, CAPACITY, D);
     c.v = new_normal(BHTD, B, G, CAPACITY, E);
-    c.k.size[2] = c.v.size[2] = 4;
+    c.k.size[2] = c.v.size[2] = APPENDED;
     c.q = new_normal(BHTD, B, H, Tq, D);
     c.out = new_tensor(BHTD, B, H, Tq, E);
     c.mask = new_tensor_of(ATTN_BOOL, BHTD, B, 1, Tq, HELD + 1);
     ATTN_INIT(&c.params);
+    ATTN_INIT(&c.append.known);
+    ATTN_INIT(&c.rotary);
+    ATTN_INIT(&c.norm);
+    c.rotary.positions = HELD + APPENDED;
+    c.rotary.cos = c.rotary.sin = eighths(c.rotary.positions * D / 2);
+    c.norm.kind = ATTN_RMS_NORM;
     return c;
 }
 
@@ -213,6 +258,7 @@ static void settle(call *c) {
     c->v_argument = &c->v;
     c->q_argument = &c->q;
     c->out_argument = &c->out;
+    c->norm.k_weight = c->weight;
 }
 
 /* What the three caches that hold tokens answer. */
@@ -265,7 +311,7 @@ static attn_status run(call *c, enum function function, attn_cache_pool *pool) {
         assert_null(cache);
         return status;
     case APPEND:
-        return attn_cache_append(c->context, c->target, c->k_argument, c->v_argument, c->counts_argument);
+        return attn_cache_append(c->context, c->target, c->k_argument, c->v_argument, &c->append.known);
     case TRUNCATE:
         return attn_cache_truncate(c->context, c->target, c->from, c->length);
     case FORK:

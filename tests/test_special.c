@@ -38,6 +38,28 @@ static void rows_of_the_smallest_bias(void **state) {
     }
 }
 
+/* ---- products beyond the largest float over log2 e are infinite ---- */
+
+static void largest_products(void **state) {
+    (void)state;
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(1, contexts);
+    for (size_t i = 0; i < n; i++) {
+        struct sdpa_case c = sdpa_case_of(1, 1, 1, 4, 2, 1, 1);
+        c.params.scale = 1;
+        *element(c.k, 0) = 1;
+        *element(c.k, 1) = 0.5F;
+        *element(c.q, 0) = 2.3e38F;
+        *element(c.q, 1) = -2.3e38F;
+        *element(c.q, 2) = -2.4e38F;
+        *element(c.q, 3) = 2.4e38F;
+        const struct sdpa_result r = run_sdpa(contexts[i], &c);
+        static const double want[] = {1, 0, 0, 1, 0, 1, NAN, NAN};
+        assert_near(r.probabilities, want, (tolerance){0});
+        end_case();
+    }
+}
+
 /* ---- ALiBi may leave out what is far, but only if something near remains ---- */
 
 static void steep(struct sdpa_case *c) {
@@ -160,6 +182,48 @@ static void distant_keys(void **state) {
         settings[i / 2](&c);
         c.probabilities = i % 2;
         check_sdpa(context, &c);
+        end_case();
+    }
+}
+
+/* A float does not hold every distance beyond 2^24, but does hold the biases of slopes that small. Where a mask ends is
+ * exact however far that is. */
+static void distances_beyond_floats(void **state) {
+    (void)state;
+    enum { Tq = 70, Tk = 300 };
+    static const int64_t offsets[] = {(1 << 24) - 100, (1 << 24) + 1, (1 << 26) + 3, (1 << 30) + 7};
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(2, contexts);
+    seed(21);
+    for (size_t i = 0; i < n * COUNT(offsets) * 2; i++) {
+        const int64_t offset = offsets[i / 2 % COUNT(offsets)];
+        const float slopes[] = {4 / (float)offset, 10 / (float)offset, -1 / (float)offset};
+        const attn_window window = {offset - 1, -1}; /* sees the keys from i + 1 on */
+        struct sdpa_case c = sdpa_case_of(1, 3, 1, Tq, Tk, 16, 24);
+        set_causal(&c, ATTN_CAUSAL_OFFSET, &offset);
+        c.params.alibi = ATTN_ALIBI_SLOPES;
+        c.params.alibi_slopes = slopes;
+        c.params.window = i % 2 ? &window : NULL;
+        snprintf(c.name, sizeof c.name, "offset %lld with %s", (long long)offset, describe(contexts[i % n]).isa);
+        check_sdpa(contexts[i % n], &c);
+        end_case();
+    }
+}
+
+/* Steep slopes over such distances leave numbers, if not the right ones: scores are floats. */
+static void distances_beyond_everything(void **state) {
+    (void)state;
+    static const int64_t offsets[] = {(1 << 25) + 1, (int64_t)1 << 40, INT64_MAX};
+    attn_context *context = new_context_of(2, 0);
+    seed(22);
+    for (size_t i = 0; i < COUNT(offsets); i++) {
+        struct sdpa_case c = sdpa_case_of(1, 4, 2, 9, 300, 16, 24);
+        steep(&c);
+        set_causal(&c, ATTN_CAUSAL_OFFSET, &offsets[i]);
+        const struct sdpa_result r = run_sdpa(context, &c);
+        assert_rows_sum_to_one(r.probabilities, r.lse.data);
+        for (size_t x = 0; x < element_count(r.out); x++)
+            assert_true(isfinite(value(r.out, x)));
         end_case();
     }
 }
@@ -375,7 +439,10 @@ static void presets(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(rows_of_the_smallest_bias),
+                                       TEST(largest_products),
                                        TEST(distant_keys),
+                                       TEST(distances_beyond_floats),
+                                       TEST(distances_beyond_everything),
                                        TEST(callback_sees_every_score),
                                        TEST(callback_cannot_unmask),
                                        TEST(equal_keys_in_their_order),

@@ -59,7 +59,8 @@ typedef struct attn_block_params {
 typedef struct attn_block_inputs {
     size_t struct_size;
 
-    /* Of the self-attention; NULL: all defaults. A decoder sets causal = ATTN_CAUSAL_BOTTOM_RIGHT. */
+    /* Of the self-attention; NULL: all defaults. A decoder sets causal = ATTN_CAUSAL_BOTTOM_RIGHT. Of a ragged batch
+     * both params have the sequences. */
     const attn_sdpa_params *self_params;
 
     /* The keys and values of earlier tokens; NULL: there are none. Those of x are appended, and the queries attend to
@@ -106,9 +107,11 @@ ATTN_API attn_status attn_block_scratch_size(attn_context *context, const attn_b
  * the steps of a decoder. Needs no more scratch than attn_block_forward with the same `encoded`.
  *   encoded  [B,1,Te,key_input_width]
  *   cache    [B, kv_heads, head_width, value_width] of the cross-attention
+ *   params   as in attn_cache_append: how many tokens each sequence has, and what is done to its keys; NULL: all
+ *            defaults. qk_norm and rotary are those that the cross_params of the steps will have.
  * Errors: those of attn_cache_append, MEMORY; VALUE where the block has no cross-attention. Nothing is changed then. */
 ATTN_API attn_status attn_block_encode(attn_context *context, const attn_block *block, const attn_tensor *encoded,
-                                       attn_cache *cache);
+                                       attn_cache *cache, const attn_cache_append_params *params);
 
 #ifdef __cplusplus
 }

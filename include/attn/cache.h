@@ -51,6 +51,19 @@ typedef struct attn_cache_params {
     size_t window, first_tokens;
 } attn_cache_params;
 
+/* How tokens are appended. */
+typedef struct attn_cache_append_params {
+    size_t struct_size;
+
+    const int64_t *counts; /* [B]: sequence b gets its first counts[b] ≤ T tokens; NULL: all T */
+
+    /* What is done to the keys before they are stored, or NULL: they are normalised by k_weight and then rotated.
+     * key_positions are [B,T]; NULL: token t of sequence b is at attn_cache_length + t, where queries with
+     * ATTN_CAUSAL_BOTTOM_RIGHT expect it. What is there for queries is not looked at. */
+    const attn_qk_norm *qk_norm;
+    const attn_rotary *rotary;
+} attn_cache_append_params;
+
 /* How much of a pool is used. */
 typedef struct attn_cache_pool_info {
     size_t struct_size;
@@ -94,11 +107,13 @@ ATTN_API attn_cache_pool *attn_cache_pool_of(const attn_cache *cache);
 /* Appends tokens: O(T), nothing is moved but at most one page of each sequence that it shares with another one.
  *   k       [B,G,T,D]  f32, f16 or bf16
  *   v       [B,G,T,E]
- *   counts  [B], or NULL: sequence b gets its first counts[b] ≤ T tokens; NULL: all T
- * Errors: NULL, SHAPE, STRIDE, DTYPE, OVERFLOW, VALUE (counts; values that int8 cannot hold: Inf, NaN), FULL (capacity,
- * or the pool has too few pages), MEMORY (scratch of types other than f32); nothing is changed then. */
+ *   params  NULL: all defaults
+ * Scratch: none for a cache of f32 that takes keys as they are, else 192 bytes times the larger of D and E (rounded up
+ * to 16) for each thread. Errors: NULL, SHAPE, STRIDE, DTYPE, STRUCT, OVERFLOW, VALUE (counts; a position outside the
+ * tables; keys, once normalised and rotated, and values that int8 cannot hold: Inf, NaN), FULL (capacity, or the pool
+ * has too few pages), MEMORY (scratch); nothing is changed then. */
 ATTN_API attn_status attn_cache_append(attn_context *context, attn_cache *cache, const attn_tensor *k,
-                                       const attn_tensor *v, const int64_t *counts);
+                                       const attn_tensor *v, const attn_cache_append_params *params);
 
 /* Forgets the tokens of a sequence from `length` on; 0 empties it. Errors: NULL, SHAPE (no such sequence, longer than
  * it is, or so short that a rolling cache does not have its window any more). */

@@ -80,7 +80,8 @@ typedef struct attn_sdpa_params {
     const attn_qk_norm *qk_norm;
     const attn_rotary *rotary; /* after qk_norm */
 
-    /* Factor of the scores. 0: 1/√D. Any other finite value is used as it is. */
+    /* Factor of the scores. 0: 1/√D. Any other finite value is used as it is. Scores are in base 2 inside, so that
+     * scale · q·k beyond ±2.35e38 is ±∞: −∞ masks, ∞ makes the row NaN. */
     float scale;
 
     /* c > 0: s becomes c · tanh(s / c). 0: off. */
@@ -89,7 +90,7 @@ typedef struct attn_sdpa_params {
     /* Added to the scores: [B|1,H|1,Tq|1,Tk], f32, f16 or bf16, or NULL. −inf is a mask. */
     const attn_tensor *bias;
 
-    /* −slope · |p − j| is added. */
+    /* −slope · |p − j| is added; the sum is rounded to f32, which tells 2^24 from 2^24 + 2, but not from 2^24 + 1. */
     attn_alibi alibi;
     const float *alibi_slopes; /* [H], for ATTN_ALIBI_SLOPES, otherwise NULL */
 

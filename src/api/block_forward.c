@@ -28,9 +28,9 @@ static attn_status check_cache(attn_context *context, const char *name, const at
     return ATTN_OK;
 }
 
-static attn_status check_room(attn_context *context, const char *name, attn_cache *cache, size_t tokens) {
+static attn_status check_room(attn_context *context, attn_cache *cache, size_t tokens) {
     const attni_append append = {.cache = cache, .T = tokens};
-    return attni_within(context, name, attni_check_append(context, &append));
+    return attni_within(context, "inputs.cache", attni_check_append(context, &append));
 }
 
 /* Rows of the model's width that a call keeps beside the projected heads. */
@@ -65,7 +65,7 @@ static attn_status check_self(attn_context *context, const attn_block *block, ar
     if (cache)
         ATTNI_TRY(check_cache(context, "inputs.cache", cache, block->self, B));
     if (cache && a->data)
-        ATTNI_TRY(check_room(context, "inputs.cache", cache, T));
+        ATTNI_TRY(check_room(context, cache, T));
     return attni_within(
         context, "inputs.self_params",
         check_options(context, a->inputs.self_params, cache, T, a->data, &call->attention, &a->self_extras));
@@ -205,7 +205,8 @@ attn_status attn_block_scratch_size(attn_context *context, const attn_block *blo
 }
 
 attn_status attn_block_encode(attn_context *context, const attn_block *block, const attn_tensor *encoded,
-                              attn_cache *cache) {
+                              attn_cache *cache, const attn_cache_append_params *params) {
+    attni_turn turn;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "block", block));
     ATTNI_TRY(attni_check_pointer(context, "cache", cache));
@@ -213,11 +214,14 @@ attn_status attn_block_encode(attn_context *context, const attn_block *block, co
         return attni_fail(context, ATTN_ERROR_VALUE, "block: it has no cross-attention");
     ATTNI_TRY(check_encoded(context, block->cross, encoded, cache->B, true));
     ATTNI_TRY(check_cache(context, "cache", cache, block->cross, cache->B));
-    ATTNI_TRY(check_room(context, "cache", cache, encoded->size[2]));
+    attni_append append = {.cache = cache, .T = encoded->size[2]};
+    ATTNI_TRY(attni_check_append_params(context, params, &append, &turn));
     ATTNI_TRY(attni_check_projected(context, "x", block->cross, cache->B, 0, encoded->size[2], STREAMS));
     attni_mha_call call = attention_call(block->cross, cache->B, 0, encoded->size[2]);
     call.key = call.value = attni_view_of(encoded);
     call.cache = cache;
+    call.counts = append.counts;
+    call.attention.k_turn = turn;
     ATTNI_TRY(attni_scratch_reserve(context, attni_mha_append_scratch(context, &call)));
     return attni_mha_append(context, &call, context->scratch);
 }

@@ -170,7 +170,7 @@ static attn_status check_counts(attn_context *context, const attni_append *a) {
     const attn_cache *cache = a->cache;
     for (size_t b = 0; b < cache->B; b++) {
         if (a->counts && (a->counts[b] < 0 || (uint64_t)a->counts[b] > a->T))
-            return attni_fail(context, ATTN_ERROR_VALUE, "counts[%zu] is %lld, expected 0 to T = %zu", b,
+            return attni_fail(context, ATTN_ERROR_VALUE, "params.counts[%zu] is %lld, expected 0 to T = %zu", b,
                               (long long)a->counts[b], a->T);
         const size_t count = attni_append_count(a, b), length = (size_t)cache->lengths[b];
         if (count > cache->capacity - length)
@@ -194,49 +194,45 @@ attn_status attni_check_append(attn_context *context, const attni_append *a) {
     return check_pages(context, a);
 }
 
-/* Whether a row, of any type, has no Inf and no NaN. */
-static bool is_finite(const attni_kernels *kernels, const attni_view *view, size_t b, size_t h, size_t t,
-                      size_t width) {
-    enum { PIECE = 256 };
-    const char *row = attni_at(view, b, h, t);
-    float piece[PIECE];
-    for (size_t d = 0; d < width; d += PIECE) {
-        const size_t n = attni_min(PIECE, width - d);
-        kernels->copy(1, n, view->dtype, row + d * attni_size_of(view->dtype), 0, ATTN_F32, piece, 0);
-        if (!kernels->all_finite(1, n, ATTN_F32, piece, 0))
-            return false;
-    }
-    return true;
+/* Keys stand behind those that are there. */
+static attn_status check_append_turn(attn_context *context, const attn_cache_append_params *p, const attni_append *a,
+                                     attni_turn *turn) {
+    const attn_cache *cache = a->cache;
+    const size_t G = cache->pool->G;
+    const attn_sdpa_params options = {.qk_norm = p->qk_norm, .rotary = p->rotary};
+    attni_sdpa call = {.B = cache->B, .H = G, .G = G, .D = cache->pool->D};
+    attni_extras extras = {0};
+    ATTNI_TRY(attni_check_turns(context, &options, a->T, true, &call, &extras));
+    for (size_t b = 0; b < cache->B; b++)
+        ATTNI_TRY(attni_check_positions(context, "params.rotary.key_positions", &call.k_turn, b,
+                                        attni_append_count(a, b), (ptrdiff_t)cache->lengths[b]));
+    *turn = call.k_turn;
+    return ATTN_OK;
 }
 
-static attn_status check_finite(attn_context *context, const attni_append *a, const char *name, const attni_view *view,
-                                size_t width) {
-    for (size_t b = 0; b < a->cache->B; b++)
-        for (size_t g = 0; g < a->cache->pool->G; g++)
-            for (size_t t = 0; t < attni_append_count(a, b); t++)
-                if (!is_finite(context->kernels, view, b, g, t, width))
-                    return attni_fail(context, ATTN_ERROR_VALUE,
-                                      "%s has Inf or NaN in sequence %zu, head %zu, token %zu, which int8 cannot hold",
-                                      name, b, g, t);
+attn_status attni_check_append_params(attn_context *context, const attn_cache_append_params *params, attni_append *a,
+                                      attni_turn *turn) {
+    attn_cache_append_params p;
+    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
+    a->counts = p.counts;
+    ATTNI_TRY(attni_check_append(context, a));
+    ATTNI_TRY(check_append_turn(context, &p, a, turn));
+    a->turn = attni_turns(turn) ? turn : NULL;
     return ATTN_OK;
 }
 
 attn_status attn_cache_append(attn_context *context, attn_cache *cache, const attn_tensor *k, const attn_tensor *v,
-                              const int64_t *counts) {
+                              const attn_cache_append_params *params) {
+    attni_turn turn;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "cache", cache));
     ATTNI_TRY(check_appended(context, cache, "k", k, "D", cache->pool->D));
     ATTNI_TRY(check_appended(context, cache, "v", v, "E", cache->pool->E));
     ATTNI_TRY(attni_check_size(context, "v", v, 2, "T", k->size[2]));
-    const attni_append a = {cache, k->size[2], counts, attni_view_of(k), attni_view_of(v), NULL};
-    ATTNI_TRY(attni_check_append(context, &a));
-    if (cache->pages.form->dtype == ATTN_INT8) {
-        ATTNI_TRY(check_finite(context, &a, "k", &a.k, cache->pool->D));
-        ATTNI_TRY(check_finite(context, &a, "v", &a.v, cache->pool->E));
-    }
+    attni_append a = {.cache = cache, .T = k->size[2], .k = attni_view_of(k), .v = attni_view_of(v)};
+    ATTNI_TRY(attni_check_append_params(context, params, &a, &turn));
     ATTNI_TRY(attni_scratch_reserve(context, attni_append_scratch(context, &a)));
-    attni_append_run(context, &a, context->scratch);
-    return ATTN_OK;
+    return attni_append_run(context, &a, context->scratch);
 }
 
 static attn_status check_sequence(attn_context *context, const attn_cache *cache, const char *name, size_t sequence) {

@@ -158,8 +158,11 @@ static void part(attn_cache *cache, uint32_t *slot) {
     *slot = page;
 }
 
-void attni_append_run(attn_context *context, const attni_append *a, void *scratch) {
+attn_status attni_append_run(attn_context *context, const attni_append *a, void *scratch) {
     attn_cache *cache = a->cache;
+    const attn_status status = attni_store_check(context, a, scratch);
+    if (status != ATTN_OK)
+        return status;
     for (size_t b = 0; b < cache->B; b++)
         forget_unseen(a, b);
     for (size_t b = 0; b < cache->B; b++) {
@@ -173,4 +176,5 @@ void attni_append_run(attn_context *context, const attni_append *a, void *scratc
     attni_store(context, a, scratch);
     for (size_t b = 0; b < cache->B; b++)
         cache->lengths[b] += (int64_t)attni_append_count(a, b);
+    return ATTN_OK;
 }

@@ -55,13 +55,15 @@ typedef struct attni_append {
 } attni_append;
 ptrdiff_t attni_append_pages(const attni_append *append);
 size_t attni_append_scratch(const attn_context *context, const attni_append *append);
-void attni_append_run(attn_context *context, const attni_append *append, void *scratch);
+/* Fails, with nothing changed, only where the cache's int8 cannot hold what would be stored. */
+attn_status attni_append_run(attn_context *context, const attni_append *append, void *scratch);
 
 static inline size_t attni_append_count(const attni_append *a, size_t b) {
     return a->counts ? (size_t)a->counts[b] : a->T;
 }
 
-/* store.c: writes the tokens; the lengths are still those before. */
+/* store.c: whether the type of the pages can hold the tokens; and writes them. The lengths are still those before. */
+attn_status attni_store_check(attn_context *context, const attni_append *append, void *scratch);
 void attni_store(attn_context *context, const attni_append *append, void *scratch);
 
 #endif

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Forward of the layer: project, attend, project. Heads are split and joined by views alone. */
+#include <string.h>
+
 #include "context/sizes.h"
 #include "mha/matrix.h"
 #include "mha/mha.h"
@@ -55,7 +57,8 @@ static attni_sdpa attention_of(const attni_mha_call *call, const layout *at, flo
 
 static attni_append append_of(const attni_mha_call *call, const attni_sdpa *attention) {
     const attni_turn *turn = &attention->k_turn;
-    return (attni_append){call->cache, call->Tk, NULL, attention->k, attention->v, attni_turns(turn) ? turn : NULL};
+    return (attni_append){call->cache,  call->Tk,     call->counts,
+                          attention->k, attention->v, attni_turns(turn) ? turn : NULL};
 }
 
 static size_t append_scratch(const attn_context *context, const attni_mha_call *call) {
@@ -86,29 +89,10 @@ static void project_inputs(attn_context *context, const attni_mha_call *call, co
     attni_project(context, products, 3);
 }
 
-/* Whether what was projected fits the cache's type. */
-static attn_status check_finite(attn_context *context, const attni_mha_call *call, const layout *at,
-                                const float *scratch) {
-    const attn_mha *m = call->mha;
-    const size_t rows = call->B * call->Tk;
-    if (call->cache->pages.form->dtype != ATTN_INT8)
-        return ATTN_OK;
-    if (context->kernels->all_finite(rows, m->k.out, ATTN_F32, scratch + at->k, (ptrdiff_t)m->k.out) &&
-        context->kernels->all_finite(rows, m->v.out, ATTN_F32, scratch + at->v, (ptrdiff_t)m->v.out))
-        return ATTN_OK;
-    return attni_fail(context, ATTN_ERROR_VALUE,
-                      "the keys or values have Inf or NaN, which the cache's int8 cannot hold");
-}
-
 static attn_status append(attn_context *context, const attni_mha_call *call, const layout *at,
                           const attni_sdpa *attention, float *scratch) {
     const attni_append append = append_of(call, attention);
-    if (!call->cache)
-        return ATTN_OK;
-    const attn_status status = check_finite(context, call, at, scratch);
-    if (status == ATTN_OK)
-        attni_append_run(context, &append, scratch + at->rest);
-    return status;
+    return call->cache ? attni_append_run(context, &append, scratch + at->rest) : ATTN_OK;
 }
 
 attn_status attni_mha_append(attn_context *context, const attni_mha_call *call, float *scratch) {
@@ -116,6 +100,17 @@ attn_status attni_mha_append(attn_context *context, const attni_mha_call *call, 
     const attni_sdpa attention = attention_of(call, &at, scratch);
     project_inputs(context, call, &at, scratch);
     return append(context, call, &at, &attention, scratch);
+}
+
+/* Tokens before and behind the sequences of a ragged batch, which attention does not write. */
+static void clear_outside(const attni_mha_call *call, float *o) {
+    const int64_t *starts = call->attention.query_starts;
+    const size_t width = call->mha->out.in;
+    if (!starts)
+        return;
+    const size_t first = (size_t)starts[0], end = (size_t)starts[call->attention.B];
+    memset(o, 0, first * width * sizeof *o);
+    memset(o + end * width, 0, (call->Tq - end) * width * sizeof *o);
 }
 
 attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, float *scratch) {
@@ -130,6 +125,7 @@ attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, flo
     const attn_status status = append(context, call, &at, &attention, scratch);
     if (status != ATTN_OK)
         return status;
+    clear_outside(call, scratch + at.o);
     attni_sdpa_run(context, &attention, scratch + at.rest);
     attni_project(context, &product, 1);
     attni_matrix_write(context, &call->out, B, Tq, m->M, scratch + at.out);

@@ -163,6 +163,34 @@ static void store_head(void *arg, size_t unit, size_t worker) {
     }
 }
 
+/* -- int8 -- */
+
+static attn_status check_token(attn_context *context, const store_job *j, size_t b, size_t g, size_t t,
+                               const space *own) {
+    const attni_append *a = j->append;
+    const batch x = {.b = b, .g = g, .t = t};
+    const keys k = keys_at(j, &x, 0, 1, own);
+    const bool holds_key = j->kernels->all_finite(1, a->cache->pool->D, k.dtype, k.data, 0);
+    if (holds_key && j->kernels->all_finite(1, a->cache->pool->E, a->v.dtype, attni_at(&a->v, b, g, t), 0))
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_VALUE,
+                      "%s has Inf or NaN in sequence %zu, head %zu, token %zu%s, which int8 cannot hold",
+                      holds_key ? "v" : "k", b, g, t, a->turn && !holds_key ? ", normalised and rotated" : "");
+}
+
+attn_status attni_store_check(attn_context *context, const attni_append *a, void *scratch) {
+    const store_job job = {context->kernels, a, scratch, 0};
+    const space own = space_of(&job, 0);
+    attn_status status = ATTN_OK;
+    if (a->cache->pages.form->dtype != ATTN_INT8)
+        return ATTN_OK;
+    for (size_t b = 0; b < a->cache->B; b++)
+        for (size_t g = 0; g < a->cache->pool->G; g++)
+            for (size_t t = 0; t < attni_append_count(a, b) && status == ATTN_OK; t++)
+                status = check_token(context, &job, b, g, t, &own);
+    return status;
+}
+
 void attni_store(attn_context *context, const attni_append *a, void *scratch) {
     enum { FLOPS = 16 }; /* as long as an element takes */
     const attn_cache *cache = a->cache;

@@ -87,11 +87,22 @@ float attni_slope(const attni_sdpa *call, size_t h) {
                          : exp2(-4.0 * (double)(2 * (h - n) + 1) / (double)n));
 }
 
+/* Where floats do not count from key to key any more. */
+static void add_far_slope(size_t n, float *s, double slope, ptrdiff_t distance) {
+    for (size_t j = 0; j < n; j++)
+        s[j] = (float)((double)s[j] - slope * fabs((double)(distance + (ptrdiff_t)j)));
+}
+
 static void add_slope(const attni_engine *e, const area *a) {
-    const float slope = (float)((double)attni_slope(e->call, a->h) * a->unit);
-    const ptrdiff_t first = (ptrdiff_t)a->key - attni_first_position(e->call, a->b) - (ptrdiff_t)a->i;
-    for (size_t r = 0; r < a->rows; r++)
-        e->kernels->add_slope(a->keys, a->s + r * a->lds, slope, (float)(first - (ptrdiff_t)r));
+    const double slope = (double)attni_slope(e->call, a->h) * a->unit;
+    const ptrdiff_t counted = (1 << 24) - (ptrdiff_t)(a->rows + a->keys);
+    ptrdiff_t distance = (ptrdiff_t)a->key - attni_first_position(e->call, a->b) - (ptrdiff_t)a->i;
+    const bool far = distance < -counted || distance > counted;
+    for (size_t r = 0; r < a->rows; r++, distance--)
+        if (far)
+            add_far_slope(a->keys, a->s + r * a->lds, slope, distance);
+        else
+            e->kernels->add_slope(a->keys, a->s + r * a->lds, (float)slope, (float)distance);
 }
 
 static bool has_callback(const attni_sdpa *call) { return call->score; }

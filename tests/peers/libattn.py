@@ -12,6 +12,7 @@ import subprocess
 import weakref
 
 import cffi
+import numpy as np
 
 HEADERS = pathlib.Path(__file__).resolve().parents[2] / "include"
 DTYPES = {"float32": "ATTN_F32", "float16": "ATTN_F16", "bfloat16": "ATTN_BF16", "bool": "ATTN_BOOL"}
@@ -45,7 +46,7 @@ class Library:
         self._memory = weakref.WeakKeyDictionary()
         self._context = self.ffi.NULL
         place = self.ffi.new("attn_context **")
-        self._check(self.c.attn_context_create(self._init("attn_context_options", threads=threads), place))
+        self._check(self.c.attn_context_create(self.init("attn_context_options", threads=threads), place))
         self._context = self.ffi.gc(place[0], self.c.attn_context_destroy)
 
     def view(self, array):
@@ -62,9 +63,35 @@ class Library:
         """An int64_t array."""
         return self.ffi.new("int64_t[]", [int(value) for value in values])
 
+    def floats(self, array):
+        """A numpy array as const float *, in place."""
+        return self.ffi.from_buffer("float[]", array)
+
+    def init(self, struct, **fields):
+        """A struct after ATTN_INIT, and then these fields, None being left out; it keeps alive what they point to."""
+        fields = {name: value for name, value in fields.items() if value is not None}
+        result = self.ffi.new(struct + " *")
+        if "struct_size" in dir(result):
+            result.struct_size = self.ffi.sizeof(struct)
+        for name, value in fields.items():
+            setattr(result, name, value)
+        self._memory[result] = fields
+        return result
+
+    def create(self, kind, **fields):
+        """attn_KIND_create with these fields of its params; destroyed with the result."""
+        place = self.ffi.new(f"attn_{kind} **")
+        self.call(f"attn_{kind}_create", self.init(f"attn_{kind}_params", **fields), place)
+        return self.ffi.gc(place[0], getattr(self.c, f"attn_{kind}_destroy"))
+
+    def call(self, name, *arguments):
+        """The function of that name: numpy arrays become views, None is NULL."""
+        views = [self.view(x) if isinstance(x, np.ndarray) else self.ffi.NULL if x is None else x for x in arguments]
+        self._check(getattr(self.c, name)(self._context, *views))
+
     def copy(self, source, destination):
         """attn_tensor_copy between numpy arrays."""
-        self._check(self.c.attn_tensor_copy(self._context, self.view(source), self.view(destination)))
+        self.call("attn_tensor_copy", source, destination)
 
     def sdpa(self, q, k, v, out, preset, is_causal=False, **fields):
         """attn_sdpa of numpy arrays, with the preset of that name (ATTN_PRESET_*) and then these fields of params."""
@@ -73,10 +100,6 @@ class Library:
         for name, value in fields.items():
             setattr(params, name, value)
         self._check(self.c.attn_sdpa(self._context, *map(self.view, (q, k, v, out)), params))
-
-    def _init(self, struct, **fields):
-        """ATTN_INIT, and then these fields."""
-        return self.ffi.new(struct + " *", {"struct_size": self.ffi.sizeof(struct), **fields})
 
     def _check(self, status):
         if status != self.c.ATTN_OK:
