@@ -62,7 +62,7 @@ static bool values_in_place(const attni_engine *e, size_t tiles, const attni_key
     const ptrdiff_t stride = e->call->v.stride_t, E = (ptrdiff_t)e->call->E;
     const bool plain = e->call->v.dtype == ATTN_F32 && e->call->E == e->cut.o_width && stride >= E && stride <= INT_MAX;
     const bool enough = group->count % e->cut.least_keys == 0;
-    return tiles == 1 && plain && enough && (stride == E || e->cut.tile.rows <= 1000 + FEW_ROWS);
+    return tiles == 1 && plain && enough && (stride == E || e->cut.tile.rows <= FEW_ROWS);
 }
 
 /* Rows of the values in memory: the smallest sum may begin at any block. */
