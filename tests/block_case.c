@@ -18,7 +18,7 @@ void init_block(struct block_case *c, size_t M, size_t heads, size_t F, unsigned
     c->block.self_attention = &c->self;
     c->block.cross_attention = parts & HAS_CROSS ? &c->cross : NULL;
     c->block.feed = parts & HAS_FEED ? &c->feed : NULL;
-    c->feed.gate_weight = parts & HAS_GATE ? (const float *)c : NULL; /* fill_block makes it */
+    c->feed.gate_weight = parts & HAS_GATE ? c : NULL; /* fill_block makes it */
     c->block.self_norm = parts & HAS_NORMS ? &c->self_norm : NULL;
     c->block.cross_norm = (parts & HAS_NORMS) && (parts & HAS_CROSS) ? &c->cross_norm : NULL;
     c->block.feed_norm = (parts & HAS_NORMS) && (parts & HAS_FEED) ? &c->feed_norm : NULL;
@@ -41,9 +41,9 @@ static void fill_norm(attn_norm_params *p, size_t M, bool biases) {
 
 static void fill_feed(attn_feed_params *p, size_t M, bool biases) {
     const size_t F = p->hidden_width;
-    p->up_weight = normal(F * M, 1 / sqrt((double)M));
-    p->down_weight = normal(F * M, 1 / sqrt((double)F));
-    p->gate_weight = p->gate_weight ? normal(F * M, 1 / sqrt((double)M)) : NULL;
+    p->up_weight = new_weights(p->weight_dtype, F, M, &p->up_scale);
+    p->down_weight = new_weights(p->weight_dtype, M, F, &p->down_scale);
+    p->gate_weight = p->gate_weight ? new_weights(p->weight_dtype, F, M, &p->gate_scale) : NULL;
     p->up_bias = biases ? normal(F, 1) : NULL;
     p->down_bias = biases ? normal(M, 1) : NULL;
     p->gate_bias = biases && p->gate_weight ? normal(F, 1) : NULL;
@@ -142,24 +142,26 @@ static void attend(struct stream *s, const attn_mha_params *layer, const attn_no
     add(s, reference_mha(layer, query, key, key, params ? params : &defaults).out, norm);
 }
 
-static double dot(const attn_feed_params *p, const float *weight, const float *bias, const double *x, size_t o,
-                  size_t out, size_t in) {
+static double dot(const attn_feed_params *p, const void *weight, const float *scale, const float *bias, const double *x,
+                  size_t o, size_t out, size_t in) {
     double sum = bias ? (double)bias[o] : 0;
     for (size_t i = 0; i < in; i++)
-        sum += x[i] * (double)(p->order == ATTN_OUT_IN ? weight[o * in + i] : weight[i * out + o]);
+        sum += x[i] * weight_at(p->weight_dtype, weight, scale, o, p->order == ATTN_OUT_IN ? o * in + i : i * out + o);
     return sum;
 }
 
 static void feed_row(const attn_feed_params *p, size_t M, const double *x, double *hidden, double *y) {
     const size_t F = p->hidden_width;
     for (size_t f = 0; f < F; f++) {
-        const double up = dot(p, p->up_weight, p->up_bias, x, f, F, M);
-        hidden[f] = p->gate_weight
-                        ? reference_activation(p->activation, dot(p, p->gate_weight, p->gate_bias, x, f, F, M)) * up
-                        : reference_activation(p->activation, up);
+        const double up = dot(p, p->up_weight, p->up_scale, p->up_bias, x, f, F, M);
+        hidden[f] =
+            p->gate_weight
+                ? reference_activation(p->activation, dot(p, p->gate_weight, p->gate_scale, p->gate_bias, x, f, F, M)) *
+                      up
+                : reference_activation(p->activation, up);
     }
     for (size_t m = 0; m < M; m++)
-        y[m] = dot(p, p->down_weight, p->down_bias, hidden, m, M, F);
+        y[m] = dot(p, p->down_weight, p->down_scale, p->down_bias, hidden, m, M, F);
 }
 
 static void feed(struct stream *s, const attn_feed_params *p, const attn_norm_params *norm) {
