@@ -48,8 +48,8 @@ double biased_score(const attn_sdpa_params *params, const span *s, size_t n, siz
 /* All inputs of `params` are read, no output. */
 answer reference_sdpa(attn_tensor q, attn_tensor k, attn_tensor v, const attn_sdpa_params *params);
 
-/* Element n of a weight matrix, one of those of output feature o. */
-double weight_at(attn_dtype dtype, const void *weight, const float *scale, size_t o, size_t n);
+/* y [rows, out_width] of a linear map, for x [rows, in_width], both dense. */
+double *reference_linear(const attn_linear_params *p, const double *x, size_t rows);
 
 /* The layer. All inputs are given. */
 answer reference_mha(const attn_mha_params *layer, attn_tensor query, attn_tensor key, attn_tensor value,

@@ -14,26 +14,42 @@ typedef struct linear {
     size_t first; /* output feature of the matrix */
 } linear;
 
-double weight_at(attn_dtype dtype, const void *weight, const float *scale, size_t o, size_t n) {
-    return read_number(dtype, (const char *)weight + n * type_size(dtype)) * (scale ? (double)scale[o] : 1);
+static double weight_at(const linear *l, size_t o, size_t i) {
+    const char *at = (const char *)l->weight + (o * l->out_step + i * l->in_step) * type_size(l->dtype);
+    return read_number(l->dtype, at) * (l->scale ? (double)l->scale[o] : 1);
 }
 
-static double project_one(const linear *l, const double *x, size_t o) {
-    const size_t of = l->first + o;
-    double sum = l->bias ? (double)l->bias[of] : 0;
-    for (size_t i = 0; i < l->in; i++)
-        sum += x[i] * weight_at(l->dtype, l->weight, l->scale, of, of * l->out_step + i * l->in_step);
-    return sum;
+/* y [rows, out], for x [rows, in]. */
+static double *product(const linear *l, const double *x, size_t rows) {
+    double *y = new_doubles(rows * l->out), *w = new_doubles(l->in);
+    for (size_t o = 0; o < l->out; o++) {
+        for (size_t i = 0; i < l->in; i++)
+            w[i] = weight_at(l, l->first + o, i);
+        for (size_t r = 0; r < rows; r++) {
+            double sum = l->bias ? (double)l->bias[l->first + o] : 0;
+            for (size_t i = 0; i < l->in; i++)
+                sum += x[r * l->in + i] * w[i];
+            y[r * l->out + o] = sum;
+        }
+    }
+    return y;
+}
+
+double *reference_linear(const attn_linear_params *p, const double *x, size_t rows) {
+    const bool out_in = p->order == ATTN_OUT_IN;
+    const linear l = {p->weight,   p->weight_dtype,          p->weight_scale,           p->bias, p->out_width,
+                      p->in_width, out_in ? p->in_width : 1, out_in ? 1 : p->out_width, 0};
+    return product(&l, x, rows);
 }
 
 /* x dense [B, T, in] to y dense [B, heads, T, width], heads · width = out. */
 static double *project(const linear *l, const double *x, size_t B, size_t T, size_t heads) {
     const size_t width = l->out / heads;
+    const double *from = product(l, x, B * T);
     double *y = new_doubles(B * T * l->out);
-    for (size_t b = 0; b < B; b++)
-        for (size_t t = 0; t < T; t++)
-            for (size_t o = 0; o < l->out; o++)
-                y[((b * heads + o / width) * T + t) * width + o % width] = project_one(l, x + (b * T + t) * l->in, o);
+    for (size_t row = 0; row < B * T; row++)
+        for (size_t o = 0; o < l->out; o++)
+            y[((row / T * heads + o / width) * T + row % T) * width + o % width] = from[row * l->out + o];
     return y;
 }
 

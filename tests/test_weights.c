@@ -36,22 +36,8 @@ static attn_linear *new_linear(attn_context *context, const attn_linear_params *
     return linear;
 }
 
-/* y [rows, out] = x · Wᵀ + bias */
 static double *reference(const attn_linear_params *p, attn_tensor x) {
-    const size_t rows = x.size[2], in = p->in_width, out = p->out_width;
-    double *y = new_doubles(rows * out), *w = new_doubles(in);
-    for (size_t o = 0; o < out; o++) {
-        for (size_t i = 0; i < in; i++)
-            w[i] = weight_at(p->weight_dtype, p->weight, p->weight_scale, o,
-                             p->order == ATTN_OUT_IN ? o * in + i : i * out + o);
-        for (size_t r = 0; r < rows; r++) {
-            double sum = p->bias ? (double)p->bias[o] : 0;
-            for (size_t i = 0; i < in; i++)
-                sum += (double)*element_at(x, 0, 0, r, i) * w[i];
-            y[r * out + o] = sum;
-        }
-    }
-    return y;
+    return reference_linear(p, doubles_of(x), x.size[2]);
 }
 
 static attn_tensor forward(attn_context *context, const attn_linear *linear, attn_tensor x, enum layout layout,
@@ -369,7 +355,8 @@ static void encoded_once(void **state) {
 static void assert_quantized(const float *w, size_t step, size_t in, const int8_t *q, float scale) {
     double most = 0;
     for (size_t i = 0; i < in; i++)
-        most = fmax(most, fabs((double)w[i * step]));
+        if (fabs((double)w[i * step]) > most)
+            most = fabs((double)w[i * step]);
     const double want = most < 1e-34 ? 0 : most / 127;
     assert_true(fabs((double)scale - want) <= want * (double)FLT_EPSILON);
     for (size_t i = 0; i < in; i++) {
