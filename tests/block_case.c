@@ -18,7 +18,7 @@ void init_block(struct block_case *c, size_t M, size_t heads, size_t F, unsigned
     c->block.self_attention = &c->self;
     c->block.cross_attention = parts & HAS_CROSS ? &c->cross : NULL;
     c->block.feed = parts & HAS_FEED ? &c->feed : NULL;
-    c->feed.gate_weight = parts & HAS_GATE ? (const float *)c : NULL; /* fill_block makes it */
+    c->feed.gate_weight = parts & HAS_GATE ? c : NULL; /* fill_block makes it */
     c->block.self_norm = parts & HAS_NORMS ? &c->self_norm : NULL;
     c->block.cross_norm = (parts & HAS_NORMS) && (parts & HAS_CROSS) ? &c->cross_norm : NULL;
     c->block.feed_norm = (parts & HAS_NORMS) && (parts & HAS_FEED) ? &c->feed_norm : NULL;
@@ -41,9 +41,9 @@ static void fill_norm(attn_norm_params *p, size_t M, bool biases) {
 
 static void fill_feed(attn_feed_params *p, size_t M, bool biases) {
     const size_t F = p->hidden_width;
-    p->up_weight = normal(F * M, 1 / sqrt((double)M));
-    p->down_weight = normal(F * M, 1 / sqrt((double)F));
-    p->gate_weight = p->gate_weight ? normal(F * M, 1 / sqrt((double)M)) : NULL;
+    p->up_weight = new_weights(p->weight_dtype, F, M, &p->up_scale);
+    p->down_weight = new_weights(p->weight_dtype, M, F, &p->down_scale);
+    p->gate_weight = p->gate_weight ? new_weights(p->weight_dtype, F, M, &p->gate_scale) : NULL;
     p->up_bias = biases ? normal(F, 1) : NULL;
     p->down_bias = biases ? normal(M, 1) : NULL;
     p->gate_bias = biases && p->gate_weight ? normal(F, 1) : NULL;
@@ -142,32 +142,30 @@ static void attend(struct stream *s, const attn_mha_params *layer, const attn_no
     add(s, reference_mha(layer, query, key, key, params ? params : &defaults).out, norm);
 }
 
-static double dot(const attn_feed_params *p, const float *weight, const float *bias, const double *x, size_t o,
-                  size_t out, size_t in) {
-    double sum = bias ? (double)bias[o] : 0;
-    for (size_t i = 0; i < in; i++)
-        sum += x[i] * (double)(p->order == ATTN_OUT_IN ? weight[o * in + i] : weight[i * out + o]);
-    return sum;
-}
-
-static void feed_row(const attn_feed_params *p, size_t M, const double *x, double *hidden, double *y) {
-    const size_t F = p->hidden_width;
-    for (size_t f = 0; f < F; f++) {
-        const double up = dot(p, p->up_weight, p->up_bias, x, f, F, M);
-        hidden[f] = p->gate_weight
-                        ? reference_activation(p->activation, dot(p, p->gate_weight, p->gate_bias, x, f, F, M)) * up
-                        : reference_activation(p->activation, up);
-    }
-    for (size_t m = 0; m < M; m++)
-        y[m] = dot(p, p->down_weight, p->down_bias, hidden, m, M, F);
+static double *map(const attn_feed_params *p, const void *weight, const float *scale, const float *bias,
+                   const double *x, size_t rows, size_t in, size_t out) {
+    attn_linear_params l;
+    ATTN_INIT(&l);
+    l.in_width = in;
+    l.out_width = out;
+    l.order = p->order;
+    l.weight = weight;
+    l.bias = bias;
+    l.weight_dtype = p->weight_dtype;
+    l.weight_scale = scale;
+    return reference_linear(&l, x, rows);
 }
 
 static void feed(struct stream *s, const attn_feed_params *p, const attn_norm_params *norm) {
-    const double *x = input_of(s, norm);
-    double *hidden = new_doubles(p->hidden_width), *y = new_doubles(s->B * s->T * s->M);
-    for (size_t r = 0; r < s->B * s->T; r++)
-        feed_row(p, s->M, x + r * s->M, hidden, y + r * s->M);
-    add(s, y, norm);
+    const size_t rows = s->B * s->T, F = p->hidden_width;
+    const double *x = input_of(s, norm), *gate = NULL;
+    double *hidden = map(p, p->up_weight, p->up_scale, p->up_bias, x, rows, s->M, F);
+    if (p->gate_weight)
+        gate = map(p, p->gate_weight, p->gate_scale, p->gate_bias, x, rows, s->M, F);
+    for (size_t i = 0; i < rows * F; i++)
+        hidden[i] = gate ? reference_activation(p->activation, gate[i]) * hidden[i]
+                         : reference_activation(p->activation, hidden[i]);
+    add(s, map(p, p->down_weight, p->down_scale, p->down_bias, hidden, rows, F, s->M), norm);
 }
 
 double *reference_block(const struct block_case *c, attn_tensor x, const attn_tensor *encoded,

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "numbers.h"
+
 static float *normal_floats(size_t n, double size) {
     float *x = new_floats(n);
     for (size_t i = 0; i < n; i++)
@@ -11,7 +13,27 @@ static float *normal_floats(size_t n, double size) {
     return x;
 }
 
-static float *matrix(size_t out, size_t in) { return normal_floats(out * in, 1 / sqrt((double)in)); }
+/* Integers with the deviation 40. */
+static const void *new_bytes(size_t out, size_t in, const float **scale) {
+    signed char *bytes = (signed char *)new_bools(out * in);
+    float *scales = new_floats(out);
+    for (size_t i = 0; i < out * in; i++)
+        bytes[i] = (signed char)fmax(-127, fmin(127, rint(40 * (double)random_normal())));
+    for (size_t o = 0; o < out; o++)
+        scales[o] = (float)((0.5 + 0.01 * (double)random_below(100)) / (40 * sqrt((double)in)));
+    *scale = scales;
+    return bytes;
+}
+
+const void *new_weights(attn_dtype dtype, size_t out, size_t in, const float **scale) {
+    if (dtype == ATTN_INT8)
+        return new_bytes(out, in, scale);
+    char *x = new_tensor_of(dtype, BHTD, 1, 1, out, in).data;
+    for (size_t i = 0; i < out * in; i++)
+        write_number(dtype, x + i * type_size(dtype), (double)random_normal() / sqrt((double)in));
+    *scale = NULL;
+    return x;
+}
 
 static float *bias(unsigned wanted, size_t n) { return wanted ? normal_floats(n, 1) : NULL; }
 
@@ -21,17 +43,17 @@ void fill_layer(attn_mha_params *p, bool packed, unsigned biases) {
     const size_t M = p->model_width, H = p->heads, G = or_default(p->kv_heads, H);
     const size_t D = or_default(p->head_width, M / H), E = or_default(p->value_width, D);
     if (packed) {
-        p->in_weight = matrix((H + G) * D + G * E, M);
+        p->in_weight = new_weights(p->weight_dtype, (H + G) * D + G * E, M, &p->in_scale);
         p->in_bias = bias(biases & (Q_BIAS | K_BIAS | V_BIAS), (H + G) * D + G * E);
     } else {
-        p->q_weight = matrix(H * D, M);
-        p->k_weight = matrix(G * D, or_default(p->key_input_width, M));
-        p->v_weight = matrix(G * E, or_default(p->value_input_width, M));
+        p->q_weight = new_weights(p->weight_dtype, H * D, M, &p->q_scale);
+        p->k_weight = new_weights(p->weight_dtype, G * D, or_default(p->key_input_width, M), &p->k_scale);
+        p->v_weight = new_weights(p->weight_dtype, G * E, or_default(p->value_input_width, M), &p->v_scale);
         p->q_bias = bias(biases & Q_BIAS, H * D);
         p->k_bias = bias(biases & K_BIAS, G * D);
         p->v_bias = bias(biases & V_BIAS, G * E);
     }
-    p->out_weight = matrix(M, H * E);
+    p->out_weight = new_weights(p->weight_dtype, M, H * E, &p->out_scale);
     p->out_bias = bias(biases & OUT_BIAS, M);
 }
 
@@ -57,10 +79,10 @@ static attn_tensor value_of(const struct mha_case *c) { return c->value.size[3] 
 
 static void name_mha(const struct mha_case *c) {
     const attn_mha_params *p = &c->layer;
-    name_case("mha M=%zu H=%zu G=%zu D=%zu E=%zu in=%zu,%zu order=%d %s B=%zu Tq=%zu Tk=%zu causal=%d", p->model_width,
-              p->heads, p->kv_heads, p->head_width, p->value_width, p->key_input_width, p->value_input_width,
-              (int)p->order, p->in_weight ? "packed" : "separate", c->query.size[0], c->query.size[2],
-              key_of(c).size[2], (int)c->params.causal);
+    name_case("mha M=%zu H=%zu G=%zu D=%zu E=%zu in=%zu,%zu order=%d %s type=%d B=%zu Tq=%zu Tk=%zu causal=%d",
+              p->model_width, p->heads, p->kv_heads, p->head_width, p->value_width, p->key_input_width,
+              p->value_input_width, (int)p->order, p->in_weight ? "packed" : "separate", (int)p->weight_dtype,
+              c->query.size[0], c->query.size[2], key_of(c).size[2], (int)c->params.causal);
 }
 
 struct mha_result run_mha(attn_context *context, const attn_mha *mha, const struct mha_case *c) {

@@ -8,8 +8,12 @@
 
 enum { Q_BIAS = 1, K_BIAS = 2, V_BIAS = 4, OUT_BIAS = 8, ALL_BIASES = 15 };
 
-/* Sets the weights of a layer whose sizes are set: a matrix for each projection, or one for the three (`packed`, where
- * any of the three input biases means in_bias). Weights are N(0, 1/in), so that projections of N(0,1) are N(0,1). */
+/* A matrix [out, in], or transposed, of numbers N(0, 1/in), rounded to the type, and for int8 the scales [out]. */
+const void *new_weights(attn_dtype dtype, size_t out, size_t in, const float **scale);
+
+/* Sets the weights of a layer whose sizes and type are set: a matrix for each projection, or one for the three
+ * (`packed`, where any of the three input biases means in_bias). Weights are N(0, 1/in), so that projections of N(0,1)
+ * are N(0,1). */
 void fill_layer(attn_mha_params *p, bool packed, unsigned biases);
 
 struct mha_case {

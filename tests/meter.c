@@ -7,6 +7,7 @@ static void *meter_allocate(void *data, size_t size) {
     struct meter *m = data;
     if (++m->calls == m->fail_at)
         return NULL;
+    m->bytes += size;
     char *p = malloc(size + m->skew);
     m->live += p != NULL;
     return p ? p + m->skew : NULL; /* cppcheck-suppress memleak */

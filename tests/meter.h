@@ -5,9 +5,9 @@
 
 #include "support.h"
 
-/* The memory begins `skew` bytes after where malloc's does. */
+/* The memory begins `skew` bytes after where malloc's does. `bytes` is what was ever asked for. */
 struct meter {
-    size_t calls, live, fail_at, skew;
+    size_t calls, live, fail_at, skew, bytes;
 };
 
 attn_context_options metered(struct meter *m, size_t threads);

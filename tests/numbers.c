@@ -16,7 +16,8 @@ static format format_of(attn_dtype dtype) { return dtype == ATTN_F16 ? (format){
 static int bias_of(format f) { return (1 << (f.exponent - 1)) - 1; }
 
 size_t type_size(attn_dtype dtype) {
-    return dtype == ATTN_F32 ? sizeof(float) : dtype == ATTN_BOOL ? sizeof(unsigned char) : sizeof(uint16_t);
+    const bool byte = dtype == ATTN_BOOL || dtype == ATTN_INT8;
+    return dtype == ATTN_F32 ? sizeof(float) : byte ? sizeof(unsigned char) : sizeof(uint16_t);
 }
 
 static double decode(format f, uint16_t bits) {
@@ -59,6 +60,8 @@ double read_number(attn_dtype dtype, const void *p) {
     }
     if (dtype == ATTN_BOOL)
         return *(const unsigned char *)p != 0;
+    if (dtype == ATTN_INT8)
+        return *(const signed char *)p;
     uint16_t bits;
     memcpy(&bits, p, sizeof bits);
     return decode(format_of(dtype), bits);

@@ -7,7 +7,7 @@
 
 size_t type_size(attn_dtype dtype);
 
-/* What stands at p, as a number; ATTN_BOOL: 0 or 1. */
+/* What stands at p, as a number; ATTN_BOOL: 0 or 1; ATTN_INT8: without a scale. */
 double read_number(attn_dtype dtype, const void *p);
 
 /* Writes the number of the type that is nearest to x, of two the even one; beyond the largest: infinity.

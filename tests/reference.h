@@ -48,6 +48,9 @@ double biased_score(const attn_sdpa_params *params, const span *s, size_t n, siz
 /* All inputs of `params` are read, no output. */
 answer reference_sdpa(attn_tensor q, attn_tensor k, attn_tensor v, const attn_sdpa_params *params);
 
+/* y [rows, out_width] of a linear map, for x [rows, in_width], both dense. */
+double *reference_linear(const attn_linear_params *p, const double *x, size_t rows);
+
 /* The layer. All inputs are given. */
 answer reference_mha(const attn_mha_params *layer, attn_tensor query, attn_tensor key, attn_tensor value,
                      const attn_sdpa_params *params);

@@ -1,46 +1,71 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <math.h>
 
+#include "numbers.h"
 #include "reference.h"
 #include "support.h"
 
 /* y = x·W + bias; weight (o, i) of output o and input i stands at weight[o·out_step + i·in_step]. */
 typedef struct linear {
-    const float *weight, *bias;
+    const void *weight;
+    attn_dtype dtype;
+    const float *scale, *bias;
     size_t out, in, out_step, in_step;
+    size_t first; /* output feature of the matrix */
 } linear;
 
-static double project_one(const linear *l, const double *x, size_t o) {
-    double sum = l->bias ? (double)l->bias[o] : 0;
-    for (size_t i = 0; i < l->in; i++)
-        sum += x[i] * (double)l->weight[o * l->out_step + i * l->in_step];
-    return sum;
+static double weight_at(const linear *l, size_t o, size_t i) {
+    const char *at = (const char *)l->weight + (o * l->out_step + i * l->in_step) * type_size(l->dtype);
+    return read_number(l->dtype, at) * (l->scale ? (double)l->scale[o] : 1);
+}
+
+/* y [rows, out], for x [rows, in]. */
+static double *product(const linear *l, const double *x, size_t rows) {
+    double *y = new_doubles(rows * l->out), *w = new_doubles(l->in);
+    for (size_t o = 0; o < l->out; o++) {
+        for (size_t i = 0; i < l->in; i++)
+            w[i] = weight_at(l, l->first + o, i);
+        for (size_t r = 0; r < rows; r++) {
+            double sum = l->bias ? (double)l->bias[l->first + o] : 0;
+            for (size_t i = 0; i < l->in; i++)
+                sum += x[r * l->in + i] * w[i];
+            y[r * l->out + o] = sum;
+        }
+    }
+    return y;
+}
+
+double *reference_linear(const attn_linear_params *p, const double *x, size_t rows) {
+    const bool out_in = p->order == ATTN_OUT_IN;
+    const linear l = {p->weight,   p->weight_dtype,          p->weight_scale,           p->bias, p->out_width,
+                      p->in_width, out_in ? p->in_width : 1, out_in ? 1 : p->out_width, 0};
+    return product(&l, x, rows);
 }
 
 /* x dense [B, T, in] to y dense [B, heads, T, width], heads · width = out. */
 static double *project(const linear *l, const double *x, size_t B, size_t T, size_t heads) {
     const size_t width = l->out / heads;
+    const double *from = product(l, x, B * T);
     double *y = new_doubles(B * T * l->out);
-    for (size_t b = 0; b < B; b++)
-        for (size_t t = 0; t < T; t++)
-            for (size_t o = 0; o < l->out; o++)
-                y[((b * heads + o / width) * T + t) * width + o % width] = project_one(l, x + (b * T + t) * l->in, o);
+    for (size_t row = 0; row < B * T; row++)
+        for (size_t o = 0; o < l->out; o++)
+            y[((row / T * heads + o / width) * T + row % T) * width + o % width] = from[row * l->out + o];
     return y;
 }
 
-static linear whole(const attn_mha_params *p, const float *weight, const float *bias, size_t out, size_t in) {
+static linear whole(const attn_mha_params *p, const void *weight, const float *scale, const float *bias, size_t out,
+                    size_t in) {
     const bool out_in = p->order == ATTN_OUT_IN;
-    return (linear){weight, bias, out, in, out_in ? in : 1, out_in ? 1 : out};
+    return (linear){weight, p->weight_dtype, scale, bias, out, in, out_in ? in : 1, out_in ? 1 : out, 0};
 }
 
 /* The projection of `out` features, from feature `first` of all that in_weight has; or a matrix of its own. */
-static linear input(const attn_mha_params *p, const float *weight, const float *bias, size_t out, size_t in,
-                    size_t first, size_t all) {
+static linear input(const attn_mha_params *p, const void *weight, const float *scale, const float *bias, size_t out,
+                    size_t in, size_t first, size_t all) {
     if (weight)
-        return whole(p, weight, bias, out, in);
-    linear l = whole(p, p->in_weight, p->in_bias, all, in);
-    l.weight += first * l.out_step;
-    l.bias = l.bias ? l.bias + first : NULL;
+        return whole(p, weight, scale, bias, out, in);
+    linear l = whole(p, p->in_weight, p->in_scale, p->in_bias, all, in);
+    l.first = first;
     l.out = out;
     return l;
 }
@@ -86,10 +111,11 @@ answer reference_mha(const attn_mha_params *layer, attn_tensor query, attn_tenso
     const size_t M = layer->model_width, H = layer->heads, G = or_default(layer->kv_heads, H);
     const size_t D = or_default(layer->head_width, M / H), E = or_default(layer->value_width, D);
     const size_t B = query.size[0], Tq = query.size[2], Tk = key.size[2], all = H * D + G * D + G * E;
-    const linear q = input(layer, layer->q_weight, layer->q_bias, H * D, M, 0, all);
-    const linear k = input(layer, layer->k_weight, layer->k_bias, G * D, key.size[3], H * D, all);
-    const linear v = input(layer, layer->v_weight, layer->v_bias, G * E, value.size[3], H * D + G * D, all);
-    const linear o = whole(layer, layer->out_weight, layer->out_bias, M, H * E);
+    const linear q = input(layer, layer->q_weight, layer->q_scale, layer->q_bias, H * D, M, 0, all);
+    const linear k = input(layer, layer->k_weight, layer->k_scale, layer->k_bias, G * D, key.size[3], H * D, all);
+    const linear v =
+        input(layer, layer->v_weight, layer->v_scale, layer->v_bias, G * E, value.size[3], H * D + G * D, all);
+    const linear o = whole(layer, layer->out_weight, layer->out_scale, layer->out_bias, M, H * E);
     const struct heads heads = {B,
                                 H,
                                 G,

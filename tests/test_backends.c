@@ -95,9 +95,14 @@ static void accurate(void **state) {
         check_sdpa(context, &c);
         end_case();
     }
-    struct mha_case layer = mha_case_of(96, 6, 2, 70);
-    fill_layer(&layer.layer, true, ALL_BIASES);
-    check_mha(context, &layer);
+    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8};
+    for (size_t i = 0; i < 2 * COUNT(types); i++) {
+        struct mha_case layer = mha_case_of(96, 6, 2, i % 2 ? 1 : 70);
+        layer.layer.weight_dtype = types[i / 2];
+        fill_layer(&layer.layer, true, ALL_BIASES);
+        check_mha(context, &layer);
+        end_case();
+    }
 }
 
 /* For layers wider than a tile, and in every layout. */

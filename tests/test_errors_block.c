@@ -48,7 +48,19 @@ typedef struct call {
     X(feed_order, ATTN_ERROR_VALUE, "order", c->parts.feed.order = (attn_weight_order)2)                               \
     X(no_up, ATTN_ERROR_NULL, "up_weight", c->parts.feed.up_weight = NULL)                                             \
     X(no_down, ATTN_ERROR_NULL, "down_weight", c->parts.feed.down_weight = NULL)                                       \
-    X(gate_bias_alone, ATTN_ERROR_VALUE, "gate_bias", c->parts.feed.gate_weight = NULL)
+    X(gate_bias_alone, ATTN_ERROR_VALUE, "gate_bias", c->parts.feed.gate_weight = NULL)                                \
+    X(feed_bools, ATTN_ERROR_DTYPE, "params.feed.weight_dtype", c->parts.feed.weight_dtype = ATTN_BOOL)                \
+    X(feed_unknown, ATTN_ERROR_DTYPE, "weight_dtype", c->parts.feed.weight_dtype = (attn_dtype)-1)                     \
+    X(self_unknown, ATTN_ERROR_DTYPE, "self_attention", c->parts.self.weight_dtype = (attn_dtype)99)                   \
+    X(f32_with_scale, ATTN_ERROR_VALUE, "up_scale", c->parts.feed.up_scale = c->parts.feed.up_bias)                    \
+    X(no_up_scale, ATTN_ERROR_NULL, "up_scale", use_int8(c); c->parts.feed.up_scale = NULL)                            \
+    X(no_gate_scale, ATTN_ERROR_NULL, "gate_scale", use_int8(c); c->parts.feed.gate_scale = NULL)                      \
+    X(no_down_scale, ATTN_ERROR_NULL, "down_scale", use_int8(c); c->parts.feed.down_scale = NULL)                      \
+    X(gate_scale_alone, ATTN_ERROR_VALUE, "gate_scale", use_int8(c);                                                   \
+      c->parts.feed.gate_weight = c->parts.feed.gate_bias = NULL)                                                      \
+    X(nan_scale, ATTN_ERROR_VALUE, "down_scale[3]", use_int8(c);                                                       \
+      ((float *)(uintptr_t)c->parts.feed.down_scale)[3] = NAN)                                                         \
+    X(cross_scale, ATTN_ERROR_VALUE, "cross_attention", c->parts.cross.out_scale = c->parts.cross.out_bias)
 
 #define FORWARD_FAULTS(X)                                                                                              \
     X(block_null, ATTN_ERROR_NULL, "block", c->block = NULL)                                                           \
@@ -95,6 +107,15 @@ typedef struct call {
     X(full_cache, ATTN_ERROR_FULL, "cache", INPUTS.cache = c->cache; c->self_params.weights = NULL; fill_cache(c))
 
 static void fill_cache(call *c);
+
+/* Makes the matrices of the feed-forward int8, which is right too. */
+static void use_int8(call *c) {
+    attn_feed_params *p = &c->parts.feed;
+    p->weight_dtype = ATTN_INT8;
+    p->up_weight = new_weights(ATTN_INT8, F, M, &p->up_scale);
+    p->gate_weight = new_weights(ATTN_INT8, F, M, &p->gate_scale);
+    p->down_weight = new_weights(ATTN_INT8, M, F, &p->down_scale);
+}
 
 DEFINE_FAULTS(create_faults, CREATE_FAULTS);
 DEFINE_FAULTS(forward_faults, FORWARD_FAULTS);

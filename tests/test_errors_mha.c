@@ -48,7 +48,27 @@ typedef struct call {
     X(huge_value_width, ATTN_ERROR_OVERFLOW, "value_width", c->layer.known.value_width = SIZE_MAX / 2)                 \
     X(huge_model_width, ATTN_ERROR_OVERFLOW, "model_width", c->layer.known.model_width = SIZE_MAX / 64 * 4)            \
     X(huge_key_width, ATTN_ERROR_OVERFLOW, "key_input_width", c->layer.known.key_input_width = SIZE_MAX / 2)           \
-    X(huge_value_input, ATTN_ERROR_OVERFLOW, "value_input_width", c->layer.known.value_input_width = SIZE_MAX / 2)
+    X(huge_value_input, ATTN_ERROR_OVERFLOW, "value_input_width", c->layer.known.value_input_width = SIZE_MAX / 2)     \
+    X(bool_weights, ATTN_ERROR_DTYPE, "weight_dtype", c->layer.known.weight_dtype = ATTN_BOOL)                         \
+    X(unknown_weights, ATTN_ERROR_DTYPE, "weight_dtype", c->layer.known.weight_dtype = (attn_dtype)5)                  \
+    X(negative_type, ATTN_ERROR_DTYPE, "weight_dtype", c->layer.known.weight_dtype = (attn_dtype)-1)                   \
+    X(f32_with_q_scale, ATTN_ERROR_VALUE, "q_scale", c->layer.known.q_scale = c->layer.known.q_bias)                   \
+    X(f32_with_out_scale, ATTN_ERROR_VALUE, "out_scale", c->layer.known.out_scale = c->layer.known.out_bias)           \
+    X(f16_with_k_scale, ATTN_ERROR_VALUE, "k_scale", c->layer.known.weight_dtype = ATTN_F16;                           \
+      c->layer.known.k_scale = c->layer.known.k_bias)                                                                  \
+    X(no_q_scale, ATTN_ERROR_NULL, "q_scale", use_int8(c, false); c->layer.known.q_scale = NULL)                       \
+    X(no_k_scale, ATTN_ERROR_NULL, "k_scale", use_int8(c, false); c->layer.known.k_scale = NULL)                       \
+    X(no_v_scale, ATTN_ERROR_NULL, "v_scale", use_int8(c, false); c->layer.known.v_scale = NULL)                       \
+    X(no_in_scale, ATTN_ERROR_NULL, "in_scale", use_int8(c, true); c->layer.known.in_scale = NULL)                     \
+    X(no_out_scale, ATTN_ERROR_NULL, "out_scale", use_int8(c, true); c->layer.known.out_scale = NULL)                  \
+    X(in_scale_alone, ATTN_ERROR_VALUE, "in_scale", use_int8(c, false);                                                \
+      c->layer.known.in_scale = c->layer.known.q_scale)                                                                \
+    X(in_weight_and_q_scale, ATTN_ERROR_VALUE, "in_weight", use_int8(c, true);                                         \
+      c->layer.known.q_scale = c->layer.known.in_scale)                                                                \
+    X(nan_scale, ATTN_ERROR_VALUE, "v_scale[11]", use_int8(c, false); spoil_scale(c->layer.known.v_scale, 11, NAN))    \
+    X(inf_scale, ATTN_ERROR_VALUE, "in_scale[35]", use_int8(c, true);                                                  \
+      spoil_scale(c->layer.known.in_scale, 35, -INFINITY))                                                             \
+    X(nan_out_scale, ATTN_ERROR_VALUE, "out_scale[0]", use_int8(c, true); spoil_scale(c->layer.known.out_scale, 0, NAN))
 
 #define FORWARD_FAULTS(X)                                                                                              \
     X(mha_null, ATTN_ERROR_NULL, "mha", c->mha = NULL)                                                                 \
@@ -97,6 +117,8 @@ typedef struct call {
     X(probabilities_in_key, ATTN_ERROR_ALIAS, "weights", c->probabilities.data = c->key.data)
 
 static void use_in_weight(call *c);
+static void use_int8(call *c, bool in_weight);
+static void spoil_scale(const float *scale, size_t n, float x) { ((float *)(uintptr_t)scale)[n] = x; }
 
 DEFINE_FAULTS(create_faults, CREATE_FAULTS);
 DEFINE_FAULTS(forward_faults, FORWARD_FAULTS);
@@ -122,6 +144,16 @@ static void use_in_weight(call *c) {
     p->model_width = M;
     p->heads = H;
     fill_layer(p, true, ALL_BIASES);
+}
+
+/* Makes it a layer of int8, with one matrix or with three, which is right too. */
+static void use_int8(call *c, bool in_weight) {
+    attn_mha_params *p = &c->layer.known;
+    ATTN_INIT(p);
+    p->model_width = M;
+    p->heads = H;
+    p->weight_dtype = ATTN_INT8;
+    fill_layer(p, in_weight, ALL_BIASES);
 }
 
 static void make_valid_call(attn_context *context, attn_mha *mha, call *c) {

@@ -15,6 +15,12 @@ typedef struct call {
     attn_norm_params norm;
     attn_linear_params linear;
     size_t height, width;
+    struct {
+        attn_weight_order order;
+        size_t out_width, in_width;
+        float *weight, *scales;
+        int8_t *out;
+    } quantize;
 } call;
 
 #define EMBED_FAULTS(X)                                                                                                \
@@ -68,7 +74,36 @@ typedef struct call {
     X(linear_huge_in, ATTN_ERROR_OVERFLOW, "in_width", c->linear.in_width = SIZE_MAX / 4)                              \
     X(linear_huge_both, ATTN_ERROR_OVERFLOW, "out_width", c->linear.out_width = c->linear.in_width = INT32_MAX - 99)   \
     X(linear_order, ATTN_ERROR_VALUE, "order", c->linear.order = (attn_weight_order)7)                                 \
-    X(linear_no_weight, ATTN_ERROR_NULL, "weight", c->linear.weight = NULL)
+    X(linear_no_weight, ATTN_ERROR_NULL, "weight", c->linear.weight = NULL)                                            \
+    X(linear_bools, ATTN_ERROR_DTYPE, "weight_dtype", c->linear.weight_dtype = ATTN_BOOL)                              \
+    X(linear_type, ATTN_ERROR_DTYPE, "weight_dtype", c->linear.weight_dtype = (attn_dtype)5)                           \
+    X(linear_scale, ATTN_ERROR_VALUE, "weight_scale", c->linear.weight_scale = c->embed.token_table)                   \
+    X(linear_bf16_scale, ATTN_ERROR_VALUE, "weight_scale", c->linear.weight_dtype = ATTN_BF16;                         \
+      c->linear.weight_scale = c->embed.token_table)                                                                   \
+    X(linear_no_scale, ATTN_ERROR_NULL, "weight_scale", c->linear.weight_dtype = ATTN_INT8)                            \
+    X(linear_nan_scale, ATTN_ERROR_VALUE, "weight_scale[6]", c->linear.weight_dtype = ATTN_INT8;                       \
+      c->linear.weight_scale = c->embed.token_table; ((float *)(uintptr_t)c->embed.token_table)[6] = NAN)              \
+    X(linear_inf_scale, ATTN_ERROR_VALUE, "weight_scale[0]", c->linear.weight_dtype = ATTN_INT8;                       \
+      c->linear.weight_scale = c->embed.token_table; ((float *)(uintptr_t)c->embed.token_table)[0] = INFINITY)
+
+#define QUANTIZE_FAULTS(X)                                                                                             \
+    X(quantize_no_weight, ATTN_ERROR_NULL, "weight", c->quantize.weight = NULL)                                        \
+    X(quantize_no_out, ATTN_ERROR_NULL, "out", c->quantize.out = NULL)                                                 \
+    X(quantize_no_scales, ATTN_ERROR_NULL, "scales", c->quantize.scales = NULL)                                        \
+    X(quantize_order, ATTN_ERROR_VALUE, "order", c->quantize.order = (attn_weight_order)2)                             \
+    X(quantize_no_in, ATTN_ERROR_SHAPE, "in_width", c->quantize.in_width = 0)                                          \
+    X(quantize_no_features, ATTN_ERROR_SHAPE, "out_width", c->quantize.out_width = 0)                                  \
+    X(quantize_huge_in, ATTN_ERROR_OVERFLOW, "in_width", c->quantize.in_width = SIZE_MAX / 2)                          \
+    X(quantize_huge, ATTN_ERROR_OVERFLOW, "out_width", c->quantize.in_width = c->quantize.out_width = INT32_MAX - 99)  \
+    X(quantize_nan, ATTN_ERROR_VALUE, "weight[6,11]", c->quantize.weight[V * M - 1] = NAN)                             \
+    X(quantize_inf, ATTN_ERROR_VALUE, "weight[0,1]", c->quantize.weight[1] = -INFINITY)                                \
+    X(quantize_inf_turned, ATTN_ERROR_VALUE, "weight[1,0]", c->quantize.weight[V] = INFINITY;                          \
+      c->quantize.order = ATTN_IN_OUT)                                                                                 \
+    X(quantize_last_turned, ATTN_ERROR_VALUE, "weight[11,6]", c->quantize.weight[V * M - 1] = NAN;                     \
+      c->quantize.order = ATTN_IN_OUT)                                                                                 \
+    X(quantize_in_place, ATTN_ERROR_ALIAS, "out", c->quantize.out = (int8_t *)c->quantize.weight)                      \
+    X(quantize_scales_in, ATTN_ERROR_ALIAS, "scales", c->quantize.scales = c->quantize.weight + V * M - 1)             \
+    X(quantize_scales_out, ATTN_ERROR_ALIAS, "scales", c->quantize.out = (int8_t *)c->quantize.scales - V * M + 1)
 
 #define PATCH_FAULTS(X)                                                                                                \
     X(patch_image_null, ATTN_ERROR_NULL, "image", c->x_argument = NULL)                                                \
@@ -83,6 +118,7 @@ typedef struct call {
 DEFINE_FAULTS(embed_faults, EMBED_FAULTS);
 DEFINE_FAULTS(norm_faults, NORM_FAULTS);
 DEFINE_FAULTS(linear_faults, LINEAR_FAULTS);
+DEFINE_FAULTS(quantize_faults, QUANTIZE_FAULTS);
 DEFINE_FAULTS(patch_faults, PATCH_FAULTS);
 
 static void missing_arguments(void **state) {
@@ -194,6 +230,39 @@ static void every_fault_of_linear(void **state) {
     attn_linear_destroy(linear);
 }
 
+/* Of the two outputs, `out` is the scales. */
+static void make_valid_quantize(call *c) {
+    memset(c, 0, sizeof *c);
+    c->out = new_tensor(BHTD, 1, 1, 1, V);
+    c->quantize.out_width = V;
+    c->quantize.in_width = M;
+    c->quantize.weight = normal((size_t)V * M);
+    c->quantize.scales = c->out.data;
+    c->quantize.out = (int8_t *)new_bools((size_t)V * M);
+}
+
+static attn_status run_quantize(attn_context *context, const call *c) {
+    return attn_quantize_weight(context, c->quantize.order, c->quantize.out_width, c->quantize.in_width,
+                                c->quantize.weight, c->quantize.out, c->quantize.scales);
+}
+
+static void every_fault_of_quantize(void **state) {
+    (void)state;
+    call valid;
+    attn_context *context = new_context_of(1, 0);
+    CHECK_FAULTS(quantize_faults, make_valid_quantize, run_quantize(context, &c))
+    make_valid_quantize(&valid);
+    assert_int_equal(run_quantize(NULL, &valid), ATTN_ERROR_NULL);
+    valid.quantize.weight[0] = NAN;
+    memset(valid.quantize.out, 99, (size_t)V * M);
+    assert_status(context, run_quantize(context, &valid), ATTN_ERROR_VALUE);
+    for (size_t i = 0; i < (size_t)V * M; i++)
+        assert_int_equal(valid.quantize.out[i], 99);
+    assert_untouched(valid.out);
+    valid.quantize.weight[0] = 0;
+    assert_ok(context, run_quantize(context, &valid));
+}
+
 static void make_valid_patches(call *c) {
     make_valid_embed(c);
     c->x = new_normal(BHTD, B, 3, 4, 6);
@@ -210,7 +279,8 @@ static void every_fault_of_patchify(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(missing_arguments), TEST(every_fault_of_embed), TEST(every_fault_of_norm),
-                                       TEST(every_fault_of_linear), TEST(every_fault_of_patchify)};
+    const struct CMUnitTest tests[] = {TEST(missing_arguments),       TEST(every_fault_of_embed),
+                                       TEST(every_fault_of_norm),     TEST(every_fault_of_linear),
+                                       TEST(every_fault_of_quantize), TEST(every_fault_of_patchify)};
     return cmocka_run_group_tests_name("errors_parts", tests, NULL, NULL);
 }

@@ -187,18 +187,10 @@ static void check_linear(attn_context *context, size_t in, size_t out_width, siz
     p.bias = random_below(2) ? normal(out_width) : NULL;
     const attn_tensor x = new_normal((enum layout)random_below(LAYOUTS), 2, 1, T, in);
     const attn_tensor out = new_tensor((enum layout)random_below(OUTPUT_LAYOUTS), 2, 1, T, out_width);
-    double *want = new_doubles(element_count(out)), *from = dense_doubles(x);
-    for (size_t r = 0; r < 2 * T; r++)
-        for (size_t o = 0; o < out_width; o++) {
-            double sum = p.bias ? (double)p.bias[o] : 0;
-            for (size_t i = 0; i < in; i++)
-                sum += from[r * in + i] * (double)p.weight[order == ATTN_OUT_IN ? o * in + i : i * out_width + o];
-            want[r * out_width + o] = sum;
-        }
     name_case("linear %zu to %zu, T=%zu, order %d", in, out_width, T, (int)order);
     assert_ok(context, attn_linear_create(context, &p, &linear));
     assert_ok(context, attn_linear_forward(context, linear, &x, &out));
-    assert_near(out, want, promised(sqrt((double)in)));
+    assert_near(out, reference_linear(&p, dense_doubles(x), 2 * T), promised(sqrt((double)in)));
     assert_gaps_untouched(out);
     attn_linear_destroy(linear);
     end_case();

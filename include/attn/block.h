@@ -29,13 +29,20 @@ typedef struct attn_feed_params {
     size_t struct_size;
     size_t hidden_width; /* F. Required. */
     attn_activation activation;
-    attn_weight_order order;  /* of the matrices */
-    const float *up_weight;   /* [F, M]. Required. */
-    const float *up_bias;     /* [F]; NULL, as for the others: none */
-    const float *gate_weight; /* [F, M]; NULL: not gated */
-    const float *gate_bias;   /* [F] */
-    const float *down_weight; /* [M, F]. Required. */
-    const float *down_bias;   /* [M] */
+    attn_weight_order order; /* of the matrices */
+    const void *up_weight;   /* [F, M]. Required. */
+    const float *up_bias;    /* [F]; NULL, as for the others: none */
+    const void *gate_weight; /* [F, M]; NULL: not gated */
+    const float *gate_bias;  /* [F] */
+    const void *down_weight; /* [M, F]. Required. */
+    const float *down_bias;  /* [M] */
+
+    /* The type of the matrices, and with ATTN_INT8 a scale for each output feature of each matrix that is there, as in
+     * attn_linear_params. */
+    attn_dtype weight_dtype;
+    const float *up_scale;   /* [F] */
+    const float *gate_scale; /* [F] */
+    const float *down_scale; /* [M] */
 } attn_feed_params;
 
 /* Sublayers in the order in which they run: self-attention, cross-attention, feed-forward, each with a norm and a
@@ -81,7 +88,7 @@ extern "C" {
 /* Packs the weights of a block for the backend of `context`, with memory of its allocator (which must outlive the
  * block). On success *block is the caller's, to be given to attn_block_destroy; it may be used with any context,
  * fastest with those of the same backend. On failure *block is NULL (if `block` is not). Errors: NULL, SHAPE, VALUE,
- * STRUCT, OVERFLOW, MEMORY. Messages name fields of the nested structs too, as in "params.feed.hidden_width". */
+ * DTYPE, STRUCT, OVERFLOW, MEMORY. Messages name fields of the nested structs too, as in "params.feed.hidden_width". */
 ATTN_API attn_status attn_block_create(attn_context *context, const attn_block_params *params, attn_block **block);
 
 /* Frees a block. NULL is allowed. No call may be using it. */

@@ -4,6 +4,7 @@
 #define ATTN_LINEAR_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "context.h"
 #include "export.h"
@@ -18,14 +19,20 @@ typedef enum attn_weight_order {
 /* Packed weights: immutable once made, may be used by any number of threads and contexts at the same time. */
 typedef struct attn_linear attn_linear;
 
-/* Weights are dense, read during attn_linear_create and not kept. */
+/* Weights are dense, aligned as their type asks, read during attn_linear_create and not kept. They are packed in the
+ * type that they have, so that f16, bf16 and int8 take a half or a quarter of the memory, and about as little of the
+ * time of a product of few rows, which is that of reading them. Arithmetic is f32. Inf and NaN among them propagate as
+ * IEEE says. With weights that are not f32 the bits of a row of the output depend on no other row, on any backend. */
 typedef struct attn_linear_params {
     size_t struct_size;
-    size_t in_width;         /* Required. */
-    size_t out_width;        /* Required. */
-    attn_weight_order order; /* of `weight` */
-    const float *weight;     /* [out_width, in_width], or transposed. Required. */
-    const float *bias;       /* [out_width]; NULL: none */
+    size_t in_width;           /* Required. */
+    size_t out_width;          /* Required. */
+    attn_weight_order order;   /* of `weight` */
+    const void *weight;        /* [out_width, in_width], or transposed, of `weight_dtype`. Required. */
+    const float *bias;         /* [out_width]; NULL: none */
+    attn_dtype weight_dtype;   /* ATTN_F32 (0, the default), ATTN_F16, ATTN_BF16 or ATTN_INT8 */
+    const float *weight_scale; /* [out_width]: a weight is int8 · scale of its output feature. Finite. Required for
+                                * ATTN_INT8, NULL for the other types. attn_quantize_weight makes both. */
 } attn_linear_params;
 
 #ifdef __cplusplus
@@ -35,7 +42,7 @@ extern "C" {
 /* Packs the weights for the backend of `context`, with memory of its allocator (which must outlive them). On success
  * *linear is the caller's, to be given to attn_linear_destroy; it may be used with any context, fastest with those of
  * the same backend. On failure *linear is NULL (if `linear` is not).
- * Errors: NULL, SHAPE, VALUE, STRUCT, OVERFLOW, MEMORY. */
+ * Errors: NULL, SHAPE, VALUE (order, scales), DTYPE, STRUCT, OVERFLOW, MEMORY. */
 ATTN_API attn_status attn_linear_create(attn_context *context, const attn_linear_params *params, attn_linear **linear);
 
 /* Frees the weights. NULL is allowed. No call may be using them. */
@@ -52,6 +59,18 @@ ATTN_API attn_status attn_linear_forward(attn_context *context, const attn_linea
  * of B·T rows. The data pointers may be NULL. Errors as attn_linear_forward, but for those that only the data show. */
 ATTN_API attn_status attn_linear_scratch_size(attn_context *context, const attn_linear *linear, const attn_tensor *x,
                                               const attn_tensor *out, size_t *bytes);
+
+/* Makes int8 weights of f32 ones. Each output feature has the scale max |weight| / 127, and weight / scale rounded to
+ * the nearest: int8 · scale is at most half a scale from the weight. A feature with none above 1e-34 gets zeros and the
+ * scale 0.
+ *   order    of `weight` and `out`
+ *   weight   [out_width, in_width], or transposed, dense
+ *   out      the same shape, output
+ *   scales   [out_width], output
+ * With ATTN_IN_OUT it needs scratch, of about 17 · in_width floats. Errors: NULL, SHAPE, VALUE (order; Inf and NaN),
+ * OVERFLOW, ALIAS, MEMORY; nothing is written then. */
+ATTN_API attn_status attn_quantize_weight(attn_context *context, attn_weight_order order, size_t out_width,
+                                          size_t in_width, const float *weight, int8_t *out, float *scales);
 
 #ifdef __cplusplus
 }

@@ -32,24 +32,33 @@ typedef struct attn_mha_params {
 
     /* Either one matrix for all three projections, its output features the H·D of Q, then the G·D of K, then the G·E of
      * V (all inputs must be M wide) ... */
-    const float *in_weight; /* [H·D + G·D + G·E, M], or transposed */
-    const float *in_bias;   /* [H·D + G·D + G·E] */
+    const void *in_weight; /* [H·D + G·D + G·E, M], or transposed */
+    const float *in_bias;  /* [H·D + G·D + G·E] */
     /* ... or three. */
-    const float *q_weight; /* [H·D, M] */
-    const float *k_weight; /* [G·D, key_input_width] */
-    const float *v_weight; /* [G·E, value_input_width] */
-    const float *q_bias;   /* [H·D] */
-    const float *k_bias;   /* [G·D] */
-    const float *v_bias;   /* [G·E] */
+    const void *q_weight; /* [H·D, M] */
+    const void *k_weight; /* [G·D, key_input_width] */
+    const void *v_weight; /* [G·E, value_input_width] */
+    const float *q_bias;  /* [H·D] */
+    const float *k_bias;  /* [G·D] */
+    const float *v_bias;  /* [G·E] */
 
-    const float *out_weight; /* [M, H·E]. Required. */
-    const float *out_bias;   /* [M] */
+    const void *out_weight; /* [M, H·E]. Required. */
+    const float *out_bias;  /* [M] */
 
     /* One more key and its value, which every query sees whatever is masked: PyTorch's bias_k and bias_v. Both or
      * neither; no part of `weights`, key_mass and other outputs, which then sum to less than 1. */
     const float *extra_key;   /* [G·D] */
     const float *extra_value; /* [G·E] */
     int zero_key;             /* not 0: another one, of zeros: PyTorch's add_zero_attn */
+
+    /* The type of all the matrices, and with ATTN_INT8 a scale for each output feature of each matrix that is there, as
+     * in attn_linear_params. */
+    attn_dtype weight_dtype;
+    const float *in_scale;  /* [H·D + G·D + G·E] */
+    const float *q_scale;   /* [H·D] */
+    const float *k_scale;   /* [G·D] */
+    const float *v_scale;   /* [G·E] */
+    const float *out_scale; /* [M] */
 } attn_mha_params;
 
 #ifdef __cplusplus
@@ -59,7 +68,7 @@ extern "C" {
 /* Packs the weights of a layer for the backend of `context`, with memory of its allocator (which must outlive the
  * layer). On success *mha is the caller's, to be given to attn_mha_destroy; it may be used with any context, fastest
  * with those of the same backend. On failure *mha is NULL (if `mha` is not).
- * Errors: NULL, SHAPE, VALUE, STRUCT, OVERFLOW, MEMORY. */
+ * Errors: NULL, SHAPE, VALUE, DTYPE, STRUCT, OVERFLOW, MEMORY. */
 ATTN_API attn_status attn_mha_create(attn_context *context, const attn_mha_params *params, attn_mha **mha);
 
 /* Frees a layer. NULL is allowed. No call may be using it. */

@@ -16,7 +16,7 @@ typedef enum attn_dtype {
     ATTN_F16 = 1,  /* IEEE half precision */
     ATTN_BF16 = 2, /* bfloat16: the upper half of a single */
     ATTN_BOOL = 3, /* a byte: 0 is false, anything else true */
-    ATTN_INT8 = 4  /* −127 to 127, times a scale: how a cache may store keys and values */
+    ATTN_INT8 = 4  /* −127 to 127, times a scale: how caches and weights may be stored */
 } attn_dtype;
 
 /* A view of memory of the caller's as [batch, heads, tokens, width]. Element (b, h, t, d) stands at

@@ -42,20 +42,36 @@ static attn_status make_attentions(attn_context *context, const attn_block_param
     return check_widths(context, cross, block->cross, block->M, block->cross->k.in);
 }
 
+static attni_weight weight(const attn_feed_params *p, const void *data, const float *scale, const float *bias,
+                           size_t out, size_t in) {
+    return (attni_weight){data, p->weight_dtype, attni_size_of(p->weight_dtype), scale, bias, .out = out, .in = in};
+}
+
+static attn_status check_feed_scales(attn_context *context, const attn_feed_params *p, size_t M) {
+    const size_t F = p->hidden_width;
+    const attn_dtype type = p->weight_dtype;
+    ATTNI_TRY(attni_check_scale(context, "params.feed.up_scale", p->up_scale, p->up_weight, type, F));
+    ATTNI_TRY(attni_check_scale(context, "params.feed.gate_scale", p->gate_scale, p->gate_weight, type, F));
+    return attni_check_scale(context, "params.feed.down_scale", p->down_scale, p->down_weight, type, M);
+}
+
 static attn_status check_feed(attn_context *context, const attn_feed_params *p, size_t M, attni_weight w[3]) {
-    static const char F[] = "params.feed.hidden_width";
+    static const char width[] = "params.feed.hidden_width";
+    const size_t F = p->hidden_width;
     ATTNI_TRY(attni_check_order(context, "params.feed.order", p->order));
     ATTNI_TRY(attni_check_activation(context, "params.feed.activation", p->activation));
+    ATTNI_TRY(attni_check_weight_dtype(context, "params.feed.weight_dtype", p->weight_dtype));
     ATTNI_TRY(attni_check_pointer(context, "params.feed.up_weight", p->up_weight));
     ATTNI_TRY(attni_check_pointer(context, "params.feed.down_weight", p->down_weight));
     if (p->gate_bias && !p->gate_weight)
         return attni_fail(context, ATTN_ERROR_VALUE, "params.feed.gate_bias is set, but gate_weight is not");
-    ATTNI_TRY(
-        attni_check_weight(context, "model_width", M, F, p->hidden_width, p->order, p->up_weight, p->up_bias, &w[0]));
-    ATTNI_TRY(attni_check_weight(context, "model_width", M, F, p->hidden_width, p->order, p->gate_weight, p->gate_bias,
-                                 &w[1]));
-    return attni_check_weight(context, F, p->hidden_width, "model_width", M, p->order, p->down_weight, p->down_bias,
-                              &w[2]);
+    w[0] = weight(p, p->up_weight, p->up_scale, p->up_bias, F, M);
+    w[1] = weight(p, p->gate_weight, p->gate_scale, p->gate_bias, F, M);
+    w[2] = weight(p, p->down_weight, p->down_scale, p->down_bias, M, F);
+    ATTNI_TRY(attni_check_weight(context, "model_width", width, p->order, &w[0]));
+    ATTNI_TRY(attni_check_weight(context, "model_width", width, p->order, &w[1]));
+    ATTNI_TRY(attni_check_weight(context, width, "model_width", p->order, &w[2]));
+    return check_feed_scales(context, p, M);
 }
 
 static attn_status make_feed(attn_context *context, const attn_feed_params *params, size_t M, attni_feed *feed) {

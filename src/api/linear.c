@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "attn/linear.h"
 
+#include <math.h>
+
 #include "api/parts.h"
 #include "mha/matrix.h"
 
 attn_status attn_linear_create(attn_context *context, const attn_linear_params *params, attn_linear **linear) {
     attn_linear_params p;
-    attni_weight weight;
     if (linear)
         *linear = NULL;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
@@ -14,9 +15,17 @@ attn_status attn_linear_create(attn_context *context, const attn_linear_params *
     ATTNI_TRY(attni_check_pointer(context, "params", params));
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
     ATTNI_TRY(attni_check_order(context, "params.order", p.order));
+    ATTNI_TRY(attni_check_weight_dtype(context, "params.weight_dtype", p.weight_dtype));
     ATTNI_TRY(attni_check_pointer(context, "params.weight", p.weight));
-    ATTNI_TRY(attni_check_weight(context, "params.in_width", p.in_width, "params.out_width", p.out_width, p.order,
-                                 p.weight, p.bias, &weight));
+    attni_weight weight = {.data = p.weight,
+                           .type = p.weight_dtype,
+                           .size = attni_size_of(p.weight_dtype),
+                           .scale = p.weight_scale,
+                           .bias = p.bias,
+                           .out = p.out_width,
+                           .in = p.in_width};
+    ATTNI_TRY(attni_check_weight(context, "params.in_width", "params.out_width", p.order, &weight));
+    ATTNI_TRY(attni_check_scale(context, "params.weight_scale", p.weight_scale, p.weight, p.weight_dtype, p.out_width));
     *linear = attni_linear_new(context, &weight);
     return *linear ? ATTN_OK : attni_fail(context, ATTN_ERROR_MEMORY, "linear: no memory for the packed weights");
 }
@@ -84,5 +93,42 @@ attn_status attn_linear_scratch_size(attn_context *context, const attn_linear *l
     ATTNI_TRY(check(context, linear, x, out, false));
     (void)lay(linear, x, out, &end);
     *bytes = end * sizeof(float);
+    return ATTN_OK;
+}
+
+static attn_status check_finite(attn_context *context, const attni_weight *w, size_t rows, size_t columns) {
+    const float *x = w->data;
+    if (context->kernels->all_finite(rows, columns, ATTN_F32, x, (ptrdiff_t)columns))
+        return ATTN_OK;
+    size_t i = 0;
+    while (isfinite(x[i]))
+        i++;
+    return attni_fail(context, ATTN_ERROR_VALUE, "weight[%zu,%zu] is %g, expected a finite number", i / columns,
+                      i % columns, (double)x[i]);
+}
+
+static attn_status check_apart(attn_context *context, const attni_weight *w, const int8_t *out, const float *scales) {
+    const attn_tensor weight = attn_tensor_btm(w->data, ATTN_F32, 1, 1, w->out * w->in);
+    const attn_tensor bytes = attn_tensor_btm(out, ATTN_INT8, 1, 1, w->out * w->in);
+    const attn_tensor factors = attn_tensor_btm(scales, ATTN_F32, 1, 1, w->out);
+    ATTNI_TRY(attni_check_disjoint(context, "out", &bytes, "weight", &weight));
+    ATTNI_TRY(attni_check_disjoint(context, "scales", &factors, "weight", &weight));
+    return attni_check_disjoint(context, "scales", &factors, "out", &bytes);
+}
+
+attn_status attn_quantize_weight(attn_context *context, attn_weight_order order, size_t out_width, size_t in_width,
+                                 const float *weight, int8_t *out, float *scales) {
+    attni_weight w = {.data = weight, .size = sizeof *weight, .out = out_width, .in = in_width};
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_order(context, "order", order));
+    ATTNI_TRY(attni_check_pointer(context, "weight", weight));
+    ATTNI_TRY(attni_check_pointer(context, "out", out));
+    ATTNI_TRY(attni_check_pointer(context, "scales", scales));
+    ATTNI_TRY(attni_check_weight(context, "in_width", "out_width", order, &w));
+    ATTNI_TRY(check_apart(context, &w, out, scales));
+    ATTNI_TRY(check_finite(context, &w, order == ATTN_IN_OUT ? in_width : out_width,
+                           order == ATTN_IN_OUT ? out_width : in_width));
+    ATTNI_TRY(attni_scratch_reserve(context, attni_quantize_floats(&w) * sizeof(float)));
+    attni_quantize(context->kernels, &w, out, scales, context->scratch);
     return ATTN_OK;
 }

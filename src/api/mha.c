@@ -25,19 +25,20 @@ static attn_status resolve(attn_context *context, attn_mha_params *p) {
     p->value_input_width = p->value_input_width ? p->value_input_width : p->model_width;
     if (p->order != ATTN_OUT_IN && p->order != ATTN_IN_OUT)
         return fail(context, ATTN_ERROR_VALUE, "order", (size_t)p->order, "ATTN_OUT_IN (0) or ATTN_IN_OUT (1)");
-    return ATTN_OK;
+    return attni_check_weight_dtype(context, "params.weight_dtype", p->weight_dtype);
 }
 
 /* One matrix for all three projections goes with one input width, and excludes the three. */
 static attn_status check_sources(attn_context *context, const attn_mha_params *p) {
-    const bool separate = p->q_weight || p->k_weight || p->v_weight || p->q_bias || p->k_bias || p->v_bias;
+    const bool separate = p->q_weight || p->k_weight || p->v_weight || p->q_bias || p->k_bias || p->v_bias ||
+                          p->q_scale || p->k_scale || p->v_scale;
     ATTNI_TRY(attni_check_pointer(context, "params.out_weight", p->out_weight));
     if (!p->extra_key != !p->extra_value)
         return attni_fail(context, ATTN_ERROR_NULL, "params.%s is NULL, but params.%s is set",
                           p->extra_key ? "extra_value" : "extra_key", p->extra_key ? "extra_key" : "extra_value");
     if (p->in_weight && separate)
         return attni_fail(context, ATTN_ERROR_VALUE,
-                          "params.in_weight is set, and so is one of q_weight … v_bias: expected either");
+                          "params.in_weight is set, and so is one of q_weight … v_scale: expected either");
     if (p->in_weight && p->key_input_width != p->model_width)
         return fail(context, ATTN_ERROR_SHAPE, "key_input_width", p->key_input_width, "model_width with in_weight");
     if (p->in_weight && p->value_input_width != p->model_width)
@@ -51,16 +52,25 @@ static attn_status check_sources(attn_context *context, const attn_mha_params *p
     return attni_check_pointer(context, "params.v_weight", p->v_weight);
 }
 
-/* `out` of the `all` output features of a matrix, from feature `first` on. */
-static attni_weight weight(const attn_mha_params *p, const float *data, const float *bias, size_t first, size_t out,
-                           size_t all, size_t in) {
-    attni_weight w = {data, bias ? bias + first : NULL, in, 1, out, in};
-    if (p->order == ATTN_IN_OUT) {
-        w.stride_out = 1;
-        w.stride_in = all;
-    }
-    w.data += first * w.stride_out;
-    return w;
+/* A matrix of the params, with what belongs to each of its `out` output features. */
+typedef struct matrix {
+    const void *data;
+    const float *scale, *bias;
+    size_t out, in;
+} matrix;
+
+/* `count` of the output features of a matrix, from `first` on. */
+static attni_weight features(const attn_mha_params *p, const matrix *m, size_t first, size_t count) {
+    const size_t size = attni_size_of(p->weight_dtype), step = p->order == ATTN_IN_OUT ? 1 : m->in;
+    return (attni_weight){.data = (const char *)m->data + first * step * size,
+                          .type = p->weight_dtype,
+                          .size = size,
+                          .scale = m->scale ? m->scale + first : NULL,
+                          .bias = m->bias ? m->bias + first : NULL,
+                          .stride_out = step,
+                          .stride_in = p->order == ATTN_IN_OUT ? m->out : 1,
+                          .out = count,
+                          .in = m->in};
 }
 
 /* A side of a weight matrix and the other one: room for whole panels is included. */
@@ -68,6 +78,22 @@ static attn_status check_side(attn_context *context, const char *name, size_t si
     size_t floats;
     ATTNI_TRY(attni_check_int(context, name, side));
     return attni_check_product(context, name, side + 64, other + 64, &floats);
+}
+
+static attn_status check_scales(attn_context *context, const attn_mha_params *p, const matrix *in,
+                                const matrix separate[3], const matrix *out) {
+    const struct {
+        const char *name;
+        const matrix *matrix;
+    } all[] = {{"params.in_scale", in},
+               {"params.q_scale", &separate[ATTNI_W_Q]},
+               {"params.k_scale", &separate[ATTNI_W_K]},
+               {"params.v_scale", &separate[ATTNI_W_V]},
+               {"params.out_scale", out}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        ATTNI_TRY(attni_check_scale(context, all[i].name, all[i].matrix->scale, all[i].matrix->data, p->weight_dtype,
+                                    all[i].matrix->out));
+    return ATTN_OK;
 }
 
 static attn_status describe(attn_context *context, const attn_mha_params *p, attni_weight w[4]) {
@@ -82,17 +108,18 @@ static attn_status describe(attn_context *context, const attn_mha_params *p, att
     ATTNI_TRY(check_side(context, "params.heads · value_width", o, M));
     ATTNI_TRY(check_side(context, "params.key_input_width", p->key_input_width, k));
     ATTNI_TRY(check_side(context, "params.value_input_width", p->value_input_width, v));
-    if (p->in_weight) {
-        w[ATTNI_W_Q] = weight(p, p->in_weight, p->in_bias, 0, q, all, M);
-        w[ATTNI_W_K] = weight(p, p->in_weight, p->in_bias, q, k, all, M);
-        w[ATTNI_W_V] = weight(p, p->in_weight, p->in_bias, q + k, v, all, M);
-    } else {
-        w[ATTNI_W_Q] = weight(p, p->q_weight, p->q_bias, 0, q, q, M);
-        w[ATTNI_W_K] = weight(p, p->k_weight, p->k_bias, 0, k, k, p->key_input_width);
-        w[ATTNI_W_V] = weight(p, p->v_weight, p->v_bias, 0, v, v, p->value_input_width);
+    const matrix in = {p->in_weight, p->in_scale, p->in_bias, all, M};
+    const matrix separate[] = {{p->q_weight, p->q_scale, p->q_bias, q, M},
+                               {p->k_weight, p->k_scale, p->k_bias, k, p->key_input_width},
+                               {p->v_weight, p->v_scale, p->v_bias, v, p->value_input_width}};
+    const matrix out = {p->out_weight, p->out_scale, p->out_bias, M, o};
+    size_t first = 0;
+    for (size_t i = ATTNI_W_Q; i <= ATTNI_W_V; i++) {
+        w[i] = features(p, p->in_weight ? &in : &separate[i], p->in_weight ? first : 0, separate[i].out);
+        first += separate[i].out;
     }
-    w[ATTNI_W_OUT] = weight(p, p->out_weight, p->out_bias, 0, M, M, o);
-    return ATTN_OK;
+    w[ATTNI_W_OUT] = features(p, &out, 0, M);
+    return check_scales(context, p, &in, separate, &out);
 }
 
 attn_status attn_mha_create(attn_context *context, const attn_mha_params *params, attn_mha **mha) {

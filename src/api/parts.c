@@ -55,17 +55,37 @@ static attn_status check_width(attn_context *context, const char *name, size_t w
     return attni_check_int(context, name, width);
 }
 
-attn_status attni_check_weight(attn_context *context, const char *in_name, size_t in, const char *out_name, size_t out,
-                               attn_weight_order order, const float *data, const float *bias, attni_weight *weight) {
+attn_status attni_check_weight(attn_context *context, const char *in_name, const char *out_name,
+                               attn_weight_order order, attni_weight *w) {
     size_t floats;
-    ATTNI_TRY(check_width(context, in_name, in));
-    ATTNI_TRY(check_width(context, out_name, out));
-    ATTNI_TRY(attni_check_product(context, out_name, out + 64, in + 64, &floats));
-    *weight = (attni_weight){data, bias, in, 1, out, in};
-    if (order == ATTN_IN_OUT) {
-        weight->stride_out = 1;
-        weight->stride_in = out;
-    }
+    ATTNI_TRY(check_width(context, in_name, w->in));
+    ATTNI_TRY(check_width(context, out_name, w->out));
+    ATTNI_TRY(attni_check_product(context, out_name, w->out + 64, w->in + 64, &floats));
+    w->stride_out = order == ATTN_IN_OUT ? 1 : w->in;
+    w->stride_in = order == ATTN_IN_OUT ? w->out : 1;
+    return ATTN_OK;
+}
+
+attn_status attni_check_weight_dtype(attn_context *context, const char *name, attn_dtype dtype) {
+    if (dtype == ATTN_F32 || dtype == ATTN_F16 || dtype == ATTN_BF16 || dtype == ATTN_INT8)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_DTYPE,
+                      "%s is %d, expected ATTN_F32 (0), ATTN_F16 (1), ATTN_BF16 (2) or ATTN_INT8 (4)", name,
+                      (int)dtype);
+}
+
+attn_status attni_check_scale(attn_context *context, const char *name, const float *scale, const void *weight,
+                              attn_dtype dtype, size_t n) {
+    const bool wanted = weight && dtype == ATTN_INT8;
+    if (wanted && !scale)
+        return attni_fail(context, ATTN_ERROR_NULL, "%s is NULL, but weight_dtype is ATTN_INT8 (4)", name);
+    if (!wanted && scale)
+        return attni_fail(context, ATTN_ERROR_VALUE, "%s is set, but %s", name,
+                          weight ? "weight_dtype is not ATTN_INT8 (4)" : "its weight is not");
+    for (size_t i = 0; i < n && scale; i++)
+        if (!isfinite(scale[i]))
+            return attni_fail(context, ATTN_ERROR_VALUE, "%s[%zu] is %g, expected a finite number", name, i,
+                              (double)scale[i]);
     return ATTN_OK;
 }
 

@@ -19,9 +19,15 @@ attn_status attni_check_map(attn_context *context, const char *x_name, const att
                             bool data);
 bool attni_same_view(const attn_tensor *x, const attn_tensor *y);
 
-/* A weight matrix [out, in], or transposed. The names are those of its widths. */
-attn_status attni_check_weight(attn_context *context, const char *in_name, size_t in, const char *out_name, size_t out,
-                               attn_weight_order order, const float *data, const float *bias, attni_weight *weight);
+/* A weight matrix [out, in], or transposed, of which all but the strides is set. The names are those of its widths. */
+attn_status attni_check_weight(attn_context *context, const char *in_name, const char *out_name,
+                               attn_weight_order order, attni_weight *weight);
+
+attn_status attni_check_weight_dtype(attn_context *context, const char *name, attn_dtype dtype);
+
+/* The scales of a weight of n output features, which are there if it is, and is int8. */
+attn_status attni_check_scale(attn_context *context, const char *name, const float *scale, const void *weight,
+                              attn_dtype dtype, size_t n);
 
 attn_status attni_check_order(attn_context *context, const char *name, attn_weight_order order);
 

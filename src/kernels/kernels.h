@@ -67,6 +67,9 @@ typedef struct attni_kernels {
                             attn_dtype type, const void *b, size_t ldb, const float *scale, bool add, float *c,
                             size_t ldc);
 
+    /* Columns that it takes at once, up to a multiple of 16: where ldb is that, b is one stream. */
+    size_t narrow_width;
+
     /* y = x / scale, rounded, x [n], with the smallest scale that makes |y| ≤ 127; returns the scale. */
     float (*quantize)(size_t n, const float *x, int8_t *y);
 

@@ -12,18 +12,25 @@
 
 /* Element (out, in) of a weight matrix is at data[out·stride_out + in·stride_in]; one of the strides is 1. */
 typedef struct attni_weight {
-    const float *data, *bias;
+    const void *data;
+    attn_dtype type;
+    size_t size;        /* bytes of an element */
+    const float *scale; /* of int8, [out], or NULL */
+    const float *bias;  /* [out], or NULL */
     size_t stride_out, stride_in;
     size_t out, in;
 } attni_weight;
 
-/* A linear map, packed: panels of `panel.width` output features, each [in, width], the last one as wide as it must be.
- */
+/* A linear map, packed: panels of `panel.width` output features, each [in, width], the last one as wide as it must be,
+ * zeros beyond `out`. Panels keep the type of the weight. */
 typedef struct attni_linear {
     size_t out, in;
     attni_panel panel;
-    float *panels;
-    float *bias; /* [out], or NULL */
+    attn_dtype type;
+    size_t size;  /* bytes of an element */
+    char *panels; /* where the memory of all begins */
+    float *scale; /* [out] up to whole vectors, or NULL */
+    float *bias;  /* [out], or NULL */
 } attni_linear;
 
 /* Floats that the packed weight takes, in whole cache lines, and the packing into them. */
@@ -57,6 +64,11 @@ typedef struct attni_product {
 
 /* Runs up to four independent products as one parallel job. */
 void attni_project(attn_context *context, const attni_product *products, size_t count);
+
+/* Makes int8 weights, laid out as `weight`, which is dense f32 and finite, with scales [out], and the floats of room
+ * that this takes. */
+size_t attni_quantize_floats(const attni_weight *weight);
+void attni_quantize(const attni_kernels *kernels, const attni_weight *weight, int8_t *out, float *scales, float *room);
 
 size_t attni_gate_floats(const attn_context *context, const attni_linear *linear);
 

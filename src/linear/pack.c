@@ -5,31 +5,77 @@
 #include "context/sizes.h"
 #include "linear/linear.h"
 
-/* Floats of the panels (their width rounded up to whole vectors) and of the bias, each in whole cache lines. */
-static size_t panel_floats(const attni_weight *w) { return attni_round_up(w->out, 16) * w->in; }
+/* Floats of the panels (their width rounded up to whole vectors), of the scales and of the bias, each in whole cache
+ * lines. */
+static size_t panel_floats(const attni_weight *w) {
+    return attni_round_up(attni_ceil_div(attni_round_up(w->out, 16) * w->in * w->size, sizeof(float)), 16);
+}
+static size_t scale_floats(const attni_weight *w) { return w->scale ? attni_round_up(w->out, 16) : 0; }
 static size_t bias_floats(const attni_weight *w) { return w->bias ? attni_round_up(w->out, 16) : 0; }
 
-size_t attni_linear_floats(const attni_weight *w) { return panel_floats(w) + bias_floats(w); }
+size_t attni_linear_floats(const attni_weight *w) { return panel_floats(w) + scale_floats(w) + bias_floats(w); }
 
-static void pack_panel(const attni_kernels *kernels, const attni_weight *w, size_t first, size_t width, float *panel) {
-    const float *from = w->data + first * w->stride_out;
+/* to [columns, width] is the transpose of `from` [rows, columns], of elements of `size` bytes, a cache line's or two of
+ * columns at a time; what is behind the rows stays as it is. */
+static inline __attribute__((always_inline)) void turn(size_t size, size_t rows, size_t columns, const char *from,
+                                                       size_t ld, size_t width, char *to) {
+    enum { STEP = 64 };
+    for (size_t begin = 0; begin < columns; begin += STEP)
+        for (size_t r = 0; r < rows; r++)
+            for (size_t c = begin; c < attni_min(begin + STEP, columns); c++)
+                memcpy(to + (c * width + r) * size, from + (r * ld + c) * size, size);
+}
+
+static void pack_panel(const attni_kernels *kernels, const attni_weight *w, size_t first, size_t width, char *panel) {
+    const char *from = (const char *)w->data + first * w->stride_out * w->size;
     const size_t count = attni_min(w->out - first, width);
-    if (w->stride_in == 1)
-        kernels->transpose(ATTN_F32, count, w->in, from, (ptrdiff_t)w->stride_out, width, panel, width);
+    if (count < width)
+        memset(panel, 0, w->in * width * w->size);
+    if (w->stride_in != 1)
+        kernels->copy(w->in, count, w->type, from, (ptrdiff_t)w->stride_in, w->type, panel, (ptrdiff_t)width);
+    else if (w->type == ATTN_F32)
+        kernels->transpose(ATTN_F32, count, w->in, from, (ptrdiff_t)w->stride_out, width, (float *)(void *)panel,
+                           width);
+    else if (w->type == ATTN_INT8)
+        turn(sizeof(int8_t), count, w->in, from, w->stride_out, width, panel);
     else
-        kernels->copy(w->in, count, ATTN_F32, from, (ptrdiff_t)w->stride_in, ATTN_F32, panel, (ptrdiff_t)width);
+        turn(sizeof(uint16_t), count, w->in, from, w->stride_out, width, panel);
+}
+
+/* Copies [out] floats, if there are any, to *next and moves that on by whole cache lines, in which zeros follow. */
+static float *keep(const float *x, size_t out, float **next) {
+    if (!x)
+        return NULL;
+    float *kept = *next;
+    const size_t floats = attni_round_up(out, 16);
+    memset(kept, 0, floats * sizeof *kept);
+    memcpy(kept, x, out * sizeof *x);
+    *next += floats;
+    return kept;
+}
+
+/* For f32 it suits the backend; else the kernel, which reads panels of this width as one stream. */
+static attni_panel panel_for(const attn_context *context, attn_dtype type) {
+    if (type == ATTN_F32)
+        return attni_panel_for_projection(context->blas);
+    return (attni_panel){.width = context->kernels->narrow_width, .rows = 192, .depth = 768};
 }
 
 attni_linear attni_linear_pack(const attn_context *context, const attni_weight *w, float *memory) {
-    attni_linear linear = {w->out, w->in, attni_panel_for_projection(context->blas), memory, NULL};
+    char *panels = (char *)memory;
+    attni_linear linear = {.out = w->out,
+                           .in = w->in,
+                           .panel = panel_for(context, w->type),
+                           .type = w->type,
+                           .size = w->size,
+                           .panels = panels};
     for (size_t o = 0; o < w->out; o += linear.panel.width) {
         const size_t width = attni_min(attni_round_up(w->out - o, 16), linear.panel.width);
-        pack_panel(context->kernels, w, o, width, memory + o * w->in);
+        pack_panel(context->kernels, w, o, width, panels + o * w->in * w->size);
     }
-    if (w->bias) {
-        linear.bias = memory + panel_floats(w);
-        memcpy(linear.bias, w->bias, w->out * sizeof *w->bias);
-    }
+    float *next = memory + panel_floats(w);
+    linear.scale = keep(w->scale, w->out, &next);
+    linear.bias = keep(w->bias, w->out, &next);
     return linear;
 }
 

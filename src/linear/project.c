@@ -40,17 +40,29 @@ static bool begin(const piece *at, const attni_matrix *residual, const float *bi
     return residual || bias;
 }
 
-static void multiply(const attni_blas *blas, const attni_linear *linear, const attni_matrix *x, const piece *at,
+/* One product, from row r of the piece and input feature k on: y (+)= x · W. No sgemm can read weights that are not
+ * f32. */
+static void multiply_part(const attn_context *context, const attni_linear *linear, const attni_matrix *x,
+                          const piece *at, size_t r, size_t k, bool add, float *y, size_t ldy) {
+    const attni_panel *most = &linear->panel;
+    const size_t rows = attni_min(most->rows, at->rows - r), depth = attni_min(most->depth, linear->in - k);
+    const size_t ldb = attni_min(most->width, attni_round_up(linear->out - at->first, 16));
+    const void *weights = linear->panels + (at->first * linear->in + k * ldb) * linear->size;
+    const float *from = x->data + (at->row + r) * x->ld + k, *scale = linear->scale;
+    if (linear->type == ATTN_F32)
+        attni_sgemm(context->blas, rows, at->width, depth, 1.0F, from, x->ld, weights, ldb, add ? 1.0F : 0.0F,
+                    y + r * ldy, ldy);
+    else
+        context->kernels->multiply_narrow(rows, at->width, depth, 1.0F, from, x->ld, linear->type, weights, ldb,
+                                          scale ? scale + at->first : NULL, add, y + r * ldy, ldy);
+}
+
+static void multiply(const attn_context *context, const attni_linear *linear, const attni_matrix *x, const piece *at,
                      const attni_matrix *residual, float *y, size_t ldy) {
-    const attni_panel *step = &linear->panel;
-    const size_t ldb = attni_min(step->width, attni_round_up(linear->out - at->first, 16));
-    const float *panel = linear->panels + at->first * linear->in, *rows = x->data + at->row * x->ld;
     const bool begun = begin(at, residual, linear->bias, y, ldy);
-    for (size_t k = 0; k < linear->in; k += step->depth)
-        for (size_t r = 0; r < at->rows; r += step->rows)
-            attni_sgemm(blas, attni_min(step->rows, at->rows - r), at->width, attni_min(step->depth, linear->in - k),
-                        1.0F, rows + r * x->ld + k, x->ld, panel + k * ldb, ldb, k || begun ? 1.0F : 0.0F, y + r * ldy,
-                        ldy);
+    for (size_t k = 0; k < linear->in; k += linear->panel.depth)
+        for (size_t r = 0; r < at->rows; r += linear->panel.rows)
+            multiply_part(context, linear, x, at, r, k, k || begun, y, ldy);
 }
 
 typedef struct job {
@@ -61,7 +73,7 @@ typedef struct job {
 static void finish(const job *j, const attni_product *p, const piece *at, float *y, float *gate) {
     const ptrdiff_t ldy = (ptrdiff_t)p->y.ld, ldg = (ptrdiff_t)at->width;
     if (p->gate) {
-        multiply(j->context->blas, p->gate, &p->x, at, NULL, gate, at->width);
+        multiply(j->context, p->gate, &p->x, at, NULL, gate, at->width);
         j->context->kernels->activate(*p->activation, at->rows, at->width, gate, ldg, y, ldy, y, ldy);
     } else if (p->activation) {
         j->context->kernels->activate(*p->activation, at->rows, at->width, y, ldy, NULL, 0, y, ldy);
@@ -77,7 +89,7 @@ static void project_unit(void *arg, size_t unit, size_t worker) {
     const piece at = {row, attni_min(BAND, p->x.rows - row), first,
                       attni_min(p->linear->panel.width, p->linear->out - first)};
     float *y = p->y.data + row * p->y.ld + first;
-    multiply(j->context->blas, p->linear, &p->x, &at, p->residual, y, p->y.ld);
+    multiply(j->context, p->linear, &p->x, &at, p->residual, y, p->y.ld);
     finish(j, p, &at, y, p->gate ? p->gate_room + worker * BAND * p->linear->panel.width : NULL);
 }
 
