@@ -341,7 +341,7 @@ static void encoded_once(void **state) {
         attn_block_inputs inputs;
         ATTN_INIT(&inputs);
         inputs.encoded_cache = cache;
-        assert_ok(context, attn_block_encode(context, block, &encoded, cache));
+        assert_ok(context, attn_block_encode(context, block, &encoded, cache, NULL));
         assert_ok(context, attn_block_forward(context, block, &x, &y, &inputs));
         assert_near(y, reference_block(&c, x, &encoded, NULL, NULL), promised(4));
         attn_cache_destroy(cache);
