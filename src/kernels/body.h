@@ -345,42 +345,6 @@ static void copy(size_t rows, size_t columns, attn_dtype from, const void *x, pt
     }
 }
 
-/* VL elements, of which n are there, of int8 times f. */
-static inline __attribute__((always_inline)) V load_narrow(attn_dtype from, const char *x, size_t n, V f) {
-    int8_t part[VL] = {0};
-    if (from != ATTN_INT8)
-        return load_half(from, (const uint16_t *)(const void *)x, n);
-    return v_mul(v_load_int8(n < VL ? memcpy(part, x, n) : (const int8_t *)x), f);
-}
-
-/* Elements of one row of a stream, times f or g[j]: line by line, each of which fetches one that comes later. */
-static inline __attribute__((always_inline)) void widen_row(attn_dtype from, size_t n, const char *x, V f,
-                                                            const float *g, float *y) {
-    enum { LINE = 64, AHEAD = 4096 };
-    const size_t size = from == ATTN_INT8 ? 1 : 2;
-    size_t j = 0;
-    for (; j + LINE / size <= n; j += LINE / size) {
-        fetch(x, j * size + AHEAD);
-        for (size_t i = j; i < j + LINE / size; i += VL)
-            v_store(y + i, load_narrow(from, x + i * size, VL, g ? v_load(g + i) : f));
-    }
-    for (; j < n; j += VL)
-        store_up_to(y + j, n - j, load_narrow(from, x + j * size, n - j, g ? load_up_to(g + j, n - j, f) : f));
-}
-
-static void widen(size_t rows, size_t columns, attn_dtype from, const void *x, const float *scale, bool of_rows,
-                  float *y) {
-    const V one = v_set(1.0F);
-    if (from == ATTN_F16)
-        widen_row(ATTN_F16, rows * columns, x, one, NULL, y);
-    else if (from == ATTN_BF16)
-        widen_row(ATTN_BF16, rows * columns, x, one, NULL, y);
-    else
-        for (size_t r = 0; r < rows; r++)
-            widen_row(ATTN_INT8, columns, (const char *)x + r * columns, of_rows ? v_set(scale[r]) : one,
-                      of_rows ? NULL : scale, y + r * columns);
-}
-
 static float quantize(size_t n, const float *x, int8_t *y) {
     float most = 0;
     for (size_t j = 0; j < n; j++)
@@ -424,7 +388,6 @@ const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .isa = SIMD_ISA,
                                   .transpose = transpose,
                                   .copy = copy,
-                                  .widen = widen,
                                   .multiply_narrow = multiply_narrow,
                                   .narrow_width = (NARROW_VECTORS * VL + 15) / 16 * 16,
                                   .quantize = quantize,

@@ -55,11 +55,6 @@ typedef struct attni_kernels {
     void (*copy)(size_t rows, size_t columns, attn_dtype from, const void *x, ptrdiff_t ldx, attn_dtype to, void *y,
                  ptrdiff_t ldy);
 
-    /* y = x as f32, dense [rows, columns], from f16, bf16 or int8; int8 times scale[row] (`of_rows`) or scale[column].
-     * Fetches ahead, as x is one part of a stream. */
-    void (*widen)(size_t rows, size_t columns, attn_dtype from, const void *x, const float *scale, bool of_rows,
-                  float *y);
-
     /* c [rows, columns] = factor · a [rows, depth] · b [depth, columns] (+ c where `add`), b being f16, bf16 or int8
      * with row stride ldb, readable up to a multiple of 16 columns; `scale` [columns], or NULL, are factors of b's
      * columns. Fetches ahead, as b is one part of a stream. The bits of an element do not depend on the other rows. */

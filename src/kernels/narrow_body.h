@@ -2,8 +2,13 @@
 /* Products with a matrix that is stored as f16, bf16 or int8, which no sgemm can read, widened in registers: few rows
  * go at the pace of memory, and a copy in f32 for sgemm would cost as much as storing f32. */
 
-/* Sums that the registers hold at once: so many rows of so many vectors. */
-enum { NARROW_ROWS = 6, NARROW_VECTORS = VL == 1 ? 2 : VL == 8 ? 2 : 4 };
+/* Sums that the registers hold at once: up to so many rows of up to so many vectors. */
+enum { NARROW_ROWS = 6, NARROW_VECTORS = VL == 1 ? 2 : 4 };
+
+/* AVX2 has 16 registers, where the others have 32. */
+static inline __attribute__((always_inline)) size_t narrow_vectors(size_t rows) {
+    return VL == 8 && rows > 2 ? 2 : NARROW_VECTORS;
+}
 
 /* a [rows, depth] · b [depth, columns], b's rows `step` bytes apart. */
 typedef struct narrow {
@@ -80,10 +85,10 @@ static inline __attribute__((always_inline)) void narrow_tile(size_t R, size_t N
 /* R rows of the product. */
 static inline __attribute__((always_inline)) void narrow_rows(size_t R, size_t columns, attn_dtype type,
                                                               const narrow *x, const narrow_target *to) {
-    enum { WIDE = NARROW_VECTORS * VL };
+    const size_t N = narrow_vectors(R), wide = N * VL;
     size_t j = 0;
-    for (; j + WIDE <= columns; j += WIDE)
-        narrow_tile(R, NARROW_VECTORS, type, x, to, j, WIDE);
+    for (; j + wide <= columns; j += wide)
+        narrow_tile(R, N, type, x, to, j, wide);
     for (; j < columns; j += VL)
         narrow_tile(R, 1, type, x, to, j, columns - j);
 }
