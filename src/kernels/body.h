@@ -139,7 +139,10 @@ static inline void row_scale(size_t n, const float *x, float factor, float *y) {
         v_store_n(y + j, n - j, v_mul(v_load_n(x + j, n - j, f), f));
 }
 
-static void zero(size_t n, float *y) { memset(y, 0, n * sizeof *y); }
+static inline void zero(size_t n, float *y) {
+    for (size_t j = 0; j < n; j += VL)
+        store_up_to(y + j, n - j, v_set(0.0F));
+}
 
 /* What to subtract from scores whose maximum is `max`: where all are −∞, 0 gives 2^−∞ = 0 and not NaN. */
 static inline float origin(float max) { return max == -INFINITY ? 0.0F : max; }
@@ -363,14 +366,22 @@ static void prefetch(size_t rows, size_t bytes, const void *x, ptrdiff_t stride)
             fetch(x, r * (size_t)stride + j);
 }
 
+/* Σ 0 · x is not finite where an x is not. */
 static inline __attribute__((always_inline)) bool all_finite_in(attn_dtype type, size_t rows, size_t columns,
                                                                 const char *x, ptrdiff_t ldx) {
     const size_t size = type == ATTN_F32 ? 4 : 2;
-    for (size_t r = 0; r < rows; r++, x += ldx * (ptrdiff_t)size)
-        for (size_t j = 0; j < columns; j += VL)
-            if (v_any_not_finite(load_from(type, x + j * size, columns - j, v_set(0.0F))))
-                return false;
-    return true;
+    const V none = v_set(0.0F);
+    V a = none, b = none;
+    for (size_t r = 0; r < rows; r++, x += ldx * (ptrdiff_t)size) {
+        size_t j = 0;
+        for (; j + 2 * VL <= columns; j += 2 * VL) {
+            a = v_fma(none, load_from(type, x + j * size, VL, none), a);
+            b = v_fma(none, load_from(type, x + (j + VL) * size, VL, none), b);
+        }
+        for (; j < columns; j += VL)
+            a = v_fma(none, load_from(type, x + j * size, columns - j, none), a);
+    }
+    return !v_any_not_finite(v_add(a, b));
 }
 
 static bool all_finite(size_t rows, size_t columns, attn_dtype type, const void *x, ptrdiff_t ldx) {
