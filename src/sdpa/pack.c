@@ -55,14 +55,18 @@ static void pack_k(const attni_engine *e, attni_key_group *group) {
     group->k = (const char *)group->k_room;
 }
 
-/* V is read where the caller has it only where it is read about once: by one tile, and by few rows if there are gaps
- * between the rows of V. Else a copy in panels is faster, by up to a fifth. */
+/* V is read where the caller has it if a panel would be the same there, in whole cache lines, or if it is read about
+ * once: by one tile, and by few rows if there are gaps between the rows of V. Else a copy in panels is faster, by up to
+ * a fifth. */
 static bool values_in_place(const attni_engine *e, size_t tiles, const attni_key_group *group) {
     enum { FEW_ROWS = 16 };
-    const ptrdiff_t stride = e->call->v.stride_t, E = (ptrdiff_t)e->call->E;
-    const bool plain = e->call->v.dtype == ATTN_F32 && e->call->E == e->cut.o_width && stride >= E && stride <= INT_MAX;
+    const attni_view *v = &e->call->v;
+    const ptrdiff_t stride = v->stride_t, E = (ptrdiff_t)e->call->E;
+    const bool plain = v->dtype == ATTN_F32 && e->call->E == e->cut.o_width && stride >= E && stride <= INT_MAX;
     const bool enough = group->count % e->cut.least_keys == 0;
-    return tiles == 1 && plain && enough && (stride == E || e->cut.tile.rows <= FEW_ROWS);
+    const bool panel = stride == E && e->call->E == e->cut.tile.columns && (uintptr_t)v->data % ATTNI_LINE == 0;
+    const bool once = tiles == 1 && (stride == E || e->cut.tile.rows <= FEW_ROWS);
+    return plain && enough && (panel || once);
 }
 
 /* Rows of the values in memory: the smallest sum may begin at any block. */
