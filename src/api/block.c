@@ -44,7 +44,7 @@ static attn_status make_attentions(attn_context *context, const attn_block_param
 
 static attni_weight weight(const attn_feed_params *p, const void *data, const float *scale, const float *bias,
                            size_t out, size_t in) {
-    return (attni_weight){data, p->weight_dtype, attni_size_of(p->weight_dtype), scale, bias, .out = out, .in = in};
+    return (attni_weight){data, p->weight_dtype, scale, bias, .out = out, .in = in};
 }
 
 static attn_status check_feed_scales(attn_context *context, const attn_feed_params *p, size_t M) {

@@ -19,7 +19,6 @@ attn_status attn_linear_create(attn_context *context, const attn_linear_params *
     ATTNI_TRY(attni_check_pointer(context, "params.weight", p.weight));
     attni_weight weight = {.data = p.weight,
                            .type = p.weight_dtype,
-                           .size = attni_size_of(p.weight_dtype),
                            .scale = p.weight_scale,
                            .bias = p.bias,
                            .out = p.out_width,
@@ -118,7 +117,7 @@ static attn_status check_apart(attn_context *context, const attni_weight *w, con
 
 attn_status attn_quantize_weight(attn_context *context, attn_weight_order order, size_t out_width, size_t in_width,
                                  const float *weight, int8_t *out, float *scales) {
-    attni_weight w = {.data = weight, .size = sizeof *weight, .out = out_width, .in = in_width};
+    attni_weight w = {.data = weight, .out = out_width, .in = in_width};
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_order(context, "order", order));
     ATTNI_TRY(attni_check_pointer(context, "weight", weight));

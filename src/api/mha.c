@@ -64,7 +64,6 @@ static attni_weight features(const attn_mha_params *p, const matrix *m, size_t f
     const size_t size = attni_size_of(p->weight_dtype), step = p->order == ATTN_IN_OUT ? 1 : m->in;
     return (attni_weight){.data = (const char *)m->data + first * step * size,
                           .type = p->weight_dtype,
-                          .size = size,
                           .scale = m->scale ? m->scale + first : NULL,
                           .bias = m->bias ? m->bias + first : NULL,
                           .stride_out = step,

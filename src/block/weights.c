@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The parts of a block. */
-#include <string.h>
-
 #include "block/block.h"
+#include "context/sizes.h"
 
 attn_block *attni_block_new(const attn_context *context, bool post) {
     attn_block *block = attni_allocate(&context->allocator, sizeof *block);
@@ -34,23 +33,13 @@ void attni_block_delete(attn_block *block) {
     attni_release(&allocator, block);
 }
 
-/* Copies M floats, if there are any, to *next and moves it on. */
-static const float *keep(const float *x, size_t M, float **next) {
-    if (!x)
-        return NULL;
-    float *kept = *next;
-    memcpy(kept, x, M * sizeof *x);
-    *next += M;
-    return kept;
-}
-
 bool attni_own_norm(const attn_allocator *allocator, const attni_norm *norm, size_t M, attni_owned_norm *owned) {
-    const size_t floats = (norm->weight ? M : 0) + (norm->bias ? M : 0);
+    const size_t each = attni_round_up(M, 16), floats = (norm->weight ? each : 0) + (norm->bias ? each : 0);
     float *memory = attni_allocate(allocator, floats * sizeof *memory), *next = memory;
     if (!memory)
         return false;
     *owned = (attni_owned_norm){true, *norm, memory};
-    owned->norm.weight = keep(norm->weight, M, &next);
-    owned->norm.bias = keep(norm->bias, M, &next);
+    owned->norm.weight = attni_keep(norm->weight, M, &next);
+    owned->norm.bias = attni_keep(norm->bias, M, &next);
     return true;
 }

@@ -256,7 +256,7 @@ static void normalize(size_t rows, size_t width, float *o, size_t ldo, const att
     for (size_t r = 0; r < rows; r++, o += ldo) {
         const ptrdiff_t at = (ptrdiff_t)r * ldy;
         if (state[r].sum == 0) {
-            memset((char *)y + at * (to == ATTN_F32 ? 4 : 2), 0, width * (to == ATTN_F32 ? 4 : 2));
+            memset((char *)y + at * (ptrdiff_t)attni_size_of(to), 0, width * attni_size_of(to));
             continue;
         }
         row_scale(width, o, (float)(1 / state[r].sum), to == ATTN_F32 ? (float *)y + at : o);
@@ -305,7 +305,7 @@ static inline __attribute__((always_inline)) void transpose_from(attn_dtype type
                                                                  const char *x, ptrdiff_t ldx, size_t columns,
                                                                  float *block, size_t ldb) {
     enum { AHEAD = 64 };
-    const size_t size = type == ATTN_F32 ? 4 : 2;
+    const size_t size = attni_size_of(type);
     for (size_t j = 0; j < columns; j += VL)
         for (size_t d = 0; d < depth; d += VL) {
             V t[VL];
@@ -333,12 +333,12 @@ static void transpose(attn_dtype type, size_t rows, size_t depth, const void *x,
 
 static void copy(size_t rows, size_t columns, attn_dtype from, const void *x, ptrdiff_t ldx, attn_dtype to, void *y,
                  ptrdiff_t ldy) {
-    const ptrdiff_t in = from == ATTN_F32 ? 4 : from <= ATTN_BF16 ? 2 : 1, out = to == ATTN_F32 ? 4 : 2;
+    const ptrdiff_t in = (ptrdiff_t)attni_size_of(from), out = (ptrdiff_t)attni_size_of(to);
     if (columns == 0) /* x and y may be NULL */
         return;
     for (ptrdiff_t r = 0; r < (ptrdiff_t)rows; r++) {
         const char *source = (const char *)x + r * ldx * in;
-        char *target = (char *)y + r * ldy * (from == to ? in : out);
+        char *target = (char *)y + r * ldy * out;
         if (from == to)
             memcpy(target, source, columns * (size_t)in);
         else if (to == ATTN_F32)
@@ -369,7 +369,7 @@ static void prefetch(size_t rows, size_t bytes, const void *x, ptrdiff_t stride)
 /* Σ 0 · x is not finite where an x is not. */
 static inline __attribute__((always_inline)) bool all_finite_in(attn_dtype type, size_t rows, size_t columns,
                                                                 const char *x, ptrdiff_t ldx) {
-    const size_t size = type == ATTN_F32 ? 4 : 2;
+    const size_t size = attni_size_of(type);
     const V none = v_set(0.0F);
     V a = none, b = none;
     for (size_t r = 0; r < rows; r++, x += ldx * (ptrdiff_t)size) {

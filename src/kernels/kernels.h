@@ -13,6 +13,9 @@
 #include "attn/rotary.h"
 #include "attn/tensor.h"
 
+/* Bytes of an element. */
+static inline size_t attni_size_of(attn_dtype dtype) { return dtype == ATTN_F32 ? 4 : dtype <= ATTN_BF16 ? 2 : 1; }
+
 /* A normalisation, defaults resolved. */
 typedef struct attni_norm {
     attn_norm_kind kind;
@@ -62,7 +65,7 @@ typedef struct attni_kernels {
                             attn_dtype type, const void *b, size_t ldb, const float *scale, bool add, float *c,
                             size_t ldc);
 
-    /* Columns that it takes at once, up to a multiple of 16: where ldb is that, b is one stream. */
+    /* Columns of which it takes a row or two at once, up to a multiple of 16: where ldb is that, b is one stream. */
     size_t narrow_width;
 
     /* y = x / scale, rounded, x [n], with the smallest scale that makes |y| ≤ 127; returns the scale. */

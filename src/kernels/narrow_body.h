@@ -29,7 +29,7 @@ static inline __attribute__((always_inline)) V load_stored(attn_dtype type, cons
 static inline __attribute__((always_inline)) void narrow_sums(size_t R, size_t N, attn_dtype type, const narrow *x,
                                                               V sum[NARROW_ROWS][NARROW_VECTORS]) {
     enum { AHEAD = 32768, LINE = 64 };
-    const size_t vector = VL * (type == ATTN_INT8 ? 1 : 2);
+    const size_t vector = VL * attni_size_of(type);
 #pragma GCC unroll 6
     for (size_t r = 0; r < R; r++)
 #pragma GCC unroll 4
@@ -69,7 +69,7 @@ static inline __attribute__((always_inline)) void narrow_tile(size_t R, size_t N
     const V zero = v_set(0.0F), factor = v_set(to->factor);
     V sum[NARROW_ROWS][NARROW_VECTORS];
     narrow at = *x;
-    at.b += column * (type == ATTN_INT8 ? 1 : 2);
+    at.b += column * attni_size_of(type);
     narrow_sums(R, N, type, &at, sum);
 #pragma GCC unroll 4
     for (size_t j = 0; j < N; j++) {
@@ -131,7 +131,7 @@ static void narrow_int8(size_t rows, size_t columns, const narrow *x, const narr
 static void multiply_narrow(size_t rows, size_t columns, size_t depth, float factor, const float *a, size_t lda,
                             attn_dtype type, const void *b, size_t ldb, const float *scale, bool add, float *c,
                             size_t ldc) {
-    narrow x = {depth, a, lda, b, ldb * (type == ATTN_INT8 ? 1 : 2)};
+    narrow x = {depth, a, lda, b, ldb * attni_size_of(type)};
     narrow_target to = {factor, scale, add, c, ldc};
     const size_t passes = (rows + NARROW_ROWS - 1) / NARROW_ROWS;
     for (size_t pass = 0; pass < passes; pass++) {

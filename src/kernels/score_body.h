@@ -25,7 +25,7 @@ static inline V biased(V s, V bias, V factor) {
 
 static inline __attribute__((always_inline)) void add_bias_from(attn_dtype type, size_t n, float *s, const char *bias,
                                                                 float factor) {
-    const size_t size = type == ATTN_F32 ? 4 : 2;
+    const size_t size = attni_size_of(type);
     const V f = v_set(factor), zero = v_set(0.0F);
     for (size_t j = 0; j < n; j += VL)
         store_up_to(s + j, n - j,

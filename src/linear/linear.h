@@ -14,7 +14,6 @@
 typedef struct attni_weight {
     const void *data;
     attn_dtype type;
-    size_t size;        /* bytes of an element */
     const float *scale; /* of int8, [out], or NULL */
     const float *bias;  /* [out], or NULL */
     size_t stride_out, stride_in;
@@ -27,7 +26,6 @@ typedef struct attni_linear {
     size_t out, in;
     attni_panel panel;
     attn_dtype type;
-    size_t size;  /* bytes of an element */
     char *panels; /* where the memory of all begins */
     float *scale; /* [out] up to whole vectors, or NULL */
     float *bias;  /* [out], or NULL */
@@ -36,6 +34,10 @@ typedef struct attni_linear {
 /* Floats that the packed weight takes, in whole cache lines, and the packing into them. */
 size_t attni_linear_floats(const attni_weight *weight);
 attni_linear attni_linear_pack(const attn_context *context, const attni_weight *weight, float *memory);
+
+/* Copies x [n], or nothing where it is NULL, to *next, and moves that on by whole cache lines, zeros behind the copy.
+ * Returns the copy, or NULL. */
+float *attni_keep(const float *x, size_t n, float **next);
 
 struct attn_linear {
     attn_allocator allocator;

@@ -8,7 +8,8 @@
 /* Floats of the panels (their width rounded up to whole vectors), of the scales and of the bias, each in whole cache
  * lines. */
 static size_t panel_floats(const attni_weight *w) {
-    return attni_round_up(attni_ceil_div(attni_round_up(w->out, 16) * w->in * w->size, sizeof(float)), 16);
+    return attni_round_up(attni_ceil_div(attni_round_up(w->out, 16) * w->in * attni_size_of(w->type), sizeof(float)),
+                          16);
 }
 static size_t scale_floats(const attni_weight *w) { return w->scale ? attni_round_up(w->out, 16) : 0; }
 static size_t bias_floats(const attni_weight *w) { return w->bias ? attni_round_up(w->out, 16) : 0; }
@@ -27,10 +28,11 @@ static inline __attribute__((always_inline)) void turn(size_t size, size_t rows,
 }
 
 static void pack_panel(const attni_kernels *kernels, const attni_weight *w, size_t first, size_t width, char *panel) {
-    const char *from = (const char *)w->data + first * w->stride_out * w->size;
+    const size_t size = attni_size_of(w->type);
+    const char *from = (const char *)w->data + first * w->stride_out * size;
     const size_t count = attni_min(w->out - first, width);
     if (count < width)
-        memset(panel, 0, w->in * width * w->size);
+        memset(panel, 0, w->in * width * size);
     if (w->stride_in != 1)
         kernels->copy(w->in, count, w->type, from, (ptrdiff_t)w->stride_in, w->type, panel, (ptrdiff_t)width);
     else if (w->type == ATTN_F32)
@@ -42,14 +44,13 @@ static void pack_panel(const attni_kernels *kernels, const attni_weight *w, size
         turn(sizeof(uint16_t), count, w->in, from, w->stride_out, width, panel);
 }
 
-/* Copies [out] floats, if there are any, to *next and moves that on by whole cache lines, in which zeros follow. */
-static float *keep(const float *x, size_t out, float **next) {
+float *attni_keep(const float *x, size_t n, float **next) {
     if (!x)
         return NULL;
     float *kept = *next;
-    const size_t floats = attni_round_up(out, 16);
+    const size_t floats = attni_round_up(n, 16);
     memset(kept, 0, floats * sizeof *kept);
-    memcpy(kept, x, out * sizeof *x);
+    memcpy(kept, x, n * sizeof *x);
     *next += floats;
     return kept;
 }
@@ -63,19 +64,15 @@ static attni_panel panel_for(const attn_context *context, attn_dtype type) {
 
 attni_linear attni_linear_pack(const attn_context *context, const attni_weight *w, float *memory) {
     char *panels = (char *)memory;
-    attni_linear linear = {.out = w->out,
-                           .in = w->in,
-                           .panel = panel_for(context, w->type),
-                           .type = w->type,
-                           .size = w->size,
-                           .panels = panels};
+    attni_linear linear = {
+        .out = w->out, .in = w->in, .panel = panel_for(context, w->type), .type = w->type, .panels = panels};
     for (size_t o = 0; o < w->out; o += linear.panel.width) {
         const size_t width = attni_min(attni_round_up(w->out - o, 16), linear.panel.width);
-        pack_panel(context->kernels, w, o, width, panels + o * w->in * w->size);
+        pack_panel(context->kernels, w, o, width, panels + o * w->in * attni_size_of(w->type));
     }
     float *next = memory + panel_floats(w);
-    linear.scale = keep(w->scale, w->out, &next);
-    linear.bias = keep(w->bias, w->out, &next);
+    linear.scale = attni_keep(w->scale, w->out, &next);
+    linear.bias = attni_keep(w->bias, w->out, &next);
     return linear;
 }
 

@@ -47,7 +47,7 @@ static void multiply_part(const attn_context *context, const attni_linear *linea
     const attni_panel *most = &linear->panel;
     const size_t rows = attni_min(most->rows, at->rows - r), depth = attni_min(most->depth, linear->in - k);
     const size_t ldb = attni_min(most->width, attni_round_up(linear->out - at->first, 16));
-    const void *weights = linear->panels + (at->first * linear->in + k * ldb) * linear->size;
+    const void *weights = linear->panels + (at->first * linear->in + k * ldb) * attni_size_of(linear->type);
     const float *from = x->data + (at->row + r) * x->ld + k, *scale = linear->scale;
     if (linear->type == ATTN_F32)
         attni_sgemm(context->blas, rows, at->width, depth, 1.0F, from, x->ld, weights, ldb, add ? 1.0F : 0.0F,

@@ -1,19 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The four linear maps of a layer, in one piece of memory. */
-#include <string.h>
-
 #include "context/sizes.h"
 #include "mha/mha.h"
-
-/* Copies an array to *next, and moves that on by whole cache lines. */
-static float *keep(const float *array, size_t floats, float **next) {
-    float *copy = *next;
-    if (!array)
-        return NULL;
-    memcpy(copy, array, floats * sizeof *array);
-    *next += attni_round_up(floats, 16);
-    return copy;
-}
 
 attn_mha *attni_mha_new(const attn_context *context, const attn_mha_params *p, const attni_weight weights[4]) {
     const size_t key = p->kv_heads * p->head_width, value = p->kv_heads * p->value_width;
@@ -40,8 +28,8 @@ attn_mha *attni_mha_new(const attn_context *context, const attn_mha_params *p, c
         *linears[i] = attni_linear_pack(context, &weights[i], next);
         next += attni_linear_floats(&weights[i]);
     }
-    mha->extra_key = keep(p->extra_key, key, &next);
-    mha->extra_value = keep(p->extra_value, value, &next);
+    mha->extra_key = attni_keep(p->extra_key, key, &next);
+    mha->extra_value = attni_keep(p->extra_value, value, &next);
     return mha;
 }
 

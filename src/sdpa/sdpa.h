@@ -12,8 +12,6 @@
 #include "blas/blas.h"
 #include "context/context.h"
 
-static inline size_t attni_size_of(attn_dtype dtype) { return dtype == ATTN_F32 ? 4 : dtype <= ATTN_BF16 ? 2 : 1; }
-
 /* A view whose last stride is 1: row (b, h, t) begins stride_b·b + stride_h·h + stride_t·t elements after data. */
 typedef struct attni_view {
     void *data;
