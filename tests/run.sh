@@ -37,7 +37,8 @@ runs() {
 release() {
     configure_and_build release
     run_tests release
-    echo "ONNX conformance: $(grep -E '^[0-9]+ of 64$' build/release/Testing/Temporary/LastTest.log) cases"
+    echo "ONNX conformance, cases passed: $(grep -hoE '^onnx [0-9.]+: [0-9]+ of [0-9]+$' \
+        build/release/Testing/Temporary/LastTest.log | sort -V | paste -sd, | sed 's/,/, /g')"
 }
 
 asan() {
@@ -78,6 +79,7 @@ lint() {
     mapfile -t compiled < <(sed -n 's/^ *"file": "\(.*\)".*/\1/p' build/clang/compile_commands.json | sort -u)
     echo "lint: clang-format"
     clang-format --dry-run -Werror "${sources[@]}" || failed=1
+    ! LC_ALL=C.UTF-8 grep -nE '^.{121,}' "${sources[@]}" || failed=1 # comments, whose lines it leaves as they are
     echo "lint: cppcheck"
     cppcheck --quiet --error-exitcode=1 -j "$jobs" --enable=warning,performance,portability --inline-suppr \
         --suppress=CastIntegerToAddressAtReturn "--suppress=memleak:tests/*" \

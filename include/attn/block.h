@@ -54,8 +54,8 @@ typedef struct attn_block_params {
     const attn_mha_params *self_attention; /* Required; its model_width is M; key and value inputs are M wide */
     const attn_norm_params *self_norm;
 
-    const attn_mha_params
-        *cross_attention; /* model_width M; key and value inputs are as wide as the encoder's output */
+    /* Its model_width is M; key and value inputs are as wide as the encoder's output. */
+    const attn_mha_params *cross_attention;
     const attn_norm_params *cross_norm;
 
     const attn_feed_params *feed;

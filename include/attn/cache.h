@@ -129,9 +129,12 @@ ATTN_API attn_status attn_cache_fork(attn_context *context, attn_cache *cache, s
 
 /* attn_sdpa of the queries over the tokens of the cache: Tk is the length of the longest sequence, key_lengths are
  * those of the cache (or less, if given). ATTN_CAUSAL_BOTTOM_RIGHT is the mask of a decoder whose last Tq tokens were
- * appended before. q    [B,H,Tq,D], H mod G = 0 out  [B,H,Tq,E], output params  NULL: all defaults; not ragged, and no
- * window for a rolling cache Everything else, errors too, is as in attn_sdpa. How the tokens were appended, and which
- * pages they are in, changes no bit. */
+ * appended before.
+ *   q       [B,H,Tq,D], H mod G = 0
+ *   out     [B,H,Tq,E], output
+ *   params  NULL: all defaults; not ragged, and no window for a rolling cache
+ * Everything else, errors too, is as in attn_sdpa. How the tokens were appended, and which pages they are in, changes
+ * no bit. */
 ATTN_API attn_status attn_cache_attend(attn_context *context, const attn_cache *cache, const attn_tensor *q,
                                        const attn_tensor *out, const attn_sdpa_params *params);
 

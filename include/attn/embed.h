@@ -15,8 +15,8 @@
 typedef enum attn_positions {
     ATTN_POSITIONS_NONE = 0,
     ATTN_POSITIONS_TABLE = 1, /* learned: row p of position_table */
-    ATTN_POSITIONS_SINUSOIDAL =
-        2,                     /* element 2i is sin(p / 10000^(2i/M)), element 2i+1 the cosine; Vaswani et al., 2017 */
+    /* Element 2i is sin(p / 10000^(2i/M)), element 2i+1 the cosine; Vaswani et al., 2017. */
+    ATTN_POSITIONS_SINUSOIDAL = 2,
     ATTN_POSITIONS_SIN_COS = 3 /* the same numbers, all sines first: i and ⌈M/2⌉ + i; tensor2tensor, Marian */
 } attn_positions;
 

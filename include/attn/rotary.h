@@ -85,8 +85,9 @@ extern "C" {
 /* Makes tables for positions 0 to positions − 1, each element computed in double and rounded once:
  *   cos, sin  dense [positions, width/2], output, the caller's; `width` is even
  *   params    NULL: all defaults
- * NTK and DYNAMIC need a width of 4 or more. Errors: NULL, SHAPE, VALUE, STRUCT, OVERFLOW, ALIAS; nothing is written
- * then. Follows Hugging Face's modeling_rope_utils. */
+ * NTK and DYNAMIC need a width of 4 or more.
+ * Errors: NULL, SHAPE, VALUE, STRUCT, OVERFLOW, ALIAS; nothing is written then.
+ * Source: Hugging Face's modeling_rope_utils. */
 ATTN_API attn_status attn_rotary_tables(attn_context *context, size_t positions, size_t width,
                                         const attn_rotary_tables_params *params, float *cos, float *sin);
 

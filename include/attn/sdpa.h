@@ -71,7 +71,8 @@ typedef struct attn_top_keys {
 
 /* Options in the order in which they act on a score:
  *     q, k → norm → rotary; s = scale · q·k → softcap → + bias → + ALiBi → callback → masks → softmax (with sinks) →
- * dropout → · V Shapes that broadcast: a tensor's size[0], [1] and [2] may be 1 where B, H and Tq are asked for. */
+ *     dropout → · V
+ * Shapes that broadcast: a tensor's size[0], [1] and [2] may be 1 where B, H and Tq are asked for. */
 typedef struct attn_sdpa_params {
     size_t struct_size;
 
@@ -174,9 +175,9 @@ extern "C" {
  * A query that sees no key is an empty row: out = 0, lse = −inf, probabilities = 0. A masked key or value is never read
  * into a result: NaN or Inf there changes no bit; nor does NaN in a bias where a mask masks. A score of −inf counts as
  * masked. A key whose distance (ALiBi) makes its probability 0 in f32 beside another is not computed. Memory is O(1) in
- * Tq and Tk. Same inputs, build, backend and ISA give the same bits for any number of threads. Errors: NULL, SHAPE,
- * STRIDE, DTYPE, VALUE, STRUCT, OVERFLOW, ALIAS, MEMORY; nothing is written then. Source: Vaswani et al., "Attention is
- * all you need", 2017; the tiling: Dao et al., "FlashAttention", 2022. */
+ * Tq and Tk. Same inputs, build, backend and ISA give the same bits for any number of threads.
+ * Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE, STRUCT, OVERFLOW, ALIAS, MEMORY; nothing is written then.
+ * Source: Vaswani et al., "Attention is all you need", 2017; the tiling: Dao et al., "FlashAttention", 2022. */
 ATTN_API attn_status attn_sdpa(attn_context *context, const attn_tensor *q, const attn_tensor *k, const attn_tensor *v,
                                const attn_tensor *out, const attn_sdpa_params *params);
 
@@ -196,14 +197,24 @@ ATTN_API attn_status attn_sdpa_scratch_size(attn_context *context, const attn_te
  *     pad_masks                      0             0            1            0             0
  *
  * PYTORCH_SDPA: attn_mask, is_causal, scale and enable_gqa (H and G) of scaled_dot_product_attention.
+ *
  * PYTORCH_MHA: attn_mask and key_padding_mask of nn.MultiheadAttention are `mask` and `key_mask`; for its
  * average_attn_weights give `weights` one head.
- * ONNX: Attention of opset 23 and 24. With a past, use ATTN_CAUSAL_OFFSET and the length of the past;
- * nonpad_kv_seqlen is key_lengths, qk_matmul_output_mode 0 to 3 are RAW, CAPPED, BIASED and PROBABILITIES (the first
- * two are 0 beyond key_lengths here); a row without keys is 0, where ONNX's reference has NaN. FLASH: flash_attn's
- * causal, window_size = window, softcap, alibi_slopes, cu_seqlens = query_starts and key_starts, seqused_k =
- * key_lengths. HF: attention_mask of zeros and ones is key_mask, the 4-D mask of floats is `bias`; sliding_window W is
- * window {W − 1, 0}; s_aux is sinks. Errors: NULL, VALUE (unknown preset). */
+ *
+ * ONNX: Attention of the opsets 23 to 25, as onnx 1.23 defines them. nonpad_kv_seqlen is key_lengths, with
+ * ATTN_CAUSAL_BOTTOM_RIGHT for is_causal (onnx 1.22: TOP_LEFT); with a past it is ATTN_CAUSAL_OFFSET and the length of
+ * the past. left_window_size and right_window_size are `window`; without is_causal, where neither a past nor lengths
+ * place the queries and Tq ≠ Tk, say {left + right, 0} with ATTN_CAUSAL_OFFSET and offsets of `right`, which is as
+ * much. qk_matmul_output_mode 0 to 3 are RAW, CAPPED, BIASED and PROBABILITIES; the first two are 0 beyond key_lengths
+ * here. softmax_precision is always f32. A row without keys is 0.
+ *
+ * FLASH: flash_attn's causal, window_size = window, softcap, alibi_slopes, cu_seqlens = query_starts and key_starts,
+ * seqused_k = key_lengths.
+ *
+ * HF: attention_mask of zeros and ones is key_mask, the 4-D mask of floats is `bias`; sliding_window W is window
+ * {W − 1, 0}; s_aux is sinks.
+ *
+ * Errors: NULL, VALUE (unknown preset). */
 ATTN_API attn_status attn_sdpa_preset(attn_preset preset, int is_causal, attn_sdpa_params *params);
 
 /* Combines attention of the same queries over two disjoint sets of keys, in place:
