@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Libraries for test_backends to load: a plain BLAS with integers of type FAKE_INT, with FAKE_SCIPY the names of
- * PyPI's scipy-openblas32, with FAKE_SERIAL the marks of an OpenBLAS without threads. With FAKE_FORBIDDEN a product
- * ends the program. */
+ * PyPI's scipy-openblas32, with FAKE_OPENBLAS the marks of an OpenBLAS whose openblas_get_parallel returns that, and
+ * whose core is named by the environment variable FAKE_CORE. With FAKE_FORBIDDEN a product ends the program. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -52,12 +52,16 @@ void FAKE_NAME(cblas_sgemm)(int order, int trans_a, int trans_b, FAKE_INT M, FAK
         }
 }
 
-#ifdef FAKE_SERIAL
+#ifdef FAKE_OPENBLAS
 const char *openblas_get_config(void);
 const char *openblas_get_corename(void);
 int openblas_get_parallel(void);
+int openblas_get_num_threads(void);
+void openblas_set_num_threads(int threads);
 
-const char *openblas_get_config(void) { return "OpenBLAS 0.3.99 NO_AFFINITY SINGLE_THREADED"; }
-const char *openblas_get_corename(void) { return "Fake"; }
-int openblas_get_parallel(void) { return 0; }
+const char *openblas_get_config(void) { return "OpenBLAS 0.3.99 NO_AFFINITY"; }
+const char *openblas_get_corename(void) { return getenv("FAKE_CORE") ? getenv("FAKE_CORE") : "Fake"; }
+int openblas_get_parallel(void) { return FAKE_OPENBLAS; }
+int openblas_get_num_threads(void) { return 1; }
+void openblas_set_num_threads(int threads) { (void)threads; }
 #endif

@@ -34,6 +34,7 @@ static const struct backend BACKENDS[] = {
     {"mkl", "mkl", DEBIAN "libmkl_rt.so", "mkl", NULL},
     {"fake", FAKE_BLAS, FAKE_BLAS, "cblas", ""},
     {"scipy", FAKE_BLAS_SCIPY, FAKE_BLAS_SCIPY, "cblas", ""},
+    {"prescott", FAKE_OPENBLAS, FAKE_OPENBLAS, "openblas", "pthread"},
 };
 
 static const struct backend *backend;

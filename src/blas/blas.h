@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "context/context.h"
 
@@ -45,6 +46,14 @@ typedef struct attni_blas {
 /* Opens the backend that the options name and keeps it in context->blas. */
 attn_status attni_blas_open(attn_context *context, const attn_context_options *options);
 void attni_blas_close(attn_context *context);
+
+/* False where OpenBLAS has taken kernels for less than `isa`, the best ATTN_ISA_* of the CPU. What is not known fits.
+ */
+bool attni_blas_fits(const attni_blas *blas, uint32_t isa);
+
+/* Whether these kernels are of the kind that OPENBLAS_CORETYPE asks for. OpenBLAS ignores a name that it does not know.
+ */
+bool attni_blas_is_wanted(const attni_blas *blas);
 
 /* attni_parallel, on workers that may call the backend: it runs single-threaded in each of them. */
 void attni_blas_parallel(attn_context *context, size_t units, double flops, attni_work work, void *arg);
