@@ -36,7 +36,7 @@ static void add_wish(wishes *w, const char *wish) {
     text_print(path, sizeof path, "%.*s", (int)length, wish);
     const char *last = strrchr(path, '/');
     const char *short_name = last != NULL && last[1] != '\0' ? last + 1 : path;
-    add(w, colon != NULL && colon[1] != '\0' ? colon + 1 : short_name, path);
+    add(w, colon != NULL && colon[1] != '\0' ? colon + 1 : short_name, discover_named(path));
 }
 
 /* Each core as the first backend, which is an OpenBLAS or will be refused. */

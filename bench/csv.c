@@ -20,14 +20,13 @@ static void put_case(FILE *file, const bench_case *c) {
 static void put_cell(const sweep *s, FILE *file, size_t index, size_t b) {
     char room[200];
     bool tie;
-    const bench_case *c = &s->cases[index];
     const cell *one = sweep_cell(s, index, b);
     (void)sweep_winner(s, index, &tie);
     const bool won = sweep_ties(s, index, b);
     put_text(file, s->backends.item[b].label);
     if (cell_has_time(one))
         fprintf(file, ",%.9g,%.9g,%.9g,%zu,%.6g,%.6g,%.6g,%s,", one->seconds.median, one->seconds.low,
-                one->seconds.high, one->count, sweep_gflops(s, index, b), case_bytes(c) / one->seconds.median / 1e9,
+                one->seconds.high, one->count, sweep_gflops(s, index, b), sweep_gbytes(s, index, b),
                 sweep_gflops(s, index, b) / s->peaks[index], won ? tie ? "tie" : "yes" : "no");
     else
         fputs(",,,,,,,,,", file);

@@ -10,7 +10,8 @@
 
 #define DEBIAN "/usr/lib/" ATTN_LIBRARY_ARCHITECTURE "/"
 
-/* A name that libattn knows, or a file that must be there. The serial OpenBLAS is here to be refused, in words. */
+/* What a backend is called on the command line and in tables: a name that libattn knows, or a file that must be there.
+ * The serial OpenBLAS is here to be refused, in words. */
 static const struct {
     const char *label, *file, *blas;
 } catalogue[] = {
@@ -24,6 +25,13 @@ static const struct {
     {"mkl", NULL, "mkl"},
     {"reference", DEBIAN "blas/libblas.so.3", DEBIAN "blas/libblas.so.3"},
 };
+
+const char *discover_named(const char *name) {
+    for (size_t i = 0; i < sizeof catalogue / sizeof *catalogue; i++)
+        if (strcmp(catalogue[i].label, name) == 0)
+            return catalogue[i].blas;
+    return name;
+}
 
 /* Where pip puts scipy-openblas32, below these folders. */
 static const char *const python_folders[] = {"$VIRTUAL_ENV/lib/python3*/site-packages",

@@ -12,4 +12,7 @@ typedef bool (*discover_found)(void *data, const char *label, const char *blas);
 /* "linked" is first: it is what the others are compared with. */
 void discover(discover_found found, void *data);
 
+/* What libattn is asked for under a name of the table; the name itself where it is not in it. */
+const char *discover_named(const char *name);
+
 #endif

@@ -22,8 +22,8 @@ static void print_tiles(const inside_plan *p, const bench_case *c) {
                                                    : "a backend that packs each call: larger products");
     printf("  tile rule    up to %zu query rows, keys in blocks of %zu, %zu keys a step, %zu columns of V\n",
            p->rule_rows, p->width, p->keys, p->columns);
-    printf("  this shape   tiles of %zu rows; Q·Kᵀ is %zu×%zu×%zu, P·V is %zu×%zu×%zu\n", p->rows, p->rows, p->width,
-           c->D, p->rows, p->columns < c->D ? p->columns : c->D, p->keys);
+    printf("  this shape   tiles of %zu row%s; Q·Kᵀ is %zu×%zu×%zu, P·V is %zu×%zu×%zu\n", p->rows,
+           p->rows == 1 ? "" : "s", p->rows, p->width, c->D, p->rows, p->columns < c->D ? p->columns : c->D, p->keys);
     printf("  super-block  %zu tile%s walk%s the keys together; %zu super-block%s for each key/value head\n", p->tiles,
            p->tiles == 1 ? "" : "s", p->tiles == 1 ? "s" : "", p->supers, p->supers == 1 ? "" : "s");
 }
@@ -72,6 +72,15 @@ static size_t scratch_of(attn_context *context, const bench_case *c) {
     return bytes;
 }
 
+static void print_sizes(attn_context *context, const bench_case *c) {
+    char scratch[40], flops[40], bytes[40];
+    text_quantity(scratch, sizeof scratch, (double)scratch_of(context, c), "B");
+    text_quantity(flops, sizeof flops, case_flops(c), "flop");
+    text_quantity(bytes, sizeof bytes, case_bytes(c), "B");
+    printf("  scratch      %s of the context's for attention of this shape\n", scratch);
+    printf("  work         %s on %s of inputs and outputs\n\n", flops, bytes);
+}
+
 static bool explain_case(const bench_case *c, const char *blas) {
     char title[200], error[400];
     attn_context *context = work_context(blas, c->threads, error, sizeof error);
@@ -86,9 +95,7 @@ static bool explain_case(const bench_case *c, const char *blas) {
     print_backend(context);
     print_tiles(&p, c);
     print_split(&p, c);
-    printf("  scratch      %.1f KB of the context's for attention, whatever the length\n",
-           (double)scratch_of(context, c) / 1024);
-    printf("  work         %.3g Mflop on %.3g MB\n\n", case_flops(c) / 1e6, case_bytes(c) / 1e6);
+    print_sizes(context, c);
     attn_context_destroy(context);
     return true;
 }

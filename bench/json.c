@@ -2,7 +2,6 @@
 #include "json.h"
 
 #include <attn/attn.h>
-#include <time.h>
 
 #include "peak.h"
 #include "text.h"
@@ -17,15 +16,6 @@ static void put_string(FILE *file, const char *key, const char *text) {
     fprintf(file, "\"%s\": \"", key);
     text_json(file, text);
     fputs("\"", file);
-}
-
-static void put_date(FILE *file) {
-    char date[40] = "";
-    time_t now = time(NULL);
-    struct tm parts;
-    if (localtime_r(&now, &parts) != NULL)
-        strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S%z", &parts);
-    put_string(file, "date", date);
 }
 
 static void put_backends(const sweep *s, FILE *file) {
@@ -65,7 +55,7 @@ static void put_caches(const machine *m, FILE *file) {
 
 /* What Google Benchmark tells of the machine. */
 static void put_machine(const machine *m, FILE *file) {
-    put_date(file);
+    put_string(file, "date", m->date);
     fputs(",\n    ", file);
     put_string(file, "host_name", m->host);
     fputs(",\n    \"executable\": \"attn-bench\",\n", file);
@@ -84,6 +74,8 @@ static void put_context(const sweep *s, FILE *file) {
     char note[400];
     fputs("  \"context\": {\n    ", file);
     put_machine(&s->machine, file);
+    fputs(",\n    ", file);
+    put_string(file, "command_line", s->options->command_line);
     fputs(",\n    ", file);
     put_string(file, "peak_isa", peak_isa());
     fputs(",\n    \"fma_peak\": [", file);

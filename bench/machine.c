@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "text.h"
@@ -124,11 +125,19 @@ static size_t usable_cpus(size_t online) {
     return online;
 }
 
+static void read_date(char *to, size_t size) {
+    const time_t now = time(NULL);
+    struct tm parts;
+    if (localtime_r(&now, &parts) != NULL)
+        strftime(to, size, "%Y-%m-%dT%H:%M:%S%z", &parts);
+}
+
 machine machine_read(void) {
     machine m = {.load = load_average(), .stolen = stolen_seconds()};
     char mhz[32] = "0";
     struct utsname system;
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    read_date(m.date, sizeof m.date);
     if (uname(&system) != 0)
         memset(&system, 0, sizeof system);
     text_print(m.host, sizeof m.host, "%s", system.nodename);

@@ -13,6 +13,7 @@ typedef struct machine_cache {
 } machine_cache;
 
 typedef struct machine {
+    char date[40];    /* ISO 8601, local time */
     char cpu[128];    /* model, or the architecture where the system does not tell */
     char host[128];   /* its name in the network */
     char isa[200];    /* instruction sets that matter here */

@@ -25,7 +25,8 @@
 #define EXIT_USAGE 2
 #define EXIT_INTERRUPTED 130
 
-static bool write_file(const sweep *s, const char *path, void (*write)(const sweep *s, FILE *file)) {
+static bool write_file(const sweep *s, const char *option, const char *path,
+                       void (*write)(const sweep *s, FILE *file)) {
     if (path == NULL)
         return true;
     FILE *file = fopen(path, "w");
@@ -37,18 +38,18 @@ static bool write_file(const sweep *s, const char *path, void (*write)(const swe
             return true;
         }
     }
-    fprintf(stderr, "attn-bench: %s: %s\n", path, strerror(errno));
+    fprintf(stderr, "attn-bench: %s: %s: %s\n", option, path, strerror(errno));
     return false;
 }
 
 /* Finds out before the run, not after it, that a file cannot be written. */
-static bool can_write(const char *path) {
+static bool can_write(const char *option, const char *path) {
     FILE *file = path == NULL ? NULL : fopen(path, "a");
     if (file != NULL)
         fclose(file);
     if (path == NULL || file != NULL)
         return true;
-    fprintf(stderr, "attn-bench: %s: %s\n", path, strerror(errno));
+    fprintf(stderr, "attn-bench: %s: %s: %s\n", option, path, strerror(errno));
     return false;
 }
 
@@ -69,10 +70,10 @@ static int run_sweep(const options *o, const char *self) {
         sweep_run(&s);
         table_print(&s, stdout, terminal_width());
         good = sweep_good(&s);
-        good = write_file(&s, o->json, json_write) && good;
-        good = write_file(&s, o->csv, csv_write) && good;
-        good = write_file(&s, o->svg, write_chart) && good;
-        good = write_file(&s, o->html, html_write) && good;
+        good = write_file(&s, "--json", o->json, json_write) && good;
+        good = write_file(&s, "--csv", o->csv, csv_write) && good;
+        good = write_file(&s, "--svg", o->svg, write_chart) && good;
+        good = write_file(&s, "--html", o->html, html_write) && good;
     }
     sweep_close(&s);
     if (interrupt_seen())
@@ -96,7 +97,8 @@ static int describe_machine(const options *o, const char *self) {
 
 /* Every file that will be written. */
 static bool can_write_all(const options *o) {
-    return can_write(o->json) && can_write(o->csv) && can_write(o->svg) && can_write(o->html);
+    return can_write("--json", o->json) && can_write("--csv", o->csv) && can_write("--svg", o->svg) &&
+           can_write("--html", o->html);
 }
 
 static int run(const options *o, const char *self) {

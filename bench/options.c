@@ -33,6 +33,12 @@ static bool complain_range(const option_spec *spec, const char *value, const cha
     return complain(spec, value, expected);
 }
 
+static bool complain_count(const option_spec *spec, const char *item) {
+    char expected[40];
+    text_print(expected, sizeof expected, "at most %d items", OPTIONS_LIST_MAX);
+    return complain(spec, item, expected);
+}
+
 static bool read_real(const option_spec *spec, const char *text, double *value) {
     char *end;
     errno = 0;
@@ -78,7 +84,7 @@ static bool parse_sizes(const option_spec *spec, char *value, void *field) {
     while ((item = text_next(&value, ',')) != NULL) {
         size_t number;
         if (list->count == OPTIONS_LIST_MAX)
-            return complain(spec, item, "fewer items");
+            return complain_count(spec, item);
         if (!(spec->choices != NULL ? read_choice(spec, item, &number) : read_whole(spec, item, &number)))
             return false;
         insert(list, number);
@@ -94,7 +100,7 @@ static bool parse_names(const option_spec *spec, char *value, void *field) {
         if (*item == '\0')
             return complain(spec, item, "names or paths, separated by commas");
         if (list->count == OPTIONS_LIST_MAX)
-            return complain(spec, item, "fewer items");
+            return complain_count(spec, item);
         list->item[list->count++] = item;
     }
     return true;
@@ -182,7 +188,7 @@ static const option_spec table[] = {
     FILE_TO_WRITE("--html", html, "write a report with all charts, one file"),
     FILE_TO_WRITE("--svg", svg, "write one chart"),
     CHOICES("--chart", "length", chart, "length,heads,winner,roofline", RUNS, "which one"),
-    {"--help", NULL, NULL, parse_flag, FIELD(help), 0, 0, NULL, ALL, "print this text"},
+    {"--help", NULL, NULL, parse_flag, FIELD(help), 0, 0, NULL, ALL, "or -h: print this text"},
     {"--version", NULL, NULL, parse_flag, FIELD(version), 0, 0, NULL, ALL, "print the version of libattn"},
 };
 #define TABLE_COUNT (sizeof table / sizeof *table)
@@ -211,6 +217,8 @@ static const struct {
 };
 
 static const option_spec *find(const char *name, size_t length) {
+    if (length == 2 && memcmp(name, "-h", 2) == 0)
+        return find("--help", 6);
     for (size_t i = 0; i < TABLE_COUNT; i++)
         if (strlen(table[i].name) == length && memcmp(table[i].name, name, length) == 0)
             return &table[i];
@@ -241,6 +249,12 @@ static bool refuse(const char *argument, const char *what) {
     return false;
 }
 
+static bool refuse_here(const char *name, bench_command command) {
+    char what[60];
+    text_print(what, sizeof what, "is not an option of %s", command_table[command].name);
+    return refuse(name, what);
+}
+
 static void note_given(options *o, const option_spec *spec) {
     o->lengths_given = o->lengths_given || spec->offset == FIELD(lengths);
     o->ops_given = o->ops_given || spec->offset == FIELD(ops);
@@ -256,7 +270,7 @@ static bool parse_option(options *o, int argc, char **argv, int *i) {
     if (spec == NULL)
         return refuse(name, "is not an option");
     if ((spec->commands & BIT(o->command)) == 0)
-        return refuse(name, "is not an option of this command");
+        return refuse_here(name, o->command);
     if (spec->argument == NULL && value != NULL)
         return refuse(name, "takes no value");
     if (spec->argument != NULL && value == NULL && ++*i == argc)
@@ -300,9 +314,20 @@ static bool complete(options *o) {
     return true;
 }
 
+static void keep_command_line(options *o, int argc, char **argv) {
+    size_t length = 0;
+    text_print(o->command_line, sizeof o->command_line, "attn-bench");
+    for (int i = 1; i < argc; i++) {
+        const bool plain = *argv[i] != '\0' && strpbrk(argv[i], " \t\n'\"\\$`;&|<>()*?[]#~!{}") == NULL;
+        length = strlen(o->command_line);
+        text_print(o->command_line + length, sizeof o->command_line - length, plain ? " %s" : " '%s'", argv[i]);
+    }
+}
+
 options_result options_parse(options *o, int argc, char **argv) {
     int i = 1;
     memset(o, 0, sizeof *o);
+    keep_command_line(o, argc, argv);
     bool good = argc < 2 || *argv[1] == '-' || find_command(o, argv[i++]);
     set_defaults(o);
     for (; good && i < argc; i++)

@@ -42,7 +42,8 @@ typedef struct options {
     double timeout;   /* after which a backend that does not answer is given up */
     size_t seed;
     char *json, *csv, *svg, *html;
-    size_list chart; /* which one --svg draws; the last counts */
+    size_list chart;         /* which one --svg draws; the last counts */
+    char command_line[1000]; /* as it was given; cut off where it is longer */
     bool no_pin, help, version;
     const char *files[2]; /* for DIFF: before and after */
 } options;

@@ -55,8 +55,8 @@ static void draw_ticks(const panel *p) {
 static void draw_peak(const panel *p) {
     const double right = p->left + PLOT_LEFT + PLOT_WIDTH;
     fprintf(p->file, "<path class=\"peak\" d=\"M%.1f %.1fh%d\"/>\n", p->left + PLOT_LEFT, y_of(p, p->peak), PLOT_WIDTH);
-    fprintf(p->file, "<text class=\"tick halo\" text-anchor=\"end\" x=\"%.1f\" y=\"%.1f\">FMA peak %.0f</text>\n",
-            right - 4, y_of(p, p->peak) - 5, p->peak);
+    fprintf(p->file, "<text class=\"tick halo\" text-anchor=\"end\" x=\"%.1f\" y=\"%.1f\">FMA peak %.0f %s</text>\n",
+            right - 4, y_of(p, p->peak) - 5, p->peak, case_unit(&p->sweep->cases[p->cases[0]]));
 }
 
 static bool drawn(const panel *p, size_t i, size_t b) { return cell_has_time(sweep_cell(p->sweep, p->cases[i], b)); }

@@ -13,6 +13,7 @@ typedef struct picture {
     FILE *file;
     chart_kind kind;
     size_t columns;
+    bool alone;      /* a file of its own, with all that a report tells once */
     double width, y; /* y: where the next thing goes */
 } picture;
 
@@ -22,6 +23,7 @@ void picture_text(const picture *p, const char *class, double x, double y, const
 void picture_note(picture *p, const char *text);
 
 /* winner.c: a field for each length and number of heads of a section, in the colour of the fastest backend. */
+double winner_width(const sweep *s);
 void winner_draw(picture *p, size_t first, size_t count);
 
 /* roofline.c: all cases as points, a graph for each number of threads. */

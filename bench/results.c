@@ -21,6 +21,10 @@ double sweep_gflops(const sweep *s, size_t index, size_t b) {
     return per_second(s, index, b, case_flops(&s->cases[index]));
 }
 
+double sweep_gbytes(const sweep *s, size_t index, size_t b) {
+    return per_second(s, index, b, case_bytes(&s->cases[index]));
+}
+
 size_t sweep_section(const sweep *s, size_t first) {
     size_t n = 1;
     while (first + n < s->count && case_same_section(&s->cases[first], &s->cases[first + n]))
@@ -104,11 +108,21 @@ bool sweep_good(const sweep *s) {
     return good && any;
 }
 
+static size_t most_threads(const sweep *s) {
+    size_t most = 0;
+    for (size_t i = 0; i < s->count; i++)
+        most = s->cases[i].threads > most ? s->cases[i].threads : most;
+    return most;
+}
+
 void sweep_noise(const sweep *s, char *to, size_t size) {
     const double wall = s->end - s->begin, stolen = s->after.stolen - s->machine.stolen;
+    const size_t threads = most_threads(s), usable = s->machine.usable;
     *to = '\0';
+    if (threads > usable)
+        text_print(to, size, "%zu threads share %zu usable CPU%s; ", threads, usable, usable == 1 ? "" : "s");
     if (s->machine.load > 0.5 * (double)s->machine.cpus)
-        text_print(to, size, "the load was %.1f when the run began; ", s->machine.load);
+        text_print(to + strlen(to), size - strlen(to), "the load was %.1f when the run began; ", s->machine.load);
     if (s->machine.stolen >= 0 && wall > 0 && stolen > 0.01 * wall)
         text_print(to + strlen(to), size - strlen(to), "a hypervisor took %.1f s of processor time for others; ",
                    stolen);

@@ -11,15 +11,16 @@
 
 #define COLUMNS_MAX 4
 #define COLUMNS_LEAST 2
-#define TITLE_HEIGHT 76
+#define TITLE_HEIGHT 56
+#define NOTE_HEIGHT 24
 #define SECTION_HEIGHT 30
 #define LINE_HEIGHT 20
 
 /* Average width of a character of a 12 pixel sans-serif font, on the safe side. */
 #define CHARACTER 6.6
 
-/* Colours: Okabe and Ito, "Color Universal Design", 2008, in an order that reads well on white, and one that does on
- * black. Dashes and markers tell the lines apart where colours do not. */
+/* Colours: Okabe and Ito, "Color Universal Design", 2008, with a grey and a purple that read on white and on black:
+ * a backend has one colour on both. Dashes and markers tell the lines apart where colours do not. */
 static const char style[] =
     "<style>\n"
     "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif;fill:#1f2328}\n"
@@ -44,8 +45,8 @@ static const char style[] =
     ".s3{stroke:#cc79a7;fill:#cc79a7;stroke-dasharray:12 4 3 4}\n"
     ".s4{stroke:#e69f00;fill:#e69f00;stroke-dasharray:6 3}\n"
     ".s5{stroke:#56b4e9;fill:#56b4e9;stroke-dasharray:2 5}\n"
-    ".s6{stroke:#4d4d4d;fill:#4d4d4d;stroke-dasharray:10 3 2 3 2 3}\n"
-    ".s7{stroke:#882255;fill:#882255;stroke-dasharray:1 4}\n"
+    ".s6{stroke:#808080;fill:#808080;stroke-dasharray:10 3 2 3 2 3}\n"
+    ".s7{stroke:#aa3377;fill:#aa3377;stroke-dasharray:1 4}\n"
     ".tile.tile{fill-opacity:.28;stroke-width:1;stroke-dasharray:none}\n"
     ".even.even{fill-opacity:.1;stroke-dasharray:3 3}\n"
     ".value{font-size:12px;text-anchor:middle}\n"
@@ -57,12 +58,6 @@ static const char style[] =
     ".grid{stroke:#2b323b}\n"
     ".axis,.peak{stroke:#9da7b1}\n"
     ".mark.mark,.halo{stroke:#0d1117}\n"
-    ".s0{stroke:#56b4e9;fill:#56b4e9}\n"
-    ".s1{stroke:#e69f00;fill:#e69f00}\n"
-    ".s4{stroke:#d55e00;fill:#d55e00}\n"
-    ".s5{stroke:#0072b2;fill:#0072b2}\n"
-    ".s6{stroke:#c8c8c8;fill:#c8c8c8}\n"
-    ".s7{stroke:#ee8fb8;fill:#ee8fb8}\n"
     ".roof{stroke:#9da7b1}\n"
     "}\n"
     "</style>\n";
@@ -207,9 +202,10 @@ static void put_lines(picture *p, size_t first, size_t count) {
 }
 
 static void put_section(picture *p, size_t first, size_t count) {
-    char title[200];
+    char title[200], text[240];
     case_title(&p->sweep->cases[first], title, sizeof title);
-    picture_text(p, "section", MARGIN, p->y + 20, title);
+    text_print(text, sizeof text, "%s (%s)", title, case_unit(&p->sweep->cases[first]));
+    picture_text(p, "section", MARGIN, p->y + 20, text);
     p->y += SECTION_HEIGHT;
     if (p->kind == CHART_WINNER)
         winner_draw(p, first, count);
@@ -233,11 +229,9 @@ static const struct {
                         "same run; a point above its slope ran from the caches."},
 };
 
-static void put_footer(picture *p) {
+static void put_troubles(picture *p) {
     char text[800];
     const backends *set = &p->sweep->backends;
-    p->y += 16;
-    picture_note(p, chart_table[p->kind].note);
     backends_note(set, text, sizeof text);
     picture_note(p, text);
     sweep_noise(p->sweep, text, sizeof text);
@@ -248,14 +242,20 @@ static void put_footer(picture *p) {
     }
 }
 
-static void put_head(picture *p) {
-    char text[300];
+static void put_machine(picture *p) {
+    char text[400];
     const machine *m = &p->sweep->machine;
+    text_print(text, sizeof text, "libattn %s on %s, %zu CPU%s, %s, %.10s", attn_version(), m->cpu, m->cpus,
+               m->cpus == 1 ? "" : "s", peak_isa(), m->date);
+    picture_text(p, "note", MARGIN, p->y, text);
+    p->y += NOTE_HEIGHT;
+}
+
+static void put_head(picture *p) {
     picture_text(p, "title", MARGIN, 34, chart_table[p->kind].title);
-    text_print(text, sizeof text, "libattn %s on %s, %zu CPU%s, %s", attn_version(), m->cpu, m->cpus,
-               m->cpus == 1 ? "" : "s", peak_isa());
-    picture_text(p, "note", MARGIN, 56, text);
-    p->y = TITLE_HEIGHT + 4;
+    p->y = TITLE_HEIGHT;
+    if (p->alone)
+        put_machine(p);
     put_key(p);
 }
 
@@ -269,7 +269,10 @@ static void put_body(picture *p) {
     }
     if (p->kind == CHART_ROOFLINE)
         roofline_draw(p);
-    put_footer(p);
+    p->y += LINE_HEIGHT - 4;
+    picture_note(p, chart_table[p->kind].note);
+    if (p->alone)
+        put_troubles(p);
 }
 
 static double body_height(const picture *p) {
@@ -282,27 +285,44 @@ static double body_height(const picture *p) {
     return trial.y + MARGIN - LINE_HEIGHT / 2.0;
 }
 
-/* As many panels side by side as the widest section has. */
-static size_t columns_of(const sweep *s, chart_kind kind) {
+/* As many panels side by side as the widest section has. A report has two, so that all its charts are as wide as a
+ * page, none is scaled, and their texts are of one size. */
+static size_t columns_of(const picture *p) {
+    const sweep *s = p->sweep;
     size_t most = COLUMNS_LEAST;
-    for (size_t first = 0, n; first < s->count; first += n) {
+    for (size_t first = 0, n; p->alone && first < s->count; first += n) {
         n = sweep_section(s, first);
-        const size_t line = sweep_line(s, first), panels = kind == CHART_HEADS ? line : n / line;
-        most = panels > most && kind != CHART_WINNER && kind != CHART_ROOFLINE ? panels : most;
+        const size_t line = sweep_line(s, first), panels = p->kind == CHART_HEADS ? line : n / line;
+        most = panels > most && p->kind != CHART_WINNER && p->kind != CHART_ROOFLINE ? panels : most;
     }
     return most < COLUMNS_MAX ? most : COLUMNS_MAX;
 }
 
-void svg_write(const sweep *s, chart_kind kind, FILE *file) {
-    picture p = {.sweep = s, .file = file, .kind = kind, .columns = columns_of(s, kind)};
-    p.width = 2 * MARGIN + (double)p.columns * PANEL_WIDTH;
-    double height = body_height(&p);
-    fprintf(file,
+static void draw(picture *p) {
+    p->columns = columns_of(p);
+    p->width = 2 * MARGIN + (double)p->columns * PANEL_WIDTH;
+    if (p->kind == CHART_WINNER)
+        p->width = fmax(p->width, winner_width(p->sweep));
+    const double height = body_height(p);
+    fprintf(p->file,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"%.0f\" height=\"%.0f\" "
             "viewBox=\"0 0 %.0f %.0f\">\n<title>%s</title>\n",
-            p.width, height, p.width, height, chart_table[kind].title);
-    fputs(style, file);
-    fprintf(file, "<rect class=\"page\" width=\"%.0f\" height=\"%.0f\"/>\n", p.width, height);
-    put_body(&p);
-    fputs("</svg>\n", file);
+            p->width, height, p->width, height, chart_table[p->kind].title);
+    if (p->alone)
+        svg_style(p->file);
+    fprintf(p->file, "<rect class=\"page\" width=\"%.0f\" height=\"%.0f\"/>\n", p->width, height);
+    put_body(p);
+    fputs("</svg>\n", p->file);
+}
+
+void svg_style(FILE *file) { fputs(style, file); }
+
+void svg_write(const sweep *s, chart_kind kind, FILE *file) {
+    picture p = {.sweep = s, .file = file, .kind = kind, .alone = true};
+    draw(&p);
+}
+
+void svg_embed(const sweep *s, chart_kind kind, FILE *file) {
+    picture p = {.sweep = s, .file = file, .kind = kind};
+    draw(&p);
 }

@@ -12,4 +12,8 @@ typedef enum chart_kind { CHART_LENGTH, CHART_HEADS, CHART_WINNER, CHART_ROOFLIN
 /* Draws the results: light or dark as the viewer prefers. */
 void svg_write(const sweep *s, chart_kind kind, FILE *file);
 
+/* The same as a part of a page that has the styles, and tells of the machine and of what did not run. */
+void svg_embed(const sweep *s, chart_kind kind, FILE *file);
+void svg_style(FILE *file);
+
 #endif

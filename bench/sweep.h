@@ -64,6 +64,9 @@ double sweep_speed(const sweep *s, size_t index, size_t b);
 /* GFLOP/s whatever the unit. */
 double sweep_gflops(const sweep *s, size_t index, size_t b);
 
+/* GB/s whatever the unit. */
+double sweep_gbytes(const sweep *s, size_t index, size_t b);
+
 /* How many cases from `first` on make up its section; how many of one number of heads. */
 size_t sweep_section(const sweep *s, size_t first);
 size_t sweep_line(const sweep *s, size_t first);
@@ -84,7 +87,8 @@ const char *cell_trouble(const cell *c, char *room, size_t size);
 /* Whether a backend ran, and none gave a wrong answer. */
 bool sweep_good(const sweep *s);
 
-/* What may have disturbed the run: load, time stolen by a hypervisor, a changing clock; "" if nothing is known of. */
+/* What may have disturbed the run: more threads than processors, load, time stolen by a hypervisor,
+ * a changing clock; "" if nothing is known of. */
 void sweep_noise(const sweep *s, char *to, size_t size);
 
 #endif

@@ -172,7 +172,9 @@ static double roof(const sweep *s, size_t index) {
 
 static void print_roofline(const sweep *s, FILE *file, size_t first, size_t count) {
     print_title(s, file, first);
-    fprintf(file, "reading from memory %.1f GB/s\n heads  length  %-18s  flop/byte  GFLOP/s     roof  share\n",
+    fprintf(file,
+            "reading from memory %.1f GB/s\n heads  length  %-18s  flop/byte     GB/s  GFLOP/s  roof, GFLOP/s  share "
+            "of roof\n",
             s->bandwidths[first], "backend");
     for (size_t n = 0; n < count * s->backends.running; n++) {
         const size_t index = first + n / s->backends.running, b = n % s->backends.running;
@@ -180,8 +182,8 @@ static void print_roofline(const sweep *s, FILE *file, size_t first, size_t coun
         fprintf(file, "%6zu %7zu  %-18.18s %10.1f ", c->H, c->T, s->backends.item[b].label,
                 case_flops(c) / case_bytes(c));
         if (cell_has_time(sweep_cell(s, index, b)))
-            fprintf(file, "%8.1f %8.1f %5.0f%%\n", sweep_gflops(s, index, b), roof(s, index),
-                    100 * sweep_gflops(s, index, b) / roof(s, index));
+            fprintf(file, "%8.1f %8.1f %14.1f %13.0f%%\n", sweep_gbytes(s, index, b), sweep_gflops(s, index, b),
+                    roof(s, index), 100 * sweep_gflops(s, index, b) / roof(s, index));
         else
             fprintf(file, "%8s\n", word_of(sweep_cell(s, index, b)));
     }

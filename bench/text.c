@@ -12,6 +12,14 @@ void text_print(char *to, size_t size, const char *format, ...) {
     va_end(arguments);
 }
 
+void text_quantity(char *to, size_t size, double value, const char *unit) {
+    static const char *const prefixes[] = {"", "k", "M", "G", "T", "P"};
+    size_t i = 0;
+    for (; value >= 999.5 && i + 1 < sizeof prefixes / sizeof *prefixes; i++)
+        value /= 1000;
+    text_print(to, size, "%.*f %s%s", value >= 99.95 || i == 0 ? 0 : value >= 9.995 ? 1 : 2, value, prefixes[i], unit);
+}
+
 char *text_next(char **rest, char separator) {
     char *field = *rest;
     char *end = field == NULL ? NULL : strchr(field, separator);

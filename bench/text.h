@@ -10,6 +10,9 @@
 /* Prints into to[0..size), cut off where it is too long. */
 void text_print(char *to, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* A quantity with three digits and the prefix that suits it: 8.25e11 and "flop" give "825 Gflop". */
+void text_quantity(char *to, size_t size, double value, const char *unit);
+
 /* Cuts the next field, up to `separator` or the end, off *rest and returns it; NULL when nothing is left. */
 char *text_next(char **rest, char separator);
 

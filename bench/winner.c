@@ -5,6 +5,7 @@
 #define FIELD_WIDTH 84
 #define FIELD_HEIGHT 30
 #define FIELDS_LEFT 90
+#define WORD_WIDTH 50
 
 static void put_field(const picture *p, size_t index, double x, double y) {
     char text[200];
@@ -18,7 +19,8 @@ static void put_field(const picture *p, size_t index, double x, double y) {
     case_name(&s->cases[index], text, sizeof text);
     fprintf(p->file, "%s: ", text);
     text_xml(p->file, s->backends.item[best].label);
-    fprintf(p->file, "%s</title></rect>\n", tie ? ", and others as fast" : "");
+    fprintf(p->file, ", %.1f %s%s</title></rect>\n", sweep_speed(s, index, best), case_unit(&s->cases[index]),
+            tie ? ", and others as fast" : "");
     panel_marker(p->file, best, x + 14, y + FIELD_HEIGHT / 2.0 - 1.5);
     fputs("</path>\n", p->file);
     text_print(text, sizeof text, tie ? "%.0f =" : "%.0f", sweep_speed(s, index, best));
@@ -33,6 +35,13 @@ static void put_lengths(const picture *p, size_t first, size_t line) {
         picture_text(p, "value", FIELDS_LEFT + ((double)i + 0.5) * FIELD_WIDTH, p->y + 14, text);
     }
     picture_text(p, "note", FIELDS_LEFT + (double)line * FIELD_WIDTH + 8, p->y + 14, "tokens");
+}
+
+double winner_width(const sweep *s) {
+    size_t most = 0;
+    for (size_t first = 0; first < s->count; first += sweep_section(s, first))
+        most = sweep_line(s, first) > most ? sweep_line(s, first) : most;
+    return FIELDS_LEFT + (double)most * FIELD_WIDTH + WORD_WIDTH + MARGIN;
 }
 
 void winner_draw(picture *p, size_t first, size_t count) {

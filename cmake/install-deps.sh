@@ -63,6 +63,10 @@ if [ "$(id -u)" != 0 ]; then
     as_root="sudo"
 fi
 
-echo "Installing:$missing"
 $as_root apt-get update -q
+# Of the backends that a BLAS can be chosen from, those that this release has: Debian 13 has no ATLAS.
+for package in $(packages backends); do
+    apt-cache show "$package" >/dev/null 2>&1 || missing=$(printf '%s\n' $missing | grep -vx "$package" | tr '\n' ' ')
+done
+echo "Installing: $missing"
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
