@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* embed, similar and tokens: commands that read a file of sentences. */
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "commands.h"
@@ -34,7 +32,7 @@ bool command_embed(const options *o, attn_context *context, const model *m, lens
     if (!sentences_read(&s, o->file, e))
         return false;
     const double start = now();
-    bool good = sentences_tokenize(&s, m, m->tokens_max, e);
+    bool good = sentences_tokenize(&s, m, e);
     const double middle = now();
     good = good && sentences_encode(&s, context, m, e);
     if (good && o->time)
@@ -50,7 +48,7 @@ bool command_tokens(const options *o, attn_context *context, const model *m, len
     (void)context;
     if (!sentences_read(&s, o->file, e))
         return false;
-    bool good = sentences_tokenize(&s, m, SIZE_MAX, e);
+    bool good = sentences_tokenize(&s, m, e);
     for (size_t i = 0; good && i < s.count; i++)
         for (size_t j = 0; j < s.tokens[i].count; j++)
             printf("%u%c", s.tokens[i].item[j].id, j + 1 < s.tokens[i].count ? ' ' : '\n');
@@ -77,14 +75,19 @@ static float dot(const float *a, const float *b, size_t n) {
     return sum;
 }
 
+/* [CLS] and [SEP] alone say nothing. */
+static bool blank(const tokens *t) { return t->count == 2; }
+
 static bool print_matches(const sentences *s, const float *wanted, size_t M, size_t top, lens_error *e) {
+    size_t count = 0;
     match *found = calloc(s->count + 1, sizeof *found);
     if (found == NULL)
         return lens_fail_memory(e);
     for (size_t i = 0; i < s->count; i++)
-        found[i] = (match){i, dot(wanted, s->vectors + i * M, M)};
-    qsort(found, s->count, sizeof *found, best_first);
-    for (size_t i = 0; i < s->count && i < top; i++) {
+        if (!blank(&s->tokens[i]))
+            found[count++] = (match){i, dot(wanted, s->vectors + i * M, M)};
+    qsort(found, count, sizeof *found, best_first);
+    for (size_t i = 0; i < count && i < top; i++) {
         const slice line = s->lines.line[found[i].line];
         printf("%6.3f  %.*s\n", (double)found[i].score, (int)line.size, line.data);
     }
@@ -98,13 +101,13 @@ bool command_similar(const options *o, attn_context *context, const model *m, le
     float *wanted = malloc(m->width * sizeof *wanted);
     if (wanted == NULL)
         return lens_fail_memory(e);
-    bool good = tokenize(&m->vocab, (slice){o->text, strlen(o->text)}, m->tokens_max, &t, e);
+    bool good = sentence_tokenize(o->text, m, &t, e);
     if (good) {
         good = encode(context, m, &t, 1, wanted, e) && sentences_read(&s, o->file, e);
         tokens_free(&t);
     }
     if (good) {
-        good = sentences_tokenize(&s, m, m->tokens_max, e) && sentences_encode(&s, context, m, e) &&
+        good = sentences_tokenize(&s, m, e) && sentences_encode(&s, context, m, e) &&
                print_matches(&s, wanted, m->width, o->top, e);
         sentences_free(&s);
     }

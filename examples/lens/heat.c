@@ -4,12 +4,15 @@
 #include "svg.h"
 
 #define MARGIN 24.0
-#define HEAD 70.0
-#define CHARACTER 7.5 /* of .label */
-#define PANEL 84.0    /* of one head */
-#define GAP 10.0
-#define SIDE 64.0 /* captions of the rows */
-#define CELL 26.0 /* of the large map */
+#define HEAD 104.0
+#define CHARACTER 7.5  /* of .label */
+#define PANEL_MAX 84.0 /* of one head */
+#define PANEL_MIN 36.0
+#define GRID 912.0 /* of all heads side by side, where they fit: a page of 1100 pixels has room */
+#define GAP 8.0
+#define HEAD_WIDTH 48.0 /* of a caption "head 12" */
+#define SIDE 64.0       /* captions of the rows */
+#define CELL 26.0       /* of the large map */
 #define WIDTH 520.0
 
 /* Smaller scores are not drawn. The opacity is the root of a score, so that in a long sentence too something is seen.
@@ -69,24 +72,43 @@ static void put_large(const scene *s, FILE *file, double top) {
     put_map(&m);
 }
 
+static double panel_size(const scene *s) {
+    return fmax(PANEL_MIN, fmin(PANEL_MAX, GRID / (double)s->model->heads - GAP));
+}
+
+/* What the colours stand for. */
+static void put_scale(FILE *file, double y) {
+    static const double shares[] = {0.01, 0.05, 0.1, 0.25, 0.5, 1};
+    char text[16];
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
+        const double x = MARGIN + (double)i * 72;
+        fprintf(file, "<rect class=\"cell\" x=\"%.1f\" y=\"%.1f\" width=\"16\" height=\"16\" opacity=\"%.2f\"/>\n", x,
+                y, sqrt(shares[i]));
+        fprintf(file, "<rect class=\"frame\" x=\"%.1f\" y=\"%.1f\" width=\"16\" height=\"16\"/>\n", x, y);
+        snprintf(text, sizeof text, "%.0f %%", 100 * shares[i]);
+        svg_text(file, "label", "start", x + 22, y + 13, text);
+    }
+}
+
 static void put_grid(const scene *s, FILE *file, double top) {
     char text[32];
+    const double panel = panel_size(s);
     const size_t L = s->model->layers, H = s->model->heads, size = s->words.count * s->words.count;
     for (size_t h = 0; h < H; h++) {
-        snprintf(text, sizeof text, "head %zu", h + 1);
-        svg_text(file, "label", "start", MARGIN + SIDE + (double)h * (PANEL + GAP), top + 12, text);
+        snprintf(text, sizeof text, panel >= HEAD_WIDTH ? "head %zu" : "%zu", h + 1);
+        svg_text(file, "label", "start", MARGIN + SIDE + (double)h * (panel + GAP), top + 12, text);
     }
     for (size_t l = 0; l < L; l++) {
-        const double y = top + 20 + (double)l * (PANEL + GAP);
+        const double y = top + 20 + (double)l * (panel + GAP);
         snprintf(text, sizeof text, "layer %zu", l + 1);
-        svg_text(file, "label", "start", MARGIN, y + PANEL / 2 + 4, text);
+        svg_text(file, "label", "start", MARGIN, y + panel / 2 + 4, text);
         for (size_t h = 0; h < H; h++) {
             const map m = {s,
                            file,
                            s->all + (l * H + h) * size,
-                           MARGIN + SIDE + (double)h * (PANEL + GAP),
+                           MARGIN + SIDE + (double)h * (panel + GAP),
                            y,
-                           PANEL / (double)(s->last - s->first)};
+                           panel / (double)(s->last - s->first)};
             put_map(&m);
         }
     }
@@ -95,13 +117,14 @@ static void put_grid(const scene *s, FILE *file, double top) {
 void heat_write(const scene *s, FILE *file) {
     char about[200], note[300];
     const double large = label_width(s) + (double)(s->last - s->first) * CELL;
-    const double grid = SIDE + (double)s->model->heads * (PANEL + GAP);
+    const double grid = SIDE + (double)s->model->heads * (panel_size(s) + GAP);
     const double width = fmax(WIDTH, fmax(large, grid) + 2 * MARGIN), second = HEAD + large + 30;
     scene_describe(s, about, sizeof about);
     snprintf(note, sizeof note, "Rows attend to columns; the fuller the colour, the more. The large map: %s", about);
-    svg_begin(file, width, second + 20 + (double)s->model->layers * (PANEL + GAP) + MARGIN, s->text);
+    svg_begin(file, width, second + 20 + (double)s->model->layers * (panel_size(s) + GAP) + MARGIN, s->text);
     svg_text(file, "title", "start", MARGIN, 34, "What each word attends to");
     svg_text(file, "note", "start", MARGIN, 56, note);
+    put_scale(file, 68);
     put_large(s, file, HEAD);
     put_grid(s, file, second);
     fputs("</svg>\n", file);

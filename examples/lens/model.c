@@ -26,12 +26,22 @@ static const float *matrix(reader *r, const char *name, size_t rows, size_t colu
 
 static const float *vector(reader *r, const char *name, size_t size) { return matrix(r, name, 0, size); }
 
-static attn_norm_params norm(reader *r, const model *m, const char *weight, const char *bias) {
+/* Of a norm. The first files of BERT's weights have the names of TensorFlow. */
+static const float *norm_vector(reader *r, const model *m, const char *name, const char *now, const char *once) {
+    char full[160], part[64];
+    snprintf(part, sizeof part, "%s.%s", name, once);
+    snprintf(full, sizeof full, "%s%s%s", r->root, r->prefix, part);
+    if (!safetensors_has(r->file, full))
+        snprintf(part, sizeof part, "%s.%s", name, now);
+    return vector(r, part, m->width);
+}
+
+static attn_norm_params norm(reader *r, const model *m, const char *name) {
     attn_norm_params p;
     ATTN_INIT(&p);
     p.eps = m->eps;
-    p.weight = vector(r, weight, m->width);
-    p.bias = vector(r, bias, m->width);
+    p.weight = norm_vector(r, m, name, "weight", "gamma");
+    p.bias = norm_vector(r, m, name, "bias", "beta");
     return p;
 }
 
@@ -68,10 +78,9 @@ static bool make_block(reader *r, const model *m, attn_context *context, size_t 
     attn_block_params p;
     snprintf(r->prefix, sizeof r->prefix, "encoder.layer.%zu.", layer);
     const attn_mha_params self = attention(r, m);
-    const attn_norm_params self_norm =
-        norm(r, m, "attention.output.LayerNorm.weight", "attention.output.LayerNorm.bias");
+    const attn_norm_params self_norm = norm(r, m, "attention.output.LayerNorm");
     const attn_feed_params feed = feed_forward(r, m);
-    const attn_norm_params feed_norm = norm(r, m, "output.LayerNorm.weight", "output.LayerNorm.bias");
+    const attn_norm_params feed_norm = norm(r, m, "output.LayerNorm");
     ATTN_INIT(&p);
     p.norm_place = ATTN_POST_NORM;
     p.self_attention = &self;
@@ -98,7 +107,7 @@ static bool read_tables(reader *r, model *m) {
     m->token_table = matrix(r, "word_embeddings.weight", m->vocab_size, m->width);
     m->position_table = matrix(r, "position_embeddings.weight", m->positions, m->width);
     m->type_table = matrix(r, "token_type_embeddings.weight", m->types, m->width);
-    m->embed_norm = norm(r, m, "LayerNorm.weight", "LayerNorm.bias");
+    m->embed_norm = norm(r, m, "LayerNorm");
     return r->good;
 }
 

@@ -44,29 +44,34 @@ static bool put_flag(void *field, const char *value) {
 }
 
 #define FIELD(name) offsetof(options, name)
+#define TEXT "a text that is not empty"
+#define NUMBER "a whole number up to 999999"
+#define INDEX "a whole number from 1, or mean"
 
 /* An option without an argument is a flag. */
 static const struct {
     const char *name, *argument;
     bool (*put)(void *field, const char *value);
     size_t offset;
-    const char *help;
+    const char *help, *expected; /* expected: where not every value will do */
 } table[] = {
-    {"--model", "FOLDER", put_string, FIELD(model), "config.json, model.safetensors, tokenizer.json or vocab.txt"},
-    {"--threads", "N", put_number, FIELD(threads), "0, the default: all cores"},
-    {"--layer", "N|mean", put_index, FIELD(view.layer), "show: a layer, from 1 (default: mean)"},
-    {"--head", "N|mean", put_index, FIELD(view.head), "show: a head, from 1 (default: mean)"},
-    {"--rollout", NULL, put_flag, FIELD(view.rollout), "show: attention through all layers up to --layer"},
-    {"--special", NULL, put_flag, FIELD(view.keep_special), "show: with [CLS] and [SEP]"},
-    {"--word", "WORD", put_string, FIELD(word), "show: the word of the picture of arcs"},
-    {"--json", "FILE", put_string, FIELD(json), "show: write the scores"},
-    {"--svg", "FILE", put_string, FIELD(svg), "show: draw arcs from --word or, without it, all heads of all layers"},
-    {"--html", "FILE", put_string, FIELD(html), "show: write a page with both"},
-    {"--npy", "FILE", put_string, FIELD(npy), "embed: write the vectors as a NumPy array instead of text"},
-    {"--time", NULL, put_flag, FIELD(time), "embed: say on stderr how long it took, reading files aside"},
-    {"--top", "N", put_number, FIELD(top), "similar: how many (default: 5)"},
-    {"--out", "FOLDER", put_string, FIELD(out), "trace: where to write"},
-    {"--help", NULL, put_flag, FIELD(help), "print this text"},
+    {"--model", "FOLDER", put_string, FIELD(model), "config.json, model.safetensors, tokenizer.json or vocab.txt",
+     TEXT},
+    {"--threads", "N", put_number, FIELD(threads), "0, the default: all cores", NUMBER},
+    {"--layer", "N|mean", put_index, FIELD(view.layer), "show: a layer, from 1 (default: mean)", INDEX},
+    {"--head", "N|mean", put_index, FIELD(view.head), "show: a head, from 1 (default: mean)", INDEX},
+    {"--rollout", NULL, put_flag, FIELD(view.rollout), "show: attention through all layers up to --layer", NULL},
+    {"--special", NULL, put_flag, FIELD(view.keep_special), "show: with [CLS] and [SEP]", NULL},
+    {"--word", "WORD", put_string, FIELD(word), "show: the word of the picture of arcs; cat:2 is the second cat", TEXT},
+    {"--json", "FILE", put_string, FIELD(json), "show: write the scores", TEXT},
+    {"--svg", "FILE", put_string, FIELD(svg), "show: draw arcs from --word or, without it, all heads of all layers",
+     TEXT},
+    {"--html", "FILE", put_string, FIELD(html), "show: write a page with both", TEXT},
+    {"--npy", "FILE", put_string, FIELD(npy), "embed: write the vectors as a NumPy array instead of text", TEXT},
+    {"--time", NULL, put_flag, FIELD(time), "embed: say on stderr how long it took, reading files aside", NULL},
+    {"--top", "N", put_number, FIELD(top), "similar: how many (default: 5)", NUMBER},
+    {"--out", "FOLDER", put_string, FIELD(out), "trace: where to write", TEXT},
+    {"--help", NULL, put_flag, FIELD(help), "or -h: print this text", NULL},
 };
 
 static bool refuse(const char *argument, const char *what) {
@@ -74,16 +79,22 @@ static bool refuse(const char *argument, const char *what) {
     return false;
 }
 
+static bool refuse_value(const char *name, const char *value, const char *expected) {
+    fprintf(stderr, "attn-lens: %s: '%s' is wrong: expected %s\nattn-lens --help lists the options\n", name, value,
+            expected);
+    return false;
+}
+
 /* Takes argv[*i] and the value after it, if it has one. */
 static bool parse_option(options *o, int argc, char **argv, int *i) {
-    const char *name = argv[*i];
+    const char *name = strcmp(argv[*i], "-h") == 0 ? "--help" : argv[*i];
     for (size_t n = 0; n < sizeof table / sizeof *table; n++) {
         if (strcmp(table[n].name, name) != 0)
             continue;
         if (table[n].argument != NULL && ++*i == argc)
             return refuse(name, "needs a value after it");
         if (!table[n].put((char *)o + table[n].offset, argv[*i]))
-            return refuse(argv[*i], "is no value for this option");
+            return refuse_value(name, argv[*i], table[n].expected);
         return true;
     }
     return refuse(name, "is not an option");
@@ -128,7 +139,7 @@ bool options_parse(options *o, int argc, char **argv) {
     size_t given = 0;
     *o = (options){.top = 5};
     for (int i = 1; i < argc; i++) {
-        bool option = strncmp(argv[i], "--", 2) == 0;
+        bool option = argv[i][0] == '-' && (argv[i][1] == '-' || strcmp(argv[i], "-h") == 0);
         if (!(option ? parse_option(o, argc, argv, &i) : parse_word(o, argv[i], given++)))
             return false;
     }

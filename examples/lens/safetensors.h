@@ -11,7 +11,8 @@
 
 typedef struct safetensors safetensors;
 
-/* Maps the file and checks the whole header, so that nothing later reads outside of it. NULL on failure. */
+/* Maps the file and checks the whole header, so that nothing later reads outside of it. Types that are
+ * not known are those of tensors that nobody asks for. NULL on failure. */
 safetensors *safetensors_open(const char *path, lens_error *e);
 
 /* Also frees what safetensors_floats returned. NULL is allowed. */

@@ -29,17 +29,46 @@ static bool attend(scene *s, lens_error *e) {
     return words_attend(&s->words, s->model, &s->trace, &s->view, s->scores, e);
 }
 
+/* "cat:2" is the second "cat": cuts the number off; 0: none. */
+static size_t take_number(const char *word, size_t *length) {
+    const char *colon = strrchr(word, ':');
+    char *end;
+    *length = strlen(word);
+    if (colon == NULL || colon == word || colon[1] < '1' || colon[1] > '9')
+        return 0;
+    const size_t number = (size_t)strtoul(colon + 1, &end, 10);
+    *length = *end == '\0' ? (size_t)(colon - word) : *length;
+    return *end == '\0' ? number : 0;
+}
+
+/* Of the words that `same` finds like the first `length` bytes: how many; s->source is the one of that number, from 1. */
+static size_t choose(scene *s, int (*same)(const char *a, const char *b, size_t n), const char *word, size_t length,
+                     size_t number) {
+    size_t count = 0;
+    for (size_t i = s->first; i < s->last; i++)
+        if (strlen(s->words.label[i]) == length && same(s->words.label[i], word, length) == 0 && ++count == number)
+            s->source = i;
+    return count;
+}
+
 /* The word as it is written, else in any case. */
 static bool find_source(scene *s, const char *word, lens_error *e) {
+    size_t length;
     if (word == NULL)
         return true;
-    for (size_t i = s->last; i-- > s->first;)
-        if (strcasecmp(s->words.label[i], word) == 0)
-            s->source = i;
-    for (size_t i = s->last; i-- > s->first;)
-        if (strcmp(s->words.label[i], word) == 0)
-            s->source = i;
-    return s->source != SIZE_MAX || lens_fail(e, "--word: '%s' is no word of the sentence", word);
+    const size_t number = take_number(word, &length), wanted = number > 0 ? number : 1;
+    size_t count = choose(s, strncmp, word, length, wanted);
+    if (count == 0)
+        count = choose(s, strncasecmp, word, length, wanted);
+    if (count == 0)
+        return lens_fail(e, "--word: '%.*s' is no word of the sentence", (int)length, word);
+    if (wanted > count)
+        return lens_fail(e, "--word: '%.*s' is %zu time%s in the sentence, not %zu", (int)length, word, count,
+                         count == 1 ? "" : "s", wanted);
+    if (count > 1 && number == 0)
+        fprintf(stderr, "attn-lens: --word: '%s' is %zu times in the sentence: the first is shown, %s:2 is the next\n",
+                word, count, word);
+    return true;
 }
 
 static bool fill(scene *s, attn_context *context, const char *word, lens_error *e) {

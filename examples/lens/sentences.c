@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "sentences.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 bool sentences_read(sentences *s, const char *path, lens_error *e) {
     *s = (sentences){0};
@@ -15,11 +17,28 @@ bool sentences_read(sentences *s, const char *path, lens_error *e) {
     return lens_fail_memory(e);
 }
 
-bool sentences_tokenize(sentences *s, const model *m, size_t limit, lens_error *e) {
+static void warn_of_cut(const tokens *t, const model *m, const char *what) {
+    if (t->cut > 0)
+        fprintf(stderr, "attn-lens: %s: %zu of %zu tokens are cut off, the model takes %zu\n", what, t->cut,
+                t->count + t->cut, m->tokens_max);
+}
+
+bool sentence_tokenize(const char *text, const model *m, tokens *t, lens_error *e) {
+    if (!tokenize(&m->vocab, (slice){text, strlen(text)}, m->tokens_max, t, e))
+        return false;
+    warn_of_cut(t, m, "the sentence");
+    return true;
+}
+
+bool sentences_tokenize(sentences *s, const model *m, lens_error *e) {
     lens_error why = {""};
-    for (size_t i = 0; i < s->count; i++)
-        if (!tokenize(&m->vocab, s->lines.line[i], limit, &s->tokens[i], &why))
-            return lens_fail(e, "line %zu: %s", i + 1, why.text);
+    char line[40];
+    for (size_t i = 0; i < s->count; i++) {
+        snprintf(line, sizeof line, "line %zu", i + 1);
+        if (!tokenize(&m->vocab, s->lines.line[i], m->tokens_max, &s->tokens[i], &why))
+            return lens_fail(e, "%s: %s", line, why.text);
+        warn_of_cut(&s->tokens[i], m, line);
+    }
     return true;
 }
 

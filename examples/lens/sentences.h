@@ -16,8 +16,11 @@ typedef struct sentences {
 /* Reads the lines of a file. */
 bool sentences_read(sentences *s, const char *path, lens_error *e);
 
-/* Tokens of each; `limit` as in tokenize. */
-bool sentences_tokenize(sentences *s, const model *m, size_t limit, lens_error *e);
+/* Tokens of each, as many as the model takes; says on stderr which lines are cut. */
+bool sentences_tokenize(sentences *s, const model *m, lens_error *e);
+
+/* The same of one sentence from the command line, to be given to tokens_free after success. */
+bool sentence_tokenize(const char *text, const model *m, tokens *t, lens_error *e);
 
 /* Vectors of each. */
 bool sentences_encode(sentences *s, attn_context *context, const model *m, lens_error *e);

@@ -118,8 +118,8 @@ static bool add_ends(cutter *c, slice text, size_t limit, lens_error *e) {
     tokens *t = c->out;
     if (!push(t, (token){.id = c->vocab->cls}, e) || !add_all(c, text, e))
         return false;
-    if (t->count > limit - 1)
-        t->count = limit - 1;
+    t->cut = t->count > limit - 1 ? t->count - (limit - 1) : 0;
+    t->count -= t->cut;
     return push(t, (token){c->vocab->sep, text.size, text.size, false}, e);
 }
 

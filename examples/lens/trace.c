@@ -6,6 +6,7 @@
 
 #include "commands.h"
 #include "npy.h"
+#include "sentences.h"
 
 static bool put(const char *folder, const char *name, const float *data, size_t rank, const size_t *shape,
                 lens_error *e) {
@@ -26,7 +27,7 @@ static bool put_trace(const char *folder, const model *m, const trace *t, lens_e
 bool command_trace(const options *o, attn_context *context, const model *m, lens_error *e) {
     tokens s;
     trace t;
-    if (!tokenize(&m->vocab, (slice){o->text, strlen(o->text)}, m->tokens_max, &s, e))
+    if (!sentence_tokenize(o->text, m, &s, e))
         return false;
     bool good = trace_make(&t, context, m, &s, e);
     if (good) {

@@ -57,8 +57,9 @@ static void test_refuses(void **state) {
     refused("{", 0, "no JSON");
     refused("[]", 0, "no JSON object");
     refused("{} x", 0, "no JSON");
-    refused("{\"a\": 1}", 0, "dtype '' is unknown");
-    refused("{" TENSOR("a", "F31", "[1]", 0, 4) "}", 4, "dtype 'F31' is unknown");
+    refused("{\"a\": 1}", 0, "it has no dtype");
+    refused("{" TENSOR("a", "F31", "[1]", 0, 4) "}", 3, "do not lie in the 3 bytes");
+    refused("{" TENSOR("a", "F31", "[1]", 0, 4) ", " TENSOR("b", "F32", "[1]", 2, 6) "}", 6, "they overlap");
     refused("{" TENSOR("a", "F32", "1", 0, 4) "}", 4, "shape must be a list");
     refused("{" TENSOR("a", "F32", "[1,1,1,1,1,1,1,1,1]", 0, 4) "}", 4, "shape must be a list of at most 8");
     refused("{" TENSOR("a", "F32", "[-1]", 0, 4) "}", 4, "shape[0] is no size");
@@ -97,6 +98,20 @@ static void test_refuses_sizes(void **state) {
     assert_true(tiny_put(folder, "model.safetensors", "\xff\xff\xff\xff\xff\xff\xff\xff{}", 10));
     assert_null(safetensors_open(path, &e));
     assert_non_null(strstr(e.text, "header of 18446744073709551615 bytes"));
+}
+
+/* A type that is not known is refused only where the tensor is asked for. */
+static void test_unknown_type(void **state) {
+    static const char header[] = "{" TENSOR("a", "F31", "[3]", 0, 5) ", " TENSOR("b", "F16", "[1]", 5, 7) "}";
+    lens_error e = {""};
+    (void)state;
+    safetensors *s = open_with(header, strlen(header), 7, &e);
+    if (s == NULL)
+        fail_msg("%s", e.text);
+    assert_non_null(safetensors_floats(s, "b", 0, 1, &e));
+    assert_null(safetensors_floats(s, "a", 0, 3, &e));
+    assert_non_null(strstr(e.text, "dtype is F31, expected F32, F16 or BF16"));
+    safetensors_close(s);
 }
 
 static void test_opens(void **state) {
@@ -163,6 +178,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_refuses, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_refuses_sizes, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_unknown_type, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_opens, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_alignment, make_folder, remove_folder),
         cmocka_unit_test(test_half),
