@@ -79,8 +79,8 @@ static double largest(attn_tensor t, size_t row) {
     return most;
 }
 
-/* int8: at most half a step away, a step being 1/127 of the row's largest. A raw score comes back from base 2, and an
- * int8 is a product of floats: an ulp or two more. */
+/* int8: at most half a step away, a step being 1/127 of the row's largest. An int8 is a product of floats: an
+ * ulp or two more. */
 static void assert_stored(attn_dtype stored, attn_tensor t, size_t row, size_t d, double got) {
     const double x = value(t, row * t.size[3] + d);
     if (stored == ATTN_INT8) {

@@ -78,7 +78,7 @@ static void grows_once(void **state) {
     assert_int_equal(m.live, 0);
 }
 
-/* Memory does not grow with Tq·Tk, nor with Tk alone: at most 2 MB a thread. */
+/* Memory does not grow with Tq·Tk, nor with Tk alone: at most 3 MB a thread. */
 static void memory_is_of_a_tile(void **state) {
     (void)state;
     static const size_t widths[] = {16, 64, 96, 128, 256};
@@ -91,7 +91,7 @@ static void memory_is_of_a_tile(void **state) {
             assert_ok(context, attn_sdpa_scratch_size(context, &x, &x, &x, &x, NULL, &bytes[i]));
         }
         assert_true(bytes[1] <= bytes[0] + bytes[0] / 8); /* super-blocks are not all of one size */
-        assert_true(bytes[1] <= 2 << 20);
+        assert_true(bytes[1] <= 3 << 20);
     }
 }
 

@@ -106,24 +106,28 @@ static inline V row_max(size_t n, const float *x) {
     return v_max(v_max(a, b), v_max(c, d));
 }
 
-enum base { BASE_2, BASE_E };
+/* e^x, the product with log2 e rounded once: for x that are rounded themselves. */
+static inline V v_exp_rounded(V x) { return v_exp2(v_mul(x, v_set(0x1.715476p+0F))); }
 
-static inline V power(enum base base, V x) { return base == BASE_2 ? v_exp2(x) : v_exp(x); }
+enum exponential { ROUNDED, EXACT };
 
-/* y = base^(x − max); returns the sum, spread over a vector. */
-static inline __attribute__((always_inline)) V row_exp(enum base base, size_t n, const float *x, float max, float *y) {
+static inline V power(enum exponential kind, V x) { return kind == ROUNDED ? v_exp_rounded(x) : v_exp(x); }
+
+/* y = e^(x − max); returns the sum, spread over a vector. */
+static inline __attribute__((always_inline)) V row_exp(enum exponential kind, size_t n, const float *x, float max,
+                                                       float *y) {
     const V m = v_set(max);
     V a = v_set(0.0F), b = a;
     size_t j = 0;
     for (; j + 2 * VL <= n; j += 2 * VL) {
-        const V p = power(base, v_sub(v_load(x + j), m)), q = power(base, v_sub(v_load(x + j + VL), m));
+        const V p = power(kind, v_sub(v_load(x + j), m)), q = power(kind, v_sub(v_load(x + j + VL), m));
         v_store(y + j, p);
         v_store(y + j + VL, q);
         a = v_add(a, p);
         b = v_add(b, q);
     }
     for (; j < n; j += VL) {
-        const V p = power(base, v_sub(load_up_to(x + j, n - j, v_set(-INFINITY)), m));
+        const V p = power(kind, v_sub(load_up_to(x + j, n - j, v_set(-INFINITY)), m));
         store_up_to(y + j, n - j, p);
         a = v_add(a, p);
     }
@@ -144,11 +148,11 @@ static inline void zero(size_t n, float *y) {
         store_up_to(y + j, n - j, v_set(0.0F));
 }
 
-/* What to subtract from scores whose maximum is `max`: where all are −∞, 0 gives 2^−∞ = 0 and not NaN. */
+/* What to subtract from scores whose maximum is `max`: where all are −∞, 0 gives e^−∞ = 0 and not NaN. */
 static inline float origin(float max) { return max == -INFINITY ? 0.0F : max; }
 
 static void rescale(attni_row *state, float max, float *o, size_t width) {
-    const float factor = v_first(v_exp2(v_set(state->max - max)));
+    const float factor = v_first(v_exp(v_set(state->max - max)));
     state->max = max;
     state->sum *= (double)factor;
     row_scale(width, o, factor, o);
@@ -184,7 +188,7 @@ static inline __attribute__((always_inline)) void softmax_step_4(size_t rows, si
     for (size_t r = 0; r < rows; r++) {
         const attni_range v = range_of(range, r, columns);
         float *row = s + r * lds + v.begin;
-        spread[r] = row_exp(BASE_2, v.end - v.begin, row, origin(state[r].max), row);
+        spread[r] = row_exp(ROUNDED, v.end - v.begin, row, origin(state[r].max), row);
     }
     v_sum_4(spread, sum);
 #pragma GCC unroll 4
@@ -216,14 +220,13 @@ static void softmax_final(size_t rows, size_t columns, const float *s, size_t ld
         const attni_range v = range_of(range, r, columns);
         zero(v.begin, y);
         zero(columns - v.end, y + v.end);
-        row_exp(BASE_2, v.end - v.begin, s + v.begin, origin(state[r].max), y + v.begin);
+        row_exp(ROUNDED, v.end - v.begin, s + v.begin, origin(state[r].max), y + v.begin);
         if (state[r].sum != 0)
             row_scale(v.end - v.begin, y + v.begin, (float)(1 / state[r].sum), y + v.begin);
     }
 }
 
-/* x = x · a + y · b. */
-static inline void row_mix(size_t n, float *x, float a, const float *y, float b) {
+static void mix(size_t n, float *x, float a, const float *y, float b) {
     const V va = v_set(a), vb = v_set(b);
     size_t j = 0;
     for (; j + VL <= n; j += VL)
@@ -232,20 +235,30 @@ static inline void row_mix(size_t n, float *x, float a, const float *y, float b)
         v_store_n(x + j, n - j, v_fma(v_load_n(x + j, n - j, va), va, v_mul(v_load_n(y + j, n - j, vb), vb)));
 }
 
-static void merge(size_t rows, size_t width, float *o, attni_row *state, const float *o2, const attni_row *state2) {
-    for (size_t r = 0; r < rows; r++, o += width, o2 += width) {
-        if (state2[r].max == -INFINITY && state2[r].sum == 0)
+static void merge_row(size_t n, double *total, double a, const float *o, double b) {
+    for (size_t j = 0; j < n; j++)
+        total[j] = total[j] * a + (double)o[j] * b;
+}
+
+static void begin_row(size_t n, double *total, const float *o) {
+    for (size_t j = 0; j < n; j++)
+        total[j] = (double)o[j];
+}
+
+static void merge(size_t rows, size_t width, double *total, attni_row *sum, const float *o, const attni_row *state) {
+    for (size_t r = 0; r < rows; r++, total += width, o += width, sum++, state++) {
+        if (state->max == -INFINITY && state->sum == 0)
             continue;
-        if (state[r].max == -INFINITY && state[r].sum == 0) {
-            memcpy(o, o2, width * sizeof *o);
-            state[r] = state2[r];
+        if (sum->max == -INFINITY && sum->sum == 0) {
+            begin_row(width, total, o);
+            *sum = *state;
             continue;
         }
-        const float max = state[r].max > state2[r].max ? state[r].max : state2[r].max;
-        const float a = v_first(v_exp2(v_set(state[r].max - max))), b = v_first(v_exp2(v_set(state2[r].max - max)));
-        row_mix(width, o, a, o2, b);
-        state[r].sum = state[r].sum * (double)a + state2[r].sum * (double)b;
-        state[r].max = max;
+        const float max = sum->max > state->max ? sum->max : state->max;
+        const double a = (double)v_first(v_exp(v_set(sum->max - max)));
+        const double b = (double)v_first(v_exp(v_set(state->max - max)));
+        merge_row(width, total, a, o, b);
+        *sum = (attni_row){.sum = sum->sum * a + state->sum * b, .max = max};
     }
 }
 
@@ -285,14 +298,14 @@ static float softmax_row(size_t n, const float *x, float *y) {
     const float max = largest(row_max(n, x));
     double sum = 0;
     for (size_t j = 0; j < n; j += PIECE)
-        sum += (double)sum_of(row_exp(BASE_E, n - j < PIECE ? n - j : PIECE, x + j, origin(max), y + j));
+        sum += (double)sum_of(row_exp(EXACT, n - j < PIECE ? n - j : PIECE, x + j, origin(max), y + j));
     if (sum == 0)
         return -INFINITY;
     row_scale(n, y, (float)(1 / sum), y);
     return (float)((double)max + log(sum));
 }
 
-static void exp_many(size_t n, const float *x, float *y) { row_exp(BASE_E, n, x, 0.0F, y); }
+static void exp_many(size_t n, const float *x, float *y) { row_exp(EXACT, n, x, 0.0F, y); }
 
 /* Begins to bring the line at x + bytes, which need not exist, into the L2 cache; offsets wrap around as strides do. */
 static inline void fetch(const void *x, size_t bytes) {
@@ -348,6 +361,16 @@ static void copy(size_t rows, size_t columns, attn_dtype from, const void *x, pt
     }
 }
 
+/* The nearest integer, of two the even one, within ±127: in any rounding mode, which may have made x a little larger.
+ */
+static inline int8_t quantum(float x) {
+    const int whole = (int)x;
+    const float rest = x - (float)whole;
+    const bool away = fabsf(rest) > 0.5F || (fabsf(rest) == 0.5F && whole % 2 != 0);
+    const int nearest = away ? whole + (rest < 0 ? -1 : 1) : whole;
+    return (int8_t)(nearest < -127 ? -127 : nearest > 127 ? 127 : nearest);
+}
+
 static float quantize(size_t n, const float *x, int8_t *y) {
     float most = 0;
     for (size_t j = 0; j < n; j++)
@@ -356,7 +379,7 @@ static float quantize(size_t n, const float *x, int8_t *y) {
     scale = isinf(scale * 127) ? nextafterf(scale, 0) : scale; /* the largest floats come back finite */
     const float inverse = scale >= 0x1p-120F ? 1 / scale : 0.0F;
     for (size_t j = 0; j < n; j++)
-        y[j] = (int8_t)lrintf(x[j] * inverse);
+        y[j] = quantum(x[j] * inverse);
     return inverse == 0 ? 0.0F : scale;
 }
 
@@ -406,6 +429,7 @@ const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .softmax_step = softmax_step,
                                   .softmax_final = softmax_final,
                                   .merge = merge,
+                                  .mix = mix,
                                   .normalize = normalize,
                                   .softmax_row = softmax_row,
                                   .exp = exp_many,

@@ -28,14 +28,14 @@ typedef struct attni_range {
     size_t begin, end;
 } attni_range;
 
-/* The running state of the online softmax of one row: p = 2^(s - max), sum = Σ p. `max` may lag behind the true maximum
+/* The running state of the online softmax of one row: p = e^(s - max), sum = Σ p. `max` may lag behind the true maximum
  * by up to ATTNI_MAX_LAG, which saves nearly all rescaling and costs no accuracy; −∞ before the first visible score. */
 typedef struct attni_row {
     double sum;
     float max;
 } attni_row;
 
-#define ATTNI_MAX_LAG 8.0F
+#define ATTNI_MAX_LAG 5.5F
 
 enum { ATTNI_SEEN_FALSE = 1, ATTNI_SEEN_TRUE = 2 };
 
@@ -74,19 +74,22 @@ typedef struct attni_kernels {
     /* Begins to bring rows of so many bytes, `stride` bytes apart, into the L2 cache. */
     void (*prefetch)(size_t rows, size_t bytes, const void *x, ptrdiff_t stride);
 
-    /* One step of the online softmax: s [rows, columns], scores in base 2, becomes p = 2^(s - max), 0 where masked.
+    /* One step of the online softmax: s [rows, columns], scores, becomes p = e^(s - max), 0 where masked.
      * `range` [rows] tells what is visible; NULL: everything. Where a row's max moves that was not −∞ before, its sum
      * and its row of o [rows, width] are rescaled. */
     void (*softmax_step)(size_t rows, size_t columns, float *s, size_t lds, const attni_range *range, attni_row *state,
                          float *o, size_t width);
 
-    /* The probabilities once the state is final: y = 2^(s - max) / sum, 0 where masked. */
+    /* The probabilities once the state is final: y = e^(s - max) / sum, 0 where masked. */
     void (*softmax_final)(size_t rows, size_t columns, const float *s, size_t lds, const attni_range *range,
                           const attni_row *state, float *y, ptrdiff_t ldy);
 
-    /* Adds to o [rows, width] and its state the part of the same rows over other keys, o2 and state2. o2 is not read
-     * where state2 has seen no key. */
-    void (*merge)(size_t rows, size_t width, float *o, attni_row *state, const float *o2, const attni_row *state2);
+    /* Adds o [rows, width] and its state to `total`, that of the same rows over other keys. There may be thousands of
+     * them, hence double. What has seen no key is not read. */
+    void (*merge)(size_t rows, size_t width, double *total, attni_row *sum, const float *o, const attni_row *state);
+
+    /* x = x · a + y · b. */
+    void (*mix)(size_t n, float *x, float a, const float *y, float b);
 
     /* y[r,:] = o[r,:] / state[r].sum for [rows, width], 0 where the sum is 0; y is f32, f16 or bf16. May use o. */
     void (*normalize)(size_t rows, size_t width, float *o, size_t ldo, const attni_row *state, attn_dtype to, void *y,
@@ -102,9 +105,9 @@ typedef struct attni_kernels {
     bool (*all_finite)(size_t rows, size_t columns, attn_dtype type, const void *x, ptrdiff_t ldx);
 
     /* The score program, on n scores of one row. */
-    void (*cap)(size_t n, float *s, float factor); /* s = factor · tanh s */
-    /* s = s + factor · bias, −∞ where the bias is, whatever s is; f32, f16 or bf16. */
-    void (*add_bias)(size_t n, float *s, attn_dtype type, const void *bias, float factor);
+    void (*cap)(size_t n, float *s, float most); /* s = most · tanh(s / most), 2^−100 ≤ most ≤ 2^100 */
+    /* s = s + bias, −∞ where the bias is, whatever s is; f32, f16 or bf16. */
+    void (*add_bias)(size_t n, float *s, attn_dtype type, const void *bias);
     void (*add_slope)(size_t n, float *s, float slope, float distance); /* s[j] = s[j] − slope · |distance + j| */
     void (*mask)(size_t n, float *s, const uint8_t *m, bool keep);      /* s = −∞ where (m ≠ 0) ≠ keep */
     /* ATTNI_SEEN_*: what elements there are in m [rows, n]. */

@@ -11,34 +11,28 @@ static inline V v_tanh(V x) {
     return v_div(less_one, v_add(less_one, v_set(2.0F)));
 }
 
-static void cap(size_t n, float *s, float factor) {
-    const V f = v_set(factor), zero = v_set(0.0F);
+static void cap(size_t n, float *s, float most) {
+    const V c = v_set(most), inverse = v_set(1 / most), zero = v_set(0.0F);
     for (size_t j = 0; j < n; j += VL)
-        store_up_to(s + j, n - j, v_mul(f, v_tanh(load_up_to(s + j, n - j, zero))));
+        store_up_to(s + j, n - j, v_mul(c, v_tanh(v_mul(inverse, load_up_to(s + j, n - j, zero)))));
 }
 
-/* A finite bias stays finite when it is scaled: only −∞ is a mask. */
-static inline V biased(V s, V bias, V factor) {
-    const V lowest = v_set(-0x1.fffffep127F);
-    return v_where_equal(bias, -INFINITY, v_add(s, v_max(lowest, v_mul(bias, factor))), bias);
-}
-
-static inline __attribute__((always_inline)) void add_bias_from(attn_dtype type, size_t n, float *s, const char *bias,
-                                                                float factor) {
+static inline __attribute__((always_inline)) void add_bias_from(attn_dtype type, size_t n, float *s, const char *bias) {
     const size_t size = attni_size_of(type);
-    const V f = v_set(factor), zero = v_set(0.0F);
-    for (size_t j = 0; j < n; j += VL)
-        store_up_to(s + j, n - j,
-                    biased(load_up_to(s + j, n - j, zero), load_from(type, bias + j * size, n - j, zero), f));
+    const V zero = v_set(0.0F);
+    for (size_t j = 0; j < n; j += VL) {
+        const V b = load_from(type, bias + j * size, n - j, zero);
+        store_up_to(s + j, n - j, v_where_equal(b, -INFINITY, v_add(load_up_to(s + j, n - j, zero), b), b));
+    }
 }
 
-static void add_bias(size_t n, float *s, attn_dtype type, const void *bias, float factor) {
+static void add_bias(size_t n, float *s, attn_dtype type, const void *bias) {
     if (type == ATTN_F32)
-        add_bias_from(ATTN_F32, n, s, bias, factor);
+        add_bias_from(ATTN_F32, n, s, bias);
     else if (type == ATTN_F16)
-        add_bias_from(ATTN_F16, n, s, bias, factor);
+        add_bias_from(ATTN_F16, n, s, bias);
     else
-        add_bias_from(ATTN_BF16, n, s, bias, factor);
+        add_bias_from(ATTN_BF16, n, s, bias);
 }
 
 static void add_slope(size_t n, float *s, float slope, float distance) {
@@ -102,7 +96,7 @@ static void dropout(const attni_dropout *d, const uint32_t place[3], size_t firs
     }
 }
 
-/* p·log2 p is p·(s − max − log2 sum); adds Σ p and Σ p·(s − max) of a row. */
+/* p·ln p is p·(s − max − ln sum); adds Σ p and Σ p·(s − max) of a row. */
 static void entropy(size_t n, const float *s, const float *p, float max, double *mass, double *moment) {
     const V m = v_set(origin(max)), zero = v_set(0.0F);
     V a = zero, b = zero;

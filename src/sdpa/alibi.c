@@ -8,13 +8,16 @@
 #include "context/sizes.h"
 #include "sdpa/engine.h"
 
-/* In natural units: 2^−149 is the smallest float, the maximum may lag, and norms are rounded. */
+/* 2^−149 is the smallest float, the maximum may lag, and norms are rounded. */
 #define NOTHING 111.0F
 
+/* Scores are wanted even of what is too far to matter. */
+static bool wants_scores(const attni_inspection *in) { return in->weights_wanted && in->stage == ATTN_STAGE_BIASED; }
+
 bool attni_alibi_ends(const attni_sdpa *call) {
-    return call->alibi != ATTN_ALIBI_NONE && !attni_turns(&call->q_turn) && !attni_turns(&call->k_turn) &&
-           !call->pages && !call->score && !call->bias.view.data && !call->mask.view.data &&
-           !call->key_mask.view.data && !call->block_map.view.data;
+    return call->alibi != ATTN_ALIBI_NONE && !wants_scores(&call->inspection) && !attni_turns(&call->q_turn) &&
+           !attni_turns(&call->k_turn) && !call->pages && !call->score && !call->bias.view.data &&
+           !call->mask.view.data && !call->key_mask.view.data && !call->block_map.view.data;
 }
 
 typedef struct reach_job {
@@ -59,8 +62,9 @@ static void measure_keys(void *arg, size_t unit, size_t worker) {
     j->norms[unit] = sqrtf(largest) + finite;
 }
 
+/* What is not finite reaches everywhere, capped or not. */
 static size_t reach_of(const attni_sdpa *call, float slope, float norms) {
-    const float spread = call->softcap > 0 ? fminf(norms, call->softcap) : norms;
+    const float spread = call->softcap > 0 && norms > call->softcap && isfinite(norms) ? call->softcap : norms;
     const float reach = (2.02F * spread + NOTHING) / slope;
     return reach >= 0 && reach < (float)(PTRDIFF_MAX / 8) ? (size_t)reach + 1 : PTRDIFF_MAX / 8;
 }

@@ -88,7 +88,7 @@ size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, char *base, 
     const size_t rows = t->tiles * t->rows, o = rows * cut->o_width * sizeof(float), states = rows * sizeof(attni_row);
     const size_t values = attni_round_up(t->keys, cut->least_keys) * attni_ceil_div(cut->o_width, t->columns) *
                           attni_min(t->columns, cut->o_width) * sizeof(float);
-    const bool totals = cut->segments > 1 && !cut->apart;
+    const bool totals = cut->segments > 1;
     size_t used = 0;
     desk->tiles = take(base, &used, t->tiles * sizeof *desk->tiles);
     desk->group.k_room = take(base, &used, t->keys * call->D * sizeof(float));
@@ -97,11 +97,11 @@ size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, char *base, 
     desk->group.v_clean_room = take(base, &used, values);
     desk->q = take(base, &used, rows * call->D * sizeof(float));
     desk->o = take(base, &used, o);
-    desk->total_o = totals ? take(base, &used, o) : desk->o;
     desk->scores = take(base, &used, t->rows * t->keys * sizeof(float));
     desk->alive = take(base, &used, t->rows * t->keys);
     desk->state = take(base, &used, states);
-    desk->total_state = totals ? take(base, &used, states) : desk->state;
+    desk->total = take(base, &used, totals ? rows * cut->o_width * sizeof *desk->total : 0);
+    desk->sum = take(base, &used, totals ? states : 0);
     desk->range = take(base, &used, t->rows * sizeof *desk->range);
     lay_inspection(cut, call, base, &used, desk);
     return used;

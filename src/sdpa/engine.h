@@ -7,12 +7,6 @@
 
 #include "sdpa/sdpa.h"
 
-#define ATTNI_LOG2_E 1.44269504088896340736
-
-/* Scores are in base 2 inside. What is finite in natural units stays so: the lowest float stands for itself. */
-#define ATTNI_LOWEST (-0x1.fffffep127F)
-static inline double attni_natural(double x) { return x == (double)ATTNI_LOWEST ? x : x / ATTNI_LOG2_E; }
-
 /* The keys come in segments of this many. Each has its own online softmax, and they are merged in their order: which
  * threads walk them, and in what units of work, changes no bit. A multiple of cut.tile.keys. */
 enum { ATTNI_SEGMENT = 2048 };
@@ -39,11 +33,11 @@ attni_cut attni_cut_longest(const attn_context *context, const attni_sdpa *call)
 /* Query tokens [token, token + tokens) of heads [head, head + heads) as a dense matrix of rows = heads · tokens. */
 typedef struct attni_query_tile {
     size_t batch, head, heads, token, tokens, rows;
-    const float *q;   /* [rows, D] */
-    float *o;         /* [rows, o_width], Σ p·v of the current segment so far; garbage until `started` */
-    attni_row *state; /* [rows] */
-    float *total_o;   /* the same of all segments so far; `o` where there is one */
-    attni_row *total_state;
+    const float *q;     /* [rows, D] */
+    float *o;           /* [rows, o_width], Σ p·v of the current segment so far; garbage until `started` */
+    attni_row *state;   /* [rows] */
+    double *total;      /* the same of all segments so far, where there are several that this unit walks, */
+    attni_row *sum;     /* and their states */
     attni_range *range; /* [rows], where the current group is visible only in part */
     bool started;
 } attni_query_tile;
@@ -85,10 +79,12 @@ typedef struct attni_unit {
 typedef struct attni_desk {
     attni_query_tile *tiles; /* [cut.tile.tiles] */
     attni_key_group group;
-    float *q, *o, *total_o;         /* [tiles][rows, D], and [tiles][rows, o_width] twice */
-    float *scores;                  /* [rows, keys] */
-    uint8_t *alive;                 /* [rows, keys], for values that are not finite */
-    attni_row *state, *total_state; /* [tiles][rows] */
+    float *q, *o;     /* [tiles][rows, D] and [tiles][rows, o_width] */
+    float *scores;    /* [rows, keys] */
+    uint8_t *alive;   /* [rows, keys], for values that are not finite */
+    attni_row *state; /* [tiles][rows] */
+    double *total;    /* [tiles][rows, o_width], where there are several segments, */
+    attni_row *sum;   /* [tiles][rows] */
     attni_range *range;
     /* For inspections. */
     float *weights, *average; /* [rows, keys] */
@@ -103,6 +99,7 @@ typedef struct attni_engine {
     const attni_blas *blas;
     const attni_kernels *kernels;
     unsigned lines, masking; /* of the score program: those in use, and of these the ones that mask */
+    float factor;            /* of the products: the scale, if q does not have it already */
     attni_cut cut;           /* of the call, or of the sequence at hand */
     attni_cut room;          /* what the scratch is laid out for */
     bool varied;             /* sequences differ: each has a cut of its own, */
@@ -130,6 +127,8 @@ size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, char *base, 
 /* What segments that are units of their own keep until they are merged, in bytes, and where one keeps it. */
 size_t attni_parts_bytes(const attni_cut *cut, const attni_sdpa *call);
 void attni_part_at(const attni_engine *e, size_t head, size_t segment, float **o, attni_row **state);
+/* Whether a unit walks several segments, and merges them. */
+static inline bool attni_merges(const attni_cut *cut) { return cut->segments > 1 && !cut->apart; }
 
 /* visible.c. The keys that query token i of head h of sequence b may see, as far as that is one range, and those that
  * any query of a tile may see. */
@@ -163,7 +162,7 @@ bool attni_next_run(const attni_engine *e, const attni_query_tile *t, const attn
                     attni_sight *seen);
 /* Everything, whether visible or not. */
 attni_sight attni_see_all(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group);
-/* s [rows, columns] = the scores after `stage`, in base 2; what is masked by lines is −∞ (not what is out of range). */
+/* s [rows, columns] = the scores after `stage`; what is masked by lines is −∞ (not what is out of range). */
 void attni_score(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
                  const attni_sight *seen, attn_stage stage, float *s);
 
@@ -172,7 +171,8 @@ void attni_score(const attni_engine *e, const attni_query_tile *t, const attni_k
 bool attni_alibi_ends(const attni_sdpa *call);
 void attni_alibi_reach(attn_context *context, const attni_sdpa *call, size_t *reach, float *norms);
 
-/* pack.c, the door in. */
+/* pack.c, the door in. Whether q is multiplied by the scale there. */
+bool attni_scales_query(const attni_sdpa *call);
 void attni_pack_query(const attni_engine *e, attni_query_tile *tile, float *room);
 /* Says which keys a group has, and brings them, for one tile only or for several. */
 void attni_open_group(attni_key_group *group, size_t b, size_t g, size_t begin, size_t count);
@@ -207,7 +207,8 @@ static inline void attni_multiply(const attni_engine *e, const attni_key_group *
  * probably do next, or NULL. */
 void attni_walk(const attni_engine *e, const attni_unit *unit, const attni_unit *next, attni_desk *desk);
 
-/* output.c, the door out. */
+/* output.c, the door out. What o and state of a tile are once its segments are merged; and the results. */
+void attni_settle(const attni_engine *e, attni_query_tile *tile);
 void attni_write_output(const attni_engine *e, const attni_query_tile *tile);
 
 /* inspect.c: walks over the scores again, now that each row's maximum and sum are known. */

@@ -32,7 +32,7 @@ static void clear_masked(const attni_query_tile *t, const attni_row *state, size
                 p[i * lds + j] = 0;
 }
 
-/* desk->scores, in base 2, and desk->weights, the probabilities, of a tile and a group. */
+/* desk->scores and desk->weights, the probabilities, of a tile and a group. */
 static void find_probabilities(const attni_engine *e, const attni_query_tile *t, attni_desk *desk) {
     const attni_sight all = attni_see_all(e, t, &desk->group);
     const size_t lds = e->cut.tile.keys;
@@ -46,7 +46,7 @@ static void find_probabilities(const attni_engine *e, const attni_query_tile *t,
     }
 }
 
-/* desk->weights = the scores of another stage, in natural units. */
+/* desk->weights = the scores of another stage. */
 static void find_scores(const attni_engine *e, const attni_query_tile *t, attn_stage stage, attni_desk *desk) {
     const attni_sight all = attni_see_all(e, t, &desk->group);
     const size_t lds = e->cut.tile.keys;
@@ -54,8 +54,8 @@ static void find_scores(const attni_engine *e, const attni_query_tile *t, attn_s
     for (size_t r = 0; r < t->rows; r++)
         for (size_t j = 0; j < desk->group.count; j++) {
             const bool hidden = all.range && (j < all.range[r].begin || j >= all.range[r].end);
-            float *s = &desk->weights[r * lds + j];
-            *s = hidden && stage == ATTN_STAGE_BIASED ? -INFINITY : (float)attni_natural((double)*s);
+            if (hidden && stage == ATTN_STAGE_BIASED)
+                desk->weights[r * lds + j] = -INFINITY;
         }
 }
 
@@ -85,13 +85,13 @@ static void add_entropy(const attni_engine *e, const attni_query_tile *t, size_t
                             state[i].max, &sums[2 * i], &sums[2 * i + 1]);
 }
 
-/* −Σ p·ln p, ln p being (s − max)·ln 2 − ln sum. */
+/* −Σ p·ln p, ln p being s − max − ln sum. */
 static void write_entropy(const attni_engine *e, const attni_query_tile *t, size_t h, const attni_desk *desk) {
     const attni_row *state = state_of(e, t, h);
     const double *sums = desk->sums + (t->head + h) * e->cut.tile.rows * 2;
     float *y = e->call->inspection.entropy + (t->batch * e->call->H + t->head + h) * e->states_tokens + t->token;
     for (size_t i = 0; i < t->tokens; i++)
-        y[i] = state[i].sum == 0 ? 0.0F : (float)((sums[2 * i] * log2(state[i].sum) - sums[2 * i + 1]) / ATTNI_LOG2_E);
+        y[i] = state[i].sum == 0 ? 0.0F : (float)(sums[2 * i] * log(state[i].sum) - sums[2 * i + 1]);
 }
 
 /* Puts key into a list that is sorted already, of equal ones behind those that are there. */

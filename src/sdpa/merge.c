@@ -4,26 +4,23 @@
 
 #include "sdpa/engine.h"
 
-/* The state that a finished row stands for, beside another with log-sum-exp up to `max`. */
-static attni_row state_of(float lse, double max) {
-    return (attni_row){.sum = lse == -INFINITY ? 0 : 1, .max = (float)(((double)lse - max) * ATTNI_LOG2_E)};
-}
-
 typedef struct merge_job {
     const attni_kernels *kernels;
     const attni_merge *call;
 } merge_job;
 
+/* A part that has seen no key is not read. */
 static void merge_row(const attni_kernels *kernels, size_t E, float *out, float *lse, const float *part,
                       float part_lse) {
     if (part_lse == -INFINITY)
         return;
     const double max = fmax((double)*lse, (double)part_lse);
-    attni_row state = state_of(*lse, max);
-    const attni_row other = state_of(part_lse, max);
-    kernels->merge(1, E, out, &state, part, &other);
-    kernels->normalize(1, E, out, E, &state, ATTN_F32, out, (ptrdiff_t)E);
-    *lse = (float)(max + ((double)state.max + log2(state.sum)) / ATTNI_LOG2_E);
+    const double old = exp((double)*lse - max), share = exp((double)part_lse - max), sum = old + share;
+    if (*lse == -INFINITY)
+        kernels->copy(1, E, ATTN_F32, part, 0, ATTN_F32, out, 0);
+    else
+        kernels->mix(E, out, (float)(old / sum), part, (float)(share / sum));
+    *lse = (float)(max + log(sum));
 }
 
 static void merge_plane(void *arg, size_t unit, size_t worker) {

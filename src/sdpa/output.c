@@ -6,28 +6,29 @@
 #include "sdpa/engine.h"
 
 static float log_sum_exp(const attni_row *row) {
-    return row->sum == 0 ? -INFINITY : (float)(attni_natural((double)row->max) + log2(row->sum) / ATTNI_LOG2_E);
+    return row->sum == 0 ? -INFINITY : (float)((double)row->max + log(row->sum));
 }
 
-/* One more key, with the score s in base 2, beside those that a row has seen; value = NULL: zeros. An empty row has no
+/* One more key, with the score s, beside those that a row has seen; value = NULL: zeros. An empty row has no
  * o yet. */
 static void add_key(const attni_engine *e, attni_row *row, float *o, double s, const float *value) {
     const bool empty = row->max == -INFINITY && row->sum == 0;
     const double max = empty || s > (double)row->max ? s : (double)row->max;
-    const double old = empty ? 0 : exp2((double)row->max - max), share = exp2(s - max);
+    const double old = empty ? 0 : exp((double)row->max - max), share = exp(s - max);
     for (size_t c = 0; c < e->cut.o_width; c++) {
         const float v = value && c < e->call->E ? value[c] : 0.0F;
         o[c] = empty ? (float)share * v : o[c] * (float)old + (float)share * v;
     }
-    *row = (attni_row){.sum = row->sum * old + share, .max = (float)fmax(max, (double)ATTNI_LOWEST)};
+    *row = (attni_row){.sum = row->sum * old + share, .max = (float)max};
 }
 
-static double score_of(const attni_sdpa *call, const float *q, const float *k) {
+static double score_of(const attni_engine *e, const float *q, const float *k) {
+    const double most = (double)e->call->softcap;
     double s = 0;
-    for (size_t d = 0; d < call->D; d++)
+    for (size_t d = 0; d < e->call->D; d++)
         s += (double)q[d] * (double)k[d];
-    s *= (double)call->scale;
-    return call->softcap > 0 ? (double)call->softcap * tanh(s / (double)call->softcap) : s;
+    s *= (double)e->factor;
+    return most > 0 ? most * tanh(s / most) : s;
 }
 
 /* What every query of a head sees besides its keys: a sink, which is a key whose value is 0, and those of the layer. */
@@ -36,10 +37,10 @@ static void add_keys(const attni_engine *e, const attni_query_tile *t, size_t h,
     const size_t head = t->head + h, g = head / (call->H / call->G), width = e->cut.o_width;
     const float sink = call->sinks ? call->sinks[head] : -INFINITY;
     for (size_t i = 0; i < t->tokens && sink != -INFINITY; i++)
-        add_key(e, &state[i], o + i * width, (double)sink * ATTNI_LOG2_E, NULL);
+        add_key(e, &state[i], o + i * width, (double)sink, NULL);
     for (size_t i = 0; i < t->tokens && call->extra_key; i++) {
         const float *q = t->q + (h * t->tokens + i) * call->D;
-        add_key(e, &state[i], o + i * width, score_of(call, q, call->extra_key + g * call->D) * ATTNI_LOG2_E,
+        add_key(e, &state[i], o + i * width, score_of(e, q, call->extra_key + g * call->D),
                 call->extra_value + g * call->E);
     }
     for (size_t i = 0; i < t->tokens && call->zero_key; i++)
@@ -51,12 +52,18 @@ static void write_lse(const attni_sdpa *call, const attni_query_tile *t, size_t 
         *(float *)attni_at(&call->lse, t->batch, t->head + h, t->token + i) = log_sum_exp(&state[i]);
 }
 
+void attni_settle(const attni_engine *e, attni_query_tile *t) {
+    for (size_t n = 0; n < t->rows * e->cut.o_width; n++)
+        t->o[n] = (float)t->total[n];
+    memcpy(t->state, t->sum, t->rows * sizeof *t->state);
+}
+
 /* For each head of the tile: its first row in the tile is h · tokens. */
 void attni_write_output(const attni_engine *e, const attni_query_tile *t) {
     const attni_sdpa *call = e->call;
     for (size_t h = 0; h < t->heads; h++) {
-        attni_row *state = t->total_state + h * t->tokens;
-        float *o = t->total_o + h * t->tokens * e->cut.o_width;
+        attni_row *state = t->state + h * t->tokens;
+        float *o = t->o + h * t->tokens * e->cut.o_width;
         add_keys(e, t, h, state, o);
         e->kernels->normalize(t->tokens, call->E, o, e->cut.o_width, state, call->out.dtype,
                               attni_at(&call->out, t->batch, t->head + h, t->token), call->out.stride_t);

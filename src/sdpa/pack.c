@@ -6,6 +6,9 @@
 #include "context/sizes.h"
 #include "sdpa/engine.h"
 
+/* Where products may overflow that the scale would bring back, it goes to q. */
+bool attni_scales_query(const attni_sdpa *call) { return fabsf(call->scale) < 0x1p-32F; }
+
 /* Rows of several heads are one matrix only where the heads follow each other as the tokens do. */
 static bool is_dense(const attni_sdpa *call, const attni_query_tile *t) {
     const ptrdiff_t D = (ptrdiff_t)call->D;
@@ -13,27 +16,27 @@ static bool is_dense(const attni_sdpa *call, const attni_query_tile *t) {
            (t->heads == 1 || call->q.stride_h == (ptrdiff_t)t->tokens * D);
 }
 
-static void turn_query(const attni_engine *e, attni_query_tile *t, float *room) {
+static void copy_query(const attni_engine *e, const attni_query_tile *t, size_t h, float *room) {
     const attni_sdpa *call = e->call;
-    for (size_t h = 0; h < t->heads; h++)
-        attni_turn_rows(e->kernels, &call->q_turn, &call->q, t->batch, t->head + h, t->token, t->tokens, call->D,
-                        attni_first_position(call, t->batch), room + h * t->tokens * call->D);
-    t->q = room;
+    const ptrdiff_t D = (ptrdiff_t)call->D;
+    if (attni_turns(&call->q_turn))
+        attni_turn_rows(e->kernels, &call->q_turn, &call->q, t->batch, h, t->token, t->tokens, call->D,
+                        attni_first_position(call, t->batch), room);
+    else
+        e->kernels->copy(t->tokens, call->D, call->q.dtype, attni_at(&call->q, t->batch, h, t->token), call->q.stride_t,
+                         ATTN_F32, room, D);
 }
 
 void attni_pack_query(const attni_engine *e, attni_query_tile *t, float *room) {
     const attni_sdpa *call = e->call;
-    const size_t D = call->D;
-    if (attni_turns(&call->q_turn)) {
-        turn_query(e, t, room);
-        return;
-    }
+    const bool scaled = attni_scales_query(call);
     t->q = attni_at(&call->q, t->batch, t->head, t->token);
-    if (is_dense(call, t))
+    if (is_dense(call, t) && !attni_turns(&call->q_turn) && !scaled)
         return;
     for (size_t h = 0; h < t->heads; h++)
-        e->kernels->copy(t->tokens, D, call->q.dtype, attni_at(&call->q, t->batch, t->head + h, t->token),
-                         call->q.stride_t, ATTN_F32, room + h * t->tokens * D, (ptrdiff_t)D);
+        copy_query(e, t, t->head + h, room + h * t->tokens * call->D);
+    for (size_t n = 0; scaled && n < t->rows * call->D; n++)
+        room[n] *= call->scale;
     t->q = room;
 }
 

@@ -22,16 +22,15 @@ static void open_tile(const attni_engine *e, const attni_unit *unit, const attni
     const size_t rows = e->cut.tile.rows;
     t->o = desk->o + i * rows * e->cut.o_width;
     t->state = desk->state + i * rows;
-    t->total_o = desk->total_o + i * rows * e->cut.o_width;
-    t->total_state = desk->total_state + i * rows;
     t->range = desk->range;
-    if (e->cut.apart) {
+    if (e->cut.apart)
         attni_part_at(e, unit->b * e->call->G + unit->g, unit->segment, &t->o, &t->state);
-        t->total_o = t->o;
-        t->total_state = t->state;
-    }
     attni_forget(t->state, t->rows);
-    attni_forget(t->total_state, t->rows);
+    if (attni_merges(&e->cut)) {
+        t->total = desk->total + i * rows * e->cut.o_width;
+        t->sum = desk->sum + i * rows;
+        attni_forget(t->sum, t->rows);
+    }
     attni_pack_query(e, t, desk->q + i * rows * e->call->D);
 }
 
@@ -74,8 +73,11 @@ static void run_unit(const attni_engine *e, const attni_unit *unit, const attni_
         open_tile(e, unit, desk, i, &desk->tiles[i]);
     }
     attni_walk(e, unit, next, desk);
-    for (size_t i = 0; i < unit->count && !e->cut.apart; i++)
+    for (size_t i = 0; i < unit->count && !e->cut.apart; i++) {
+        if (attni_merges(&e->cut))
+            attni_settle(e, &desk->tiles[i]);
         attni_write_output(e, &desk->tiles[i]);
+    }
 }
 
 static void super_block(void *arg, size_t n, size_t worker) {
@@ -110,11 +112,14 @@ static void merge_head(void *arg, size_t head, size_t worker) {
     attni_query_tile t = attni_tile_at(e, b, g, 0);
     attni_desk_lay(&e->room, e->call, e->desks + worker * e->desk_bytes, &desk);
     attni_pack_query(e, &t, desk.q);
-    attni_part_at(e, head, 0, &t.total_o, &t.total_state);
-    for (size_t segment = 1; segment < e->cut.segments; segment++) {
+    t.total = desk.total;
+    t.sum = desk.sum;
+    attni_forget(t.sum, t.rows);
+    for (size_t segment = 0; segment < e->cut.segments; segment++) {
         attni_part_at(e, head, segment, &t.o, &t.state);
-        e->kernels->merge(t.rows, e->cut.o_width, t.total_o, t.total_state, t.o, t.state);
+        e->kernels->merge(t.rows, e->cut.o_width, t.total, t.sum, t.o, t.state);
     }
+    attni_settle(e, &t);
     attni_write_output(e, &t);
 }
 
@@ -183,6 +188,7 @@ static attni_engine engine_of(attn_context *context, const attni_sdpa *call, con
                       .starts = (size_t *)(void *)(scratch + at->starts),
                       .states_tokens = call->Tq};
     e.cut = e.varied ? attni_cut_call(context, call) : *room;
+    e.factor = attni_scales_query(call) ? 1 : call->scale;
     e.states = attni_inspects(call) ? (attni_row *)(void *)(scratch + at->states) : NULL;
     attni_read_program(&e);
     return e;

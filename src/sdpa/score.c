@@ -10,18 +10,25 @@ typedef struct area {
     size_t b, h, i, rows, key, keys;
     float *s;
     size_t lds;
-    double unit; /* what a score of 1 is in s: log2 e, or 1 where the caller's function will see it */
 } area;
 
 /* -- lines -- */
 
 static bool is_capped(const attni_sdpa *call) { return call->softcap > 0; }
 
-/* The division by the cap is in the factor of the product. */
+/* Where quotients may leave the floats, or lose digits among the smallest. */
+static void cap_in_double(size_t n, float *s, double most) {
+    for (size_t j = 0; j < n; j++)
+        s[j] = (float)(most * tanh((double)s[j] / most));
+}
+
 static void cap(const attni_engine *e, const area *a) {
-    const float factor = (float)((double)e->call->softcap * a->unit);
+    const float most = e->call->softcap;
     for (size_t r = 0; r < a->rows; r++)
-        e->kernels->cap(a->keys, a->s + r * a->lds, factor);
+        if (most < 0x1p-100F || most > 0x1p100F)
+            cap_in_double(a->keys, a->s + r * a->lds, (double)most);
+        else
+            e->kernels->cap(a->keys, a->s + r * a->lds, most);
 }
 
 static const void *overlay_at(const attni_overlay *o, const area *a, size_t row) {
@@ -52,7 +59,7 @@ static void add_bias(const attni_engine *e, const area *a) {
     const size_t columns = columns_in(bias, a), bytes = columns * attni_size_of(bias->view.dtype);
     for (size_t r = 0; r < a->rows && columns; r++) {
         e->kernels->prefetch(1, bytes, overlay_at(bias, a, r + AHEAD), 0);
-        e->kernels->add_bias(columns, a->s + r * a->lds, bias->view.dtype, overlay_at(bias, a, r), (float)a->unit);
+        e->kernels->add_bias(columns, a->s + r * a->lds, bias->view.dtype, overlay_at(bias, a, r));
     }
     mask_from(a, columns);
 }
@@ -94,29 +101,23 @@ static void add_far_slope(size_t n, float *s, double slope, ptrdiff_t distance) 
 }
 
 static void add_slope(const attni_engine *e, const area *a) {
-    const double slope = (double)attni_slope(e->call, a->h) * a->unit;
+    const float slope = attni_slope(e->call, a->h);
     const ptrdiff_t counted = (1 << 24) - (ptrdiff_t)(a->rows + a->keys);
     ptrdiff_t distance = (ptrdiff_t)a->key - attni_first_position(e->call, a->b) - (ptrdiff_t)a->i;
     const bool far = distance < -counted || distance > counted;
     for (size_t r = 0; r < a->rows; r++, distance--)
         if (far)
-            add_far_slope(a->keys, a->s + r * a->lds, slope, distance);
+            add_far_slope(a->keys, a->s + r * a->lds, (double)slope, distance);
         else
-            e->kernels->add_slope(a->keys, a->s + r * a->lds, (float)slope, (float)distance);
+            e->kernels->add_slope(a->keys, a->s + r * a->lds, slope, (float)distance);
 }
 
 static bool has_callback(const attni_sdpa *call) { return call->score; }
 
-/* The last line that counts in natural units. */
 static void call_back(const attni_engine *e, const area *a) {
     const attni_sdpa *call = e->call;
     const attn_score_tile tile = {a->b, a->h, a->i, a->rows, a->key, a->keys, a->s, a->lds};
     call->score(call->score_data, &tile);
-    for (size_t r = 0; r < a->rows; r++)
-        for (size_t j = 0; j < a->keys; j++) {
-            float *s = &a->s[r * a->lds + j];
-            *s = *s < ATTNI_LOWEST / (float)ATTNI_LOG2_E && *s != -INFINITY ? ATTNI_LOWEST : *s * (float)ATTNI_LOG2_E;
-        }
 }
 
 static void apply_mask(const attni_engine *e, const attni_overlay *mask, const area *a) {
@@ -296,11 +297,11 @@ attni_sight attni_see_all(const attni_engine *e, const attni_query_tile *t, cons
 /* -- the product and the lines -- */
 
 static void multiply(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
-                     const attni_sight *seen, double factor, float *s) {
+                     const attni_sight *seen, float *s) {
     const size_t W = e->cut.tile.width, D = e->call->D, lds = e->cut.tile.keys;
     for (size_t j = 0; j < seen->columns; j += W) {
         const size_t n = attni_min(W, attni_round_up(seen->columns - j, 16)), at = seen->begin + j;
-        attni_multiply(e, group, t->rows, n, D, (float)factor, t->q, D ? D : 1,
+        attni_multiply(e, group, t->rows, n, D, e->factor, t->q, D ? D : 1,
                        group->k + at * D * attni_size_of(group->dtype), W, group->k_scale ? group->k_scale + at : NULL,
                        false, s + j, lds);
     }
@@ -313,18 +314,13 @@ static bool belongs(attn_stage of_line, attn_stage wanted) {
 
 void attni_score(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
                  const attni_sight *seen, attn_stage stage, float *s) {
-    const attni_sdpa *call = e->call;
     const size_t lds = e->cut.tile.keys;
-    const bool capped = is_capped(call) && stage != ATTN_STAGE_RAW;
-    const bool natural = has_callback(call) && belongs(ATTN_STAGE_BIASED, stage);
-    const double scale = (double)call->scale, unit = natural ? 1 : ATTNI_LOG2_E;
-    multiply(e, t, group, seen, capped ? scale / (double)call->softcap : scale * unit, s);
+    multiply(e, t, group, seen, s);
     for (unsigned n = 0; n < LINES && seen->lines >> n; n++)
         for (size_t h = 0; h < t->heads && seen->lines >> n & 1U && belongs(program[n].stage, stage); h++) {
             area a = area_of(t, h, group->begin + seen->begin, attni_min(seen->columns, group->count - seen->begin));
             a.s = s + h * t->tokens * lds;
             a.lds = lds;
-            a.unit = unit;
             program[n].apply(e, &a);
         }
 }

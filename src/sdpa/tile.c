@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The tile loop: scores, online softmax, weighted sum, on dense blocks.
- * Source: Dao et al., "FlashAttention", 2022, algorithm 1; scores are in base 2, log2 e being folded into the scale. */
+ * Source: Dao et al., "FlashAttention", 2022, algorithm 1. */
 #include "context/sizes.h"
 #include "sdpa/engine.h"
 
@@ -114,7 +114,7 @@ static void prefetch(const attni_engine *e, const attni_unit *next, size_t i, si
 
 /* The end of a segment: it goes into the total, and the next one begins from nothing. */
 static void close_segment(const attni_engine *e, attni_query_tile *t) {
-    e->kernels->merge(t->rows, e->cut.o_width, t->total_o, t->total_state, t->o, t->state);
+    e->kernels->merge(t->rows, e->cut.o_width, t->total, t->sum, t->o, t->state);
     attni_forget(t->state, t->rows);
     t->started = false;
 }
@@ -129,7 +129,7 @@ void attni_walk(const attni_engine *e, const attni_unit *unit, const attni_unit 
             if (next && last)
                 prefetch(e, next, i, unit->count);
             meet(e, &desk->tiles[i], unit->count, desk);
-            if (desk->total_o != desk->o && (last || (k + keys) % ATTNI_SEGMENT == 0))
+            if (attni_merges(&e->cut) && (last || (k + keys) % ATTNI_SEGMENT == 0))
                 close_segment(e, &desk->tiles[i]);
         }
     }
