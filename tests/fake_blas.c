@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Libraries for test_backends to load: a plain BLAS with integers of type FAKE_INT, with FAKE_SCIPY the names of
  * PyPI's scipy-openblas32, with FAKE_OPENBLAS the marks of an OpenBLAS whose openblas_get_parallel returns that, and
- * whose core is named by the environment variable FAKE_CORE. With FAKE_FORBIDDEN a product ends the program. */
+ * whose core is named by the environment variable FAKE_CORE. With FAKE_LONE there is sgemm alone. With FAKE_FORBIDDEN a product ends the program. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -21,12 +21,14 @@ void FAKE_NAME(cblas_sgemm)(int order, int trans_a, int trans_b, FAKE_INT M, FAK
                             const float *A, FAKE_INT lda, const float *B, FAKE_INT ldb, float beta, float *C,
                             FAKE_INT ldc);
 
+#ifndef FAKE_LONE
 float FAKE_NAME(cblas_sasum)(FAKE_INT n, const float *x, FAKE_INT step) {
     float sum = 0;
     for (FAKE_INT i = 0; i < n; i++)
         sum += x[i * step] < 0 ? -x[i * step] : x[i * step];
     return sum;
 }
+#endif
 
 static float product(FAKE_INT K, const float *a, FAKE_INT a_step, const float *b, FAKE_INT b_step) {
     float sum = 0;

@@ -236,9 +236,63 @@ static void environment(void **state) {
     unsetenv("ATTN_BLAS");
 }
 
+/* ---- products that are none ---- */
+
+enum fault { NOTHING, ZEROS, READS_C, NO_K, ONE_ROW, LAST_ROW, OUTSIDE, FACTOR, FAULTS };
+
+/* A plain product with one fault. */
+static void faulty(void *data, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda, const float *b,
+                   size_t ldb, float beta, float *C, size_t ldc) {
+    const enum fault fault = *(const enum fault *)data;
+    if (fault == NOTHING || (fault == NO_K && K == 0) || (fault == ONE_ROW && M == 1))
+        return;
+    for (size_t i = 0; i < M - (fault == LAST_ROW); i++)
+        for (size_t j = 0; j < N + (fault == OUTSIDE && i == M - 1); j++) {
+            float sum = 0;
+            for (size_t k = 0; k < K; k++)
+                sum += A[i * lda + k] * b[k * ldb + j];
+            sum *= fault == FACTOR ? 1 : alpha;
+            C[i * ldc + j] = fault == ZEROS ? 0 : sum + (beta != 0 || fault == READS_C ? beta * C[i * ldc + j] : 0);
+        }
+}
+
+static void no_products(void **state) {
+    (void)state;
+    for (enum fault fault = NOTHING; fault <= FAULTS; fault++) {
+        attn_context_options options;
+        attn_context *context = NULL;
+        ATTN_INIT(&options);
+        options.sgemm = faulty;
+        options.sgemm_data = &fault;
+        name_case("fault %d", (int)fault);
+        assert_status(NULL, attn_context_create(&options, &context), fault < FAULTS ? ATTN_ERROR_BACKEND : ATTN_OK);
+        if (fault < FAULTS)
+            assert_mentions(attn_context_last_error(NULL), "options.sgemm");
+        attn_context_destroy(context);
+    }
+}
+
+/* Under LD_PRELOAD of a library: "linked" is that one, or is refused. `kind` is its name, or a word of the refusal. */
+static int test_in_front(const char *kind) {
+    attn_context *context = NULL;
+    attn_context_info info;
+    ATTN_INIT(&info);
+    const attn_status status = attn_context_create(NULL, &context);
+    if (status != ATTN_OK) {
+        printf("%s\n", attn_context_last_error(NULL));
+        return !strstr(attn_context_last_error(NULL), kind);
+    }
+    const bool described = attn_context_describe(context, &info) == ATTN_OK;
+    printf("%s, core %s, from %s\n", info.blas, info.blas_core, info.blas_path);
+    const bool right = described && strcmp(info.blas, kind) == 0 && strcmp(info.blas_path, getenv("LD_PRELOAD")) == 0;
+    attn_context_destroy(context);
+    return !right;
+}
+
 static int test_refusals(void) {
     const struct CMUnitTest tests[] = {TEST(no_such_library),     TEST(no_library_at_all), TEST(no_blas),
-                                       TEST(integers_of_64_bits), TEST(serial_openblas),   TEST(environment)};
+                                       TEST(integers_of_64_bits), TEST(serial_openblas),   TEST(environment),
+                                       TEST(no_products)};
     return cmocka_run_group_tests_name("backends refused", tests, NULL, NULL);
 }
 
@@ -269,11 +323,13 @@ static int test_backend(void) {
 int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "refused") == 0)
         return test_refusals();
+    if (argc == 3 && strcmp(argv[1], "in-front") == 0)
+        return test_in_front(argv[2]);
     for (size_t i = 0; argc == 2 && i < COUNT(BACKENDS); i++)
         if (strcmp(argv[1], BACKENDS[i].name) == 0) {
             backend = &BACKENDS[i];
             return test_backend();
         }
-    fprintf(stderr, "usage: %s BACKEND | refused\n", argv[0]);
+    fprintf(stderr, "usage: %s BACKEND | refused | in-front KIND\n", argv[0]);
     return 2;
 }

@@ -145,10 +145,15 @@ static void sgemm_of_the_caller(void **state) {
     assert_int_equal(sgemm_faults, 0);
 }
 
+static bool silent;
+
 /* Every matrix product goes through it: without one, nothing comes out right. */
 static void no_sgemm(void *data, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda, const float *Bm,
                      size_t ldb, float beta, float *C, size_t ldc) {
-    (void)data, (void)K, (void)alpha, (void)A, (void)lda, (void)Bm, (void)ldb, (void)beta;
+    if (!silent) {
+        plain_sgemm(data, M, N, K, alpha, A, lda, Bm, ldb, beta, C, ldc);
+        return;
+    }
     for (size_t i = 0; i < M; i++)
         for (size_t j = 0; j < N; j++)
             C[i * ldc + j] = 0;
@@ -158,6 +163,7 @@ static void all_products_go_through_it(void **state) {
     (void)state;
     seed(7);
     attn_context *context = new_context_with_sgemm(1, no_sgemm);
+    silent = true;
     struct sdpa_case c = small_case();
     const struct sdpa_result r = run_sdpa(context, &c);
     for (size_t n = 0; n < element_count(r.out); n++)

@@ -33,7 +33,8 @@ enum {
 
 /* Row-major single-precision product C[M,N] = alpha · A[M,K] · B[K,N] + beta · C, leading dimensions in elements.
  * With beta = 0, C is written without being read. Must be callable from several threads at the same time, and should
- * itself use one thread. M, N and K may be 0. `data` is the caller's. */
+ * itself use one thread. M, N and K may be 0. `data` is the caller's. attn_context_create tries it on small products, and
+ * refuses one that comes out wrong. */
 typedef void (*attn_sgemm_fn)(void *data, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda,
                               const float *B, size_t ldb, float beta, float *C, size_t ldc);
 
@@ -59,8 +60,10 @@ typedef struct attn_context_options {
     /* The BLAS to multiply with. NULL: the environment variable ATTN_BLAS if it is set and not empty, else "linked".
      * "linked" is the OpenBLAS that libattn.so was linked with. Other names: "openblas-pthread", "openblas-openmp",
      * "blis", "reference", "mkl". Anything with a '/' is the path of a shared library that has cblas_sgemm (or
-     * scipy_cblas_sgemm, as PyPI's scipy-openblas32 has). A library that is missing, has 64-bit integers or cannot be
-     * called from several threads is refused. A library, once loaded, stays loaded. */
+     * scipy_cblas_sgemm, as PyPI's scipy-openblas32 has). A library that is missing, has 64-bit integers, cannot be
+     * called from several threads or multiplies wrongly is refused. Where a program has a cblas_sgemm of its own, or
+     * another BLAS before libattn, "linked" is that one, or is refused. Without RTLD_DEEPBIND (musl) no second library
+     * with the names of the linked one is used. A library, once loaded, stays loaded. */
     const char *blas;
 
     /* A matrix product of the caller's instead of a BLAS; `blas` must then be NULL. */

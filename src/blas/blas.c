@@ -50,11 +50,12 @@ attn_status attni_blas_open(attn_context *context, const attn_context_options *o
     if (options->sgemm) {
         blas->sgemm = options->sgemm;
         blas->sgemm_data = options->sgemm_data;
-        return ATTN_OK;
+        return attni_blas_try(context);
     }
     blas->sgemm = call_cblas;
     blas->sgemm_data = blas;
-    return open_library(context, requested(options), blas);
+    const attn_status status = open_library(context, requested(options), blas);
+    return status == ATTN_OK ? attni_blas_try(context) : status;
 }
 
 void attni_blas_close(attn_context *context) {

@@ -94,6 +94,12 @@ attn_status attni_blas_load(attn_context *context, const char *name, attni_blas 
 /* Fills `blas` with what the library is; refuses one that would give wrong answers. */
 attn_status attni_blas_identify(attn_context *context, attni_finder find, void *data, attni_blas *blas);
 
+/* Whether two symbols are of one library or program, as far as can be told. */
+bool attni_same_object(attni_symbol a, attni_symbol b);
+
+/* Multiplies a little with context->blas and refuses it where that comes out wrong. */
+attn_status attni_blas_try(attn_context *context);
+
 /* The hold of the library whose setter this is; NULL if there are too many libraries. */
 struct attni_hold *attni_hold_of(ptrdiff_t (*set)(ptrdiff_t));
 

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a library is: each vendor's is known by a function that only it has. */
+#define _GNU_SOURCE /* dladdr1 */
+#include <dlfcn.h>
+#include <elf.h>
+#include <link.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,18 +14,42 @@
 typedef struct library {
     attni_finder find;
     void *data;
+    attni_symbol sgemm;
 } library;
+
+/* The object that has a symbol; NULL: cannot be told, as where a program at a fixed address imports it. */
+static const void *object_of(attni_symbol symbol) {
+    Dl_info info;
+#ifdef RTLD_DL_SYMENT
+    const ElfW(Sym) *entry = NULL;
+    if (!dladdr1(*(void **)&symbol, &info, (void **)&entry, RTLD_DL_SYMENT))
+        return NULL;
+    return entry && entry->st_shndx == SHN_UNDEF ? NULL : info.dli_fbase;
+#else
+    return dladdr(*(void **)&symbol, &info) ? info.dli_fbase : NULL;
+#endif
+}
+
+bool attni_same_object(attni_symbol a, attni_symbol b) {
+    const void *of_a = object_of(a), *of_b = object_of(b);
+    return !of_a || !of_b || of_a == of_b;
+}
 
 static attni_symbol get(const library *lib, const char *name) { return lib->find(lib->data, name); }
 
+/* A function of CBLAS, from where sgemm is. */
+static attni_symbol get_beside(const library *lib, const char *name) {
+    const attni_symbol symbol = get(lib, name);
+    return symbol && attni_same_object(symbol, lib->sgemm) ? symbol : NULL;
+}
+
 /* A library with 64-bit integers sees a negative count and sums nothing; one with 32-bit integers sees 1. Both read the
  * argument from a register. */
-static bool has_32_bit_integers(const library *lib) {
-    float (*sasum)(int64_t, const float *, int64_t) =
-        (float (*)(int64_t, const float *, int64_t))get(lib, "cblas_sasum");
+static bool has_32_bit_integers(attni_symbol cblas_sasum) {
+    float (*sasum)(int64_t, const float *, int64_t) = (float (*)(int64_t, const float *, int64_t))cblas_sasum;
     const float one = 1;
     const int64_t n = INT64_C(1) - (INT64_C(1) << 32);
-    return sasum && sasum(n, &one, 1) == 1.0F;
+    return sasum(n, &one, 1) == 1.0F;
 }
 
 static void use_threads(const library *lib, attni_threading *threading, attni_reach reach, const char *getter,
@@ -109,13 +137,16 @@ static attn_status refuse(attn_context *context, const attni_blas *blas, const c
 }
 
 attn_status attni_blas_identify(attn_context *context, attni_finder find, void *data, attni_blas *blas) {
-    const library lib = {find, data};
-    blas->cblas_sgemm = (attni_cblas_sgemm)get(&lib, "cblas_sgemm");
+    const library lib = {find, data, find(data, "cblas_sgemm")};
+    blas->cblas_sgemm = (attni_cblas_sgemm)lib.sgemm;
     if (!blas->cblas_sgemm)
         return refuse(context, blas, "it has no cblas_sgemm");
-    if (!has_32_bit_integers(&lib))
+    const attni_symbol sasum = get_beside(&lib, "cblas_sasum");
+    if (!sasum)
+        return refuse(context, blas, "it has a cblas_sgemm but no cblas_sasum, by which the width of integers is told");
+    if (!has_32_bit_integers(sasum))
         return refuse(context, blas, "its integers have 64 bits, libattn passes 32; use the 32-bit (LP64) build of it");
-    blas->cblas_sgemv = (attni_cblas_sgemv)get(&lib, "cblas_sgemv");
+    blas->cblas_sgemv = (attni_cblas_sgemv)get_beside(&lib, "cblas_sgemv");
     (void)(is_openblas(&lib, blas) || is_blis(&lib, blas) || is_mkl(&lib, blas) || is_other(blas));
     if (strcmp(blas->threads, "serial") == 0)
         return refuse(context, blas,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#define _GNU_SOURCE /* RTLD_DEEPBIND */
+#define _GNU_SOURCE /* RTLD_DEEPBIND, RTLD_DEFAULT */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
@@ -54,8 +54,25 @@ static attni_symbol find_loaded(void *library, const char *name) {
     return symbol;
 }
 
-/* With RTLD_DEEPBIND the library calls itself; without, it would call into the linked BLAS. It is never closed: BLAS
- * libraries do not survive that, nor do their threads. */
+/* With RTLD_DEEPBIND the library calls itself; without (musl), it calls into a BLAS that the program is linked with: then
+ * only a library whose names are its own can be used, as PyPI's, or the linked one itself. */
+#ifdef RTLD_DEEPBIND
+enum { DEEPBIND = RTLD_DEEPBIND };
+#else
+enum { DEEPBIND = 0 };
+#endif
+
+static attn_status identify(attn_context *context, void *library, attni_blas *blas) {
+    const void *own = dlsym(library, "cblas_sgemm"), *called = dlsym(RTLD_DEFAULT, "cblas_sgemm");
+    if (!DEEPBIND && own && called && own != called)
+        return attni_fail(context, ATTN_ERROR_BACKEND,
+                          "blas: %s cannot be used beside the linked BLAS, which has its names: this system has no "
+                          "RTLD_DEEPBIND; use \"linked\", or link the program with it",
+                          blas->path);
+    return attni_blas_identify(context, find_loaded, library, blas);
+}
+
+/* A library is never closed: BLAS libraries do not survive that, nor do their threads. */
 static attn_status load_first(attn_context *context, const char *name, const char *const *files, attni_blas *blas) {
     if (SANITIZED)
         return attni_fail(context, ATTN_ERROR_BACKEND,
@@ -63,10 +80,10 @@ static attn_status load_first(attn_context *context, const char *name, const cha
                           name);
     char reason[160] = "";
     for (size_t i = 0; i < 4 && files[i]; i++) {
-        void *library = dlopen(files[i], RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
+        void *library = dlopen(files[i], RTLD_NOW | RTLD_LOCAL | DEEPBIND);
         if (library) {
             snprintf(blas->path, sizeof blas->path, "%s", files[i]);
-            return attni_blas_identify(context, find_loaded, library, blas);
+            return identify(context, library, blas);
         }
         if (i == 0)
             snprintf(reason, sizeof reason, "%s", dlerror());
