@@ -217,8 +217,6 @@ static const struct {
 };
 
 static const option_spec *find(const char *name, size_t length) {
-    if (length == 2 && memcmp(name, "-h", 2) == 0)
-        return find("--help", 6);
     for (size_t i = 0; i < TABLE_COUNT; i++)
         if (strlen(table[i].name) == length && memcmp(table[i].name, name, length) == 0)
             return &table[i];
@@ -266,7 +264,7 @@ static bool parse_option(options *o, int argc, char **argv, int *i) {
     char *name = argv[*i];
     char *value = strchr(name, '=');
     size_t length = value != NULL ? (size_t)(value++ - name) : strlen(name);
-    const option_spec *spec = find(name, length);
+    const option_spec *spec = strcmp(name, "-h") == 0 ? find("--help", strlen("--help")) : find(name, length);
     if (spec == NULL)
         return refuse(name, "is not an option");
     if ((spec->commands & BIT(o->command)) == 0)
@@ -315,11 +313,10 @@ static bool complete(options *o) {
 }
 
 static void keep_command_line(options *o, int argc, char **argv) {
-    size_t length = 0;
     text_print(o->command_line, sizeof o->command_line, "attn-bench");
     for (int i = 1; i < argc; i++) {
         const bool plain = *argv[i] != '\0' && strpbrk(argv[i], " \t\n'\"\\$`;&|<>()*?[]#~!{}") == NULL;
-        length = strlen(o->command_line);
+        const size_t length = strlen(o->command_line);
         text_print(o->command_line + length, sizeof o->command_line - length, plain ? " %s" : " '%s'", argv[i]);
     }
 }

@@ -41,7 +41,7 @@ static size_t take_number(const char *word, size_t *length) {
     return *end == '\0' ? number : 0;
 }
 
-/* Of the words that `same` finds like the first `length` bytes: how many; s->source is the one of that number, from 1. */
+/* Of the words that `same` finds like the first `length` bytes: how many. s->source becomes the one of that number. */
 static size_t choose(scene *s, int (*same)(const char *a, const char *b, size_t n), const char *word, size_t length,
                      size_t number) {
     size_t count = 0;
