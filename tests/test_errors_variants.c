@@ -342,6 +342,9 @@ static void preset_faults(void **state) {
     (void)state;
     attn_sdpa_params params, was;
     memset(&params, 0x5a, sizeof params);
+    assert_int_equal(attn_sdpa_preset(ATTN_PRESET_HF, 0, &params), ATTN_ERROR_STRUCT);
+    assert_mentions(attn_context_last_error(NULL), "struct_size");
+    params.struct_size = sizeof params;
     was = params;
     assert_int_equal(attn_sdpa_preset(ATTN_PRESET_HF, 0, NULL), ATTN_ERROR_NULL);
     assert_mentions(attn_context_last_error(NULL), "params");

@@ -595,7 +595,7 @@ static void presets(void **state) {
                 [ATTN_PRESET_HF] = {ATTN_CAUSAL_BOTTOM_RIGHT, ATTN_KEEP, 0}};
     for (size_t i = 0; i < 2 * COUNT(want); i++) {
         attn_sdpa_params params, expected;
-        memset(&params, 0x5a, sizeof params);
+        ATTN_INIT(&params);
         ATTN_INIT(&expected);
         expected.causal = i % 2 ? want[i / 2].causal : ATTN_CAUSAL_NONE;
         expected.polarity = want[i / 2].polarity;

@@ -13,6 +13,17 @@
  *     norm.h      layer and RMS norm, activation functions
  *     embed.h     tokens, positions and patches
  *     block.h     the block of a transformer: attention, feed-forward, norms, residuals
+ *
+ * The binary interface, for programs that were built against another version, and for Rust, ctypes and the like:
+ * - libattn.so.0.1 keeps it for all 0.1.x. A program runs with that version or a later one, and with an earlier one if it
+ *   uses nothing newer.
+ * - An enum has the size of int, a size_t that of a pointer. Values of enums stay; new ones are added.
+ * - Structs with a struct_size, the first field, only grow at the end. It is the size of the struct as the caller knows
+ *   it. A shorter one, from 0.1.0's size on, is accepted: the fields that are missing are 0, the default. A longer one
+ *   is accepted if all its bytes behind the library's are 0. Of an info, only as much is written as the caller has.
+ *   All of it must be 0 before fields are set, padding too, as with ATTN_INIT: zeroed memory, then struct_size.
+ * - Structs without it never change. attn_score_tile, which only libattn makes, may grow at its end.
+ *
  * C99 and C++ compatible. All symbols begin with attn_ or ATTN_. No function prints, exits, or keeps a pointer to the
  * caller's tensors after it returns. */
 #ifndef ATTN_ATTN_H

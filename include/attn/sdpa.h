@@ -189,7 +189,7 @@ ATTN_API attn_status attn_sdpa_scratch_size(attn_context *context, const attn_te
                                             const attn_tensor *v, const attn_tensor *out,
                                             const attn_sdpa_params *params, size_t *bytes);
 
-/* ATTN_INIT, and then the conventions of another project:
+/* Sets the fields that are the conventions of another project; `params` must have been through ATTN_INIT:
  *
  *                                    PYTORCH_SDPA  PYTORCH_MHA  ONNX         FLASH         HF
  *     causal, if `is_causal` is set  TOP_LEFT      TOP_LEFT     TOP_LEFT     BOTTOM_RIGHT  BOTTOM_RIGHT
@@ -214,7 +214,7 @@ ATTN_API attn_status attn_sdpa_scratch_size(attn_context *context, const attn_te
  * HF: attention_mask of zeros and ones is key_mask, the 4-D mask of floats is `bias`; sliding_window W is window
  * {W − 1, 0}; s_aux is sinks.
  *
- * Errors: NULL, VALUE (unknown preset). */
+ * Errors: NULL, STRUCT, VALUE (unknown preset). */
 ATTN_API attn_status attn_sdpa_preset(attn_preset preset, int is_causal, attn_sdpa_params *params);
 
 /* Combines attention of the same queries over two disjoint sets of keys, in place:

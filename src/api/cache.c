@@ -60,15 +60,16 @@ void attn_cache_pool_destroy(attn_cache_pool *pool) {
 }
 
 attn_status attn_cache_pool_describe(attn_context *context, const attn_cache_pool *pool, attn_cache_pool_info *info) {
-    attn_cache_pool_info given;
+    attn_cache_pool_info known;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "pool", pool));
     ATTNI_TRY(attni_check_pointer(context, "info", info));
-    ATTNI_TRY(attni_check_params(context, "info", info, sizeof given, &given));
-    info->pages = pool->pages;
-    info->free_pages = pool->free;
-    info->page_size = pool->form.tokens;
-    info->page_bytes = pool->G * pool->form.bytes;
+    ATTNI_TRY(attni_check_params(context, "info", info, sizeof known, &known));
+    known = (attn_cache_pool_info){.pages = pool->pages,
+                                   .free_pages = pool->free,
+                                   .page_size = pool->form.tokens,
+                                   .page_bytes = pool->G * pool->form.bytes};
+    attni_give(info, &known, sizeof known);
     return ATTN_OK;
 }
 

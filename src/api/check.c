@@ -8,13 +8,19 @@
 /* Further fields than this were never planned: such a size is garbage. */
 enum { TAIL = 4096 };
 
-attn_status attni_check_params(attn_context *context, const char *name, const void *params, size_t size, void *copy) {
+static size_t given_size(const void *params) {
+    size_t given;
+    memcpy(&given, params, sizeof given);
+    return given;
+}
+
+attn_status attni_check_struct(attn_context *context, const char *name, const void *params, size_t first_size,
+                               size_t size, void *copy) {
     memset(copy, 0, size);
     if (!params)
         return ATTN_OK;
-    size_t given;
-    memcpy(&given, params, sizeof given);
-    if (given < size || given > size + TAIL)
+    const size_t given = given_size(params);
+    if (given < first_size || given > size + TAIL || given % sizeof given != 0)
         return attni_fail(context, ATTN_ERROR_STRUCT, "%s.struct_size is %zu, expected %zu: use ATTN_INIT first", name,
                           given, size);
     for (size_t i = size; i < given; i++)
@@ -23,8 +29,13 @@ attn_status attni_check_params(attn_context *context, const char *name, const vo
                               "%s.struct_size is %zu, and byte %zu, of an option that this version of libattn does "
                               "not know, is not zero",
                               name, given, i);
-    memcpy(copy, params, size);
+    memcpy(copy, params, given < size ? given : size);
     return ATTN_OK;
+}
+
+void attni_give(void *info, const void *known, size_t size) {
+    const size_t given = given_size(info), start = sizeof given;
+    memcpy((char *)info + start, (const char *)known + start, (given < size ? given : size) - start);
 }
 
 attn_status attni_check_pointer(attn_context *context, const char *name, const void *pointer) {

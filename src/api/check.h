@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "attn/tensor.h"
+#include "attn/attn.h"
 #include "context/context.h"
 #include "sdpa/sdpa.h"
 
@@ -19,9 +19,40 @@
             return attni_status_;                                                                                      \
     } while (0)
 
-/* Copies a caller's parameter struct of any version into `copy`, a struct of this version, `size` bytes; NULL: all
- * defaults. */
-attn_status attni_check_params(attn_context *context, const char *name, const void *params, size_t size, void *copy);
+/* Where each struct with a struct_size ended in the first release, 0.1.0: X(struct, its last field then). No caller has
+ * a shorter one. A field that is appended must make its struct longer, not take the place of padding. */
+#define ATTNI_FIRST_RELEASE(X)                                                                                         \
+    X(attn_context_options, parallel_for_data)                                                                         \
+    X(attn_context_info, scratch_bytes)                                                                                \
+    X(attn_norm_params, bias)                                                                                          \
+    X(attn_qk_norm, k_weight)                                                                                          \
+    X(attn_rotary, key_positions)                                                                                      \
+    X(attn_rotary_tables_params, high_turns)                                                                           \
+    X(attn_sdpa_params, top_keys)                                                                                      \
+    X(attn_linear_params, weight_scale)                                                                                \
+    X(attn_mha_params, out_scale)                                                                                      \
+    X(attn_cache_pool_params, dtype)                                                                                   \
+    X(attn_cache_pool_info, page_bytes)                                                                                \
+    X(attn_cache_params, first_tokens)                                                                                 \
+    X(attn_cache_append_params, rotary)                                                                                \
+    X(attn_feed_params, down_scale)                                                                                    \
+    X(attn_block_params, feed_norm)                                                                                    \
+    X(attn_block_inputs, cross_params)                                                                                 \
+    X(attn_embed_params, norm)
+
+#define ATTNI_FIRST_SIZE(type, last) type * : offsetof(type, last) + sizeof((type){0}.last),
+
+/* Copies a caller's parameter struct of any version into *copy, a struct of this version, `size` bytes; what is missing
+ * is 0. NULL: all defaults. */
+#define attni_check_params(context, name, params, size, copy)                                                          \
+    attni_check_struct(context, name, params, _Generic((copy), ATTNI_FIRST_RELEASE(ATTNI_FIRST_SIZE) void * : 0),      \
+                       size, copy)
+attn_status attni_check_struct(attn_context *context, const char *name, const void *params, size_t first_size,
+                               size_t size, void *copy);
+
+/* Copies `known`, `size` bytes, into a struct of any version that the caller reads, as far as that reaches; its
+ * struct_size stays. */
+void attni_give(void *info, const void *known, size_t size);
 
 attn_status attni_check_pointer(attn_context *context, const char *name, const void *pointer);
 

@@ -62,8 +62,7 @@ attn_status attn_context_describe(attn_context *context, attn_context_info *info
     ATTNI_TRY(attni_check_pointer(context, "info", info));
     ATTNI_TRY(attni_check_params(context, "info", info, sizeof known, &known));
     const attni_blas *blas = context->blas;
-    *info = (attn_context_info){.struct_size = info->struct_size,
-                                .blas = blas->name,
+    known = (attn_context_info){.blas = blas->name,
                                 .blas_version = blas->version,
                                 .blas_core = blas->core,
                                 .blas_threads = blas->threads,
@@ -71,6 +70,7 @@ attn_status attn_context_describe(attn_context *context, attn_context_info *info
                                 .isa = context->kernels->name,
                                 .threads = context->threads,
                                 .scratch_bytes = context->scratch_bytes};
+    attni_give(info, &known, sizeof known);
     return ATTN_OK;
 }
 

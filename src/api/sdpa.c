@@ -93,10 +93,11 @@ attn_status attn_sdpa_preset(attn_preset preset, int is_causal, attn_sdpa_params
         [ATTN_PRESET_FLASH] = {ATTN_CAUSAL_BOTTOM_RIGHT, ATTN_KEEP, 0},
         [ATTN_PRESET_HF] = {ATTN_CAUSAL_BOTTOM_RIGHT, ATTN_KEEP, 0},
     };
+    attn_sdpa_params known;
     ATTNI_TRY(attni_check_pointer(NULL, "params", params));
+    ATTNI_TRY(attni_check_params(NULL, "params", params, sizeof known, &known));
     if ((int)preset < 0 || (size_t)preset >= sizeof conventions / sizeof *conventions)
         return attni_fail(NULL, ATTN_ERROR_VALUE, "preset is %d, expected an attn_preset of 0 to 4", (int)preset);
-    ATTN_INIT(params);
     params->causal = is_causal ? conventions[preset].causal : ATTN_CAUSAL_NONE;
     params->polarity = conventions[preset].polarity;
     params->pad_masks = conventions[preset].pad_masks;

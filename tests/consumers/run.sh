@@ -58,8 +58,8 @@ needs_libattn() {
 install() {
     rm -rf "$prefix"
     "$CMAKE" --install "$BUILD" --prefix "$prefix"
-    [ -L "$prefix/$LIBDIR/libattn.so.0" ] || fail "no libattn.so.0"
-    readelf -d "$prefix/$LIBDIR/libattn.so" | grep -q 'SONAME.*\[libattn\.so\.0\]' || fail "soname is not libattn.so.0"
+    [ -L "$prefix/$LIBDIR/libattn.so.0.1" ] || fail "no libattn.so.0.1"
+    readelf -d "$prefix/$LIBDIR/libattn.so" | grep -q 'SONAME.*\[libattn\.so\.0\.1\]' || fail "the soname is another"
     if readelf -d "$prefix/$LIBDIR/libattn.so" | grep -E 'RPATH|RUNPATH'; then
         fail "libattn.so has a run path"
     fi
@@ -122,6 +122,34 @@ staged() {
     use "$stage/opt/attn"
     build_and_run "$WORK/staged" "$(pkg-config --cflags attn)" "$(pkg-config --libs attn)"
     cmake_and_run "$WORK/staged_find_package" "$here/find_package" -DCMAKE_PREFIX_PATH="$stage/opt/attn"
+}
+
+# copy_source DIRECTORY: what libattn is built from
+copy_source() {
+    rm -rf "$1"
+    mkdir -p "$1"
+    cp -R "$SOURCE/CMakeLists.txt" "$SOURCE/cmake" "$SOURCE/include" "$SOURCE/src" "$1"
+}
+
+# The next version of libattn, whose structs have one more field, runs programs of this one, and this one runs its.
+abi() {
+    next=$WORK/abi/next
+    copy_source "$next"
+    for header in "$next"/include/attn/*.h; do
+        awk '/^typedef struct/ { sized = 0 } /^    size_t struct_size;$/ { sized = 1; structs++ }
+            /^}/ && sized { print "    void *appended;"; sized = 0 } { print }' "$header" >"$header.next"
+        mv "$header.next" "$header"
+    done
+    fields=$(cat "$next"/include/attn/*.h | grep -c 'void \*appended;')
+    structs=$(cat "$next"/include/attn/*.h | grep -c '    size_t struct_size;')
+    [ "$fields" = "$structs" ] || fail "$fields of $structs structs have one more field"
+    "$CMAKE" -S "$next" -B "$next/build" -DCMAKE_C_COMPILER="$CC" -DCMAKE_C_FLAGS=-O0 -DCMAKE_BUILD_TYPE=None \
+        -DATTN_BUILD_TESTS=OFF -DATTN_BUILD_BENCH=OFF -DATTN_BUILD_EXAMPLES=OFF
+    "$CMAKE" --build "$next/build" --target attn --parallel 2
+    $CC -std=c99 $strict -I "$SOURCE/include" "$here/abi.c" "$next/build/src/libattn.so" -o "$WORK/abi/old_program"
+    $CC -std=c99 $strict -I "$next/include" "$here/abi.c" "$BUILD/src/libattn.so" -o "$WORK/abi/new_program"
+    LD_LIBRARY_PATH=$next/build/src expect_ok "$WORK/abi/old_program"
+    LD_LIBRARY_PATH=$BUILD/src expect_ok "$WORK/abi/new_program"
 }
 
 # block LANGUAGE: the first block of README.md in that language

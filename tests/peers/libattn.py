@@ -95,7 +95,7 @@ class Library:
 
     def sdpa(self, q, k, v, out, preset, is_causal=False, **fields):
         """attn_sdpa of numpy arrays, with the preset of that name (ATTN_PRESET_*) and then these fields of params."""
-        params = self.ffi.new("attn_sdpa_params *")
+        params = self.init("attn_sdpa_params")
         self._check(self.c.attn_sdpa_preset(getattr(self.c, preset), is_causal, params))
         for name, value in fields.items():
             setattr(params, name, value)
