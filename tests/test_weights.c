@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Weights of f16, bf16 and int8 against the double reference, which computes with the numbers that they stand for. */
+#include <fenv.h>
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -292,6 +293,30 @@ static void blocks(void **state) {
 }
 
 /* What a layer and a block say that they need is what they take, once. */
+/* In any rounding mode an int8 is within ±127: −128 would change its sign in products. */
+static void quantized_in_any_rounding_mode(void **state) {
+    (void)state;
+    static const int modes[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+    enum { N = 97 };
+    attn_context *context = new_context_of(1, 0);
+    seed(31);
+    for (size_t i = 0; i < 400; i++) {
+        float *w = new_floats(N), scale;
+        int8_t *q = (int8_t *)new_bools(N);
+        for (size_t n = 0; n < N; n++)
+            w[n] = random_normal();
+        fesetround(modes[i % COUNT(modes)]);
+        const attn_status status = attn_quantize_weight(context, ATTN_OUT_IN, 1, N, w, q, &scale);
+        fesetround(FE_TONEAREST);
+        assert_ok(context, status);
+        for (size_t n = 0; n < N; n++) {
+            assert_true(q[n] >= -127);
+            assert_true(fabs((double)q[n] * (double)scale - (double)w[n]) <= 0.50001 * (double)scale);
+        }
+        end_case();
+    }
+}
+
 static void scratch(void **state) {
     (void)state;
     seed(6);
@@ -438,6 +463,7 @@ int main(void) {
                                        TEST(memory_of_the_type),
                                        TEST(layers),
                                        TEST(blocks),
+                                       TEST(quantized_in_any_rounding_mode),
                                        TEST(scratch),
                                        TEST(encoded_once),
                                        TEST(quantize),

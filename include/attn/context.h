@@ -3,7 +3,11 @@
  *
  * One call at a time may use a context; threads of the caller that want to call at the same time have a context each.
  * After fork() the child may go on using its copy of a context (it gets worker threads of its own at its next call),
- * provided that no call was running on it at the time of the fork. */
+ * provided that no call was running on it at the time of the fork.
+ *
+ * Results are promised for the default floating-point environment. In other rounding modes errors are larger, and where
+ * the CPU takes subnormal numbers for 0 (FTZ, DAZ) so may a result; own threads keep the environment of the thread that
+ * started them, so that bits may then depend on their number. */
 #ifndef ATTN_CONTEXT_H
 #define ATTN_CONTEXT_H
 

@@ -296,15 +296,31 @@ attni_sight attni_see_all(const attni_engine *e, const attni_query_tile *t, cons
 
 /* -- the product and the lines -- */
 
+/* How deep one product is: the rounding errors of long sums grow with them, those of sums of sums much less. */
+static size_t depth_of(size_t D) {
+    enum { LONGEST = 192, PIECE = 128 };
+    return D <= LONGEST ? D : attni_ceil_div(D, attni_ceil_div(D, PIECE));
+}
+
+/* The products with n keys, from key `at` of the group on. */
+static void multiply_block(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group, size_t at,
+                           size_t n, float *s) {
+    const size_t W = e->cut.tile.width, D = e->call->D, step = depth_of(D);
+    const char *k = group->k + at * D * attni_size_of(group->dtype);
+    size_t d = 0;
+    do {
+        attni_multiply(e, group, t->rows, n, attni_min(step, D - d), e->factor, t->q + d, D ? D : 1,
+                       k + d * W * attni_size_of(group->dtype), W, group->k_scale ? group->k_scale + at : NULL, d > 0,
+                       s, e->cut.tile.keys);
+        d += step;
+    } while (d < D);
+}
+
 static void multiply(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
                      const attni_sight *seen, float *s) {
-    const size_t W = e->cut.tile.width, D = e->call->D, lds = e->cut.tile.keys;
-    for (size_t j = 0; j < seen->columns; j += W) {
-        const size_t n = attni_min(W, attni_round_up(seen->columns - j, 16)), at = seen->begin + j;
-        attni_multiply(e, group, t->rows, n, D, e->factor, t->q, D ? D : 1,
-                       group->k + at * D * attni_size_of(group->dtype), W, group->k_scale ? group->k_scale + at : NULL,
-                       false, s + j, lds);
-    }
+    const size_t W = e->cut.tile.width;
+    for (size_t j = 0; j < seen->columns; j += W)
+        multiply_block(e, t, group, seen->begin + j, attni_min(W, attni_round_up(seen->columns - j, 16)), s + j);
 }
 
 /* The order of the stages, which are named for what they are. */
