@@ -12,6 +12,10 @@ static const char *requested(const attn_context_options *options) {
 }
 
 static attn_status open_library(attn_context *context, const char *name, attni_blas *blas) {
+    if (strcmp(name, "builtin") == 0) {
+        *blas = (attni_blas){.name = "builtin", .threads = ""};
+        return ATTN_OK;
+    }
     if (strcmp(name, "linked") == 0)
         return attni_blas_link(context, blas);
     return attni_blas_load(context, name, blas);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The backend: the one place that knows a BLAS. The rooms above see a matrix product and the tile sizes that suit it.
- */
+/* The backend: the one place that knows a BLAS. */
 #ifndef ATTNI_BLAS_H
 #define ATTNI_BLAS_H
 
@@ -33,7 +32,7 @@ typedef struct attni_threading {
 
 /* A library, as far as libattn has to know it. */
 typedef struct attni_blas {
-    attn_sgemm_fn sgemm;
+    attn_sgemm_fn sgemm; /* NULL: there is none, libattn multiplies itself */
     void *sgemm_data;
     attni_cblas_sgemm cblas_sgemm; /* NULL: `sgemm` is the caller's */
     attni_cblas_sgemv cblas_sgemv; /* for products of few rows, which sgemm would pack for; NULL: sgemm does not pack */
@@ -63,23 +62,6 @@ static inline void attni_sgemm(const attni_blas *blas, size_t M, size_t N, size_
                                size_t lda, const float *B, size_t ldb, float beta, float *C, size_t ldc) {
     blas->sgemm(blas->sgemm_data, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
 }
-
-/* Tile sizes, by backend and core; see rules.c. */
-typedef struct attni_tile {
-    size_t width;   /* W: columns of a block of K or of a weight panel, a multiple of 16 */
-    size_t rows;    /* Bq: rows of a query tile */
-    size_t keys;    /* keys in one step of the online softmax, a multiple of W */
-    size_t columns; /* columns of V in one product */
-    size_t tiles;   /* query tiles that walk the keys together, at most */
-} attni_tile;
-attni_tile attni_tile_for_attention(const attni_blas *blas, size_t D, size_t E, bool causal, bool paged);
-
-typedef struct attni_panel {
-    size_t width; /* columns of a weight panel */
-    size_t rows;  /* rows of x in one product */
-    size_t depth; /* inner dimension of one product */
-} attni_panel;
-attni_panel attni_panel_for_projection(const attni_blas *blas);
 
 /* Inside the room. */
 

@@ -414,7 +414,7 @@ static bool all_finite(size_t rows, size_t columns, attn_dtype type, const void 
 }
 
 #include "kernels/layer_body.h"
-#include "kernels/narrow_body.h"
+#include "kernels/product_body.h"
 #include "kernels/score_body.h"
 #include "kernels/turn_body.h"
 
@@ -422,8 +422,8 @@ const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .isa = SIMD_ISA,
                                   .transpose = transpose,
                                   .copy = copy,
-                                  .multiply_narrow = multiply_narrow,
-                                  .narrow_width = (NARROW_VECTORS * VL + 15) / 16 * 16,
+                                  .multiply = multiply,
+                                  .panel_width = VL == 16 ? 64 : 16,
                                   .quantize = quantize,
                                   .prefetch = prefetch,
                                   .softmax_step = softmax_step,

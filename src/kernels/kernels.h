@@ -45,6 +45,15 @@ typedef struct attni_dropout {
     float scale; /* of the others */
 } attni_dropout;
 
+/* The right factor of a product, [depth, columns], in panels of `width` columns: each [depth, width] with row stride
+ * `ld`, and `step` elements after the one before. */
+typedef struct attni_panels {
+    attn_dtype type;
+    const char *data;
+    size_t width, ld, step;
+    const float *scale; /* factors of the columns, or NULL */
+} attni_panels;
+
 typedef struct attni_kernels {
     const char *name;
     uint32_t isa; /* ATTN_ISA_* */
@@ -58,15 +67,14 @@ typedef struct attni_kernels {
     void (*copy)(size_t rows, size_t columns, attn_dtype from, const void *x, ptrdiff_t ldx, attn_dtype to, void *y,
                  ptrdiff_t ldy);
 
-    /* c [rows, columns] = factor · a [rows, depth] · b [depth, columns] (+ c where `add`), b being f16, bf16 or int8
-     * with row stride ldb, readable up to a multiple of 16 columns; `scale` [columns], or NULL, are factors of b's
-     * columns. Fetches ahead, as b is one part of a stream. The bits of an element do not depend on the other rows. */
-    void (*multiply_narrow)(size_t rows, size_t columns, size_t depth, float factor, const float *a, size_t lda,
-                            attn_dtype type, const void *b, size_t ldb, const float *scale, bool add, float *c,
-                            size_t ldc);
+    /* c [rows, columns] = factor · a [rows, depth] · b [depth, columns] (+ c where `add`). Narrow panels are readable up
+     * to a multiple of 16 columns. For few rows it fetches ahead, as b is one part of a stream. The bits of an element
+     * do not depend on the other rows or columns. */
+    void (*multiply)(size_t rows, size_t columns, size_t depth, float factor, const float *a, size_t lda,
+                     const attni_panels *b, bool add, float *c, size_t ldc);
 
-    /* Columns of which it takes a row or two at once, up to a multiple of 16: where ldb is that, b is one stream. */
-    size_t narrow_width;
+    /* The width of panels that it reads best: a multiple of 16. */
+    size_t panel_width;
 
     /* y = x / scale, rounded, x [n], with the smallest scale that makes |y| ≤ 127; returns the scale. */
     float (*quantize)(size_t n, const float *x, int8_t *y);

@@ -7,8 +7,8 @@
 
 #include "attn/linear.h"
 #include "attn/norm.h"
-#include "blas/blas.h"
 #include "context/context.h"
+#include "product/product.h"
 
 /* Element (out, in) of a weight matrix is at data[out·stride_out + in·stride_in]; one of the strides is 1. */
 typedef struct attni_weight {

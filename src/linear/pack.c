@@ -55,17 +55,10 @@ float *attni_keep(const float *x, size_t n, float **next) {
     return kept;
 }
 
-/* For f32 it suits the backend; else the kernel, which reads panels of this width as one stream. */
-static attni_panel panel_for(const attn_context *context, attn_dtype type) {
-    if (type == ATTN_F32)
-        return attni_panel_for_projection(context->blas);
-    return (attni_panel){.width = context->kernels->narrow_width, .rows = 192, .depth = 768};
-}
-
 attni_linear attni_linear_pack(const attn_context *context, const attni_weight *w, float *memory) {
     char *panels = (char *)memory;
-    attni_linear linear = {
-        .out = w->out, .in = w->in, .panel = panel_for(context, w->type), .type = w->type, .panels = panels};
+    const attni_panel panel = attni_panel_for_weights(context, w->type);
+    attni_linear linear = {.out = w->out, .in = w->in, .panel = panel, .type = w->type, .panels = panels};
     for (size_t o = 0; o < w->out; o += linear.panel.width) {
         const size_t width = attni_min(attni_round_up(w->out - o, 16), linear.panel.width);
         pack_panel(context->kernels, w, o, width, panels + o * w->in * attni_size_of(w->type));

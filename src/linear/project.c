@@ -9,12 +9,12 @@
 /* Rows of x that stay in the L2 while a panel goes by. */
 enum { BAND = 192 };
 
-static size_t count_panels(const attni_product *p) { return attni_ceil_div(p->linear->out, p->linear->panel.width); }
+static size_t count_columns(const attni_product *p) { return attni_ceil_div(p->linear->out, p->linear->panel.unit); }
 
-static size_t count_units(const attni_product *p) { return count_panels(p) * attni_ceil_div(p->x.rows, BAND); }
+static size_t count_units(const attni_product *p) { return count_columns(p) * attni_ceil_div(p->x.rows, BAND); }
 
 size_t attni_gate_floats(const attn_context *context, const attni_linear *linear) {
-    return context->threads * BAND * linear->panel.width;
+    return context->threads * BAND * linear->panel.unit;
 }
 
 /* Columns [first, first + width) of rows [row, row + rows) of a product. */
@@ -40,21 +40,24 @@ static bool begin(const piece *at, const attni_matrix *residual, const float *bi
     return residual || bias;
 }
 
-/* One product, from row r of the piece and input feature k on: y (+)= x · W. No sgemm can read weights that are not
- * f32. */
+/* One product, from row r of the piece and input feature k on: y (+)= x · W. The last panel is as wide as it must be. */
 static void multiply_part(const attn_context *context, const attni_linear *linear, const attni_matrix *x,
                           const piece *at, size_t r, size_t k, bool add, float *y, size_t ldy) {
     const attni_panel *most = &linear->panel;
     const size_t rows = attni_min(most->rows, at->rows - r), depth = attni_min(most->depth, linear->in - k);
-    const size_t ldb = attni_min(most->width, attni_round_up(linear->out - at->first, 16));
-    const void *weights = linear->panels + (at->first * linear->in + k * ldb) * attni_size_of(linear->type);
-    const float *from = x->data + (at->row + r) * x->ld + k, *scale = linear->scale;
-    if (linear->type == ATTN_F32)
-        attni_sgemm(context->blas, rows, at->width, depth, 1.0F, from, x->ld, weights, ldb, add ? 1.0F : 0.0F,
-                    y + r * ldy, ldy);
-    else
-        context->kernels->multiply_narrow(rows, at->width, depth, 1.0F, from, x->ld, linear->type, weights, ldb,
-                                          scale ? scale + at->first : NULL, add, y + r * ldy, ldy);
+    for (size_t j = 0, n; j < at->width; j += n) {
+        const size_t first = at->first + j, last = attni_round_up(linear->out - first, 16);
+        const size_t ld = attni_min(most->width, last);
+        n = attni_min(at->width - j, ld < most->width ? ld : last / most->width * most->width);
+        const attni_panels w = {.type = linear->type,
+                                .data = linear->panels + (first * linear->in + k * ld) * attni_size_of(linear->type),
+                                .width = ld,
+                                .ld = ld,
+                                .step = ld * linear->in,
+                                .scale = linear->scale ? linear->scale + first : NULL};
+        attni_multiply(context, rows, n, depth, 1.0F, x->data + (at->row + r) * x->ld + k, x->ld, &w, add,
+                       y + r * ldy + j, ldy);
+    }
 }
 
 static void multiply(const attn_context *context, const attni_linear *linear, const attni_matrix *x, const piece *at,
@@ -85,12 +88,12 @@ static void project_unit(void *arg, size_t unit, size_t worker) {
     const attni_product *p = j->products;
     for (; unit >= count_units(p); p++)
         unit -= count_units(p);
-    const size_t row = unit / count_panels(p) * BAND, first = unit % count_panels(p) * p->linear->panel.width;
+    const size_t row = unit / count_columns(p) * BAND, first = unit % count_columns(p) * p->linear->panel.unit;
     const piece at = {row, attni_min(BAND, p->x.rows - row), first,
-                      attni_min(p->linear->panel.width, p->linear->out - first)};
+                      attni_min(p->linear->panel.unit, p->linear->out - first)};
     float *y = p->y.data + row * p->y.ld + first;
     multiply(j->context, p->linear, &p->x, &at, p->residual, y, p->y.ld);
-    finish(j, p, &at, y, p->gate ? p->gate_room + worker * BAND * p->linear->panel.width : NULL);
+    finish(j, p, &at, y, p->gate ? p->gate_room + worker * BAND * p->linear->panel.unit : NULL);
 }
 
 void attni_project(attn_context *context, const attni_product *products, size_t count) {

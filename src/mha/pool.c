@@ -2,12 +2,12 @@
 /* Pages of memory that caches take and give back. */
 #include <string.h>
 
-#include "blas/blas.h"
 #include "context/sizes.h"
 #include "mha/cache.h"
+#include "product/product.h"
 
 attni_page_form attni_page_form_for(const attn_context *context, const attn_cache_pool_params *p) {
-    const attni_tile tile = attni_tile_for_attention(context->blas, p->head_width, p->value_width, true, true);
+    const attni_tile tile = attni_tile_for_attention(context, p->head_width, p->value_width, true, true);
     const size_t width = attni_output_width(p->value_width), size = attni_size_of(p->dtype);
     attni_page_form form = {
         .dtype = p->dtype, .width = tile.width, .panel = attni_min(tile.columns, width), .tokens = p->page_size};

@@ -5,6 +5,7 @@
 
 #include <math.h>
 
+#include "product/product.h"
 #include "sdpa/sdpa.h"
 
 /* The keys come in segments of this many. Each has its own online softmax, and they are merged in their order: which
@@ -96,7 +97,6 @@ typedef struct attni_desk {
 typedef struct attni_engine {
     const attn_context *context;
     const attni_sdpa *call;
-    const attni_blas *blas;
     const attni_kernels *kernels;
     unsigned lines, masking; /* of the score program: those in use, and of these the ones that mask */
     float factor;            /* of the products: the scale, if q does not have it already */
@@ -191,16 +191,14 @@ static inline const char *attni_panel_of(const attni_engine *e, const attni_key_
     return values->data + at * attni_size_of(group->dtype);
 }
 
-/* c [rows, columns] = factor · a · b (+ c) with a part b of the keys or values of a group; `scale` [columns], or NULL,
- * are factors of b's columns. */
-static inline void attni_multiply(const attni_engine *e, const attni_key_group *group, size_t rows, size_t columns,
-                                  size_t depth, float factor, const float *a, size_t lda, const char *b, size_t ldb,
-                                  const float *scale, bool add, float *c, size_t ldc) {
-    if (group->dtype == ATTN_F32)
-        attni_sgemm(e->blas, rows, columns, depth, factor, a, lda, (const float *)(const void *)b, ldb,
-                    add ? 1.0F : 0.0F, c, ldc);
-    else
-        e->kernels->multiply_narrow(rows, columns, depth, factor, a, lda, group->dtype, b, ldb, scale, add, c, ldc);
+/* The values of a group from key `begin` on, as a factor. */
+static inline attni_panels attni_values_from(const attni_engine *e, const attni_key_group *group,
+                                             const attni_values *values, size_t begin) {
+    return (attni_panels){.type = group->dtype,
+                          .data = attni_panel_of(e, group, values, 0, begin),
+                          .width = e->cut.tile.columns,
+                          .ld = values->ld,
+                          .step = values->step};
 }
 
 /* tile.c, the tile loop: the desk's tiles walk the keys of their unit. `next` is the unit that this worker will

@@ -177,7 +177,6 @@ static attni_engine engine_of(attn_context *context, const attni_sdpa *call, con
                               char *scratch) {
     attni_engine e = {.context = context,
                       .call = call,
-                      .blas = context->blas,
                       .kernels = context->kernels,
                       .room = *room,
                       .varied = attni_is_varied(call),

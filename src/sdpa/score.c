@@ -302,25 +302,23 @@ static size_t depth_of(size_t D) {
     return D <= LONGEST ? D : attni_ceil_div(D, attni_ceil_div(D, PIECE));
 }
 
-/* The products with n keys, from key `at` of the group on. */
-static void multiply_block(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group, size_t at,
-                           size_t n, float *s) {
-    const size_t W = e->cut.tile.width, D = e->call->D, step = depth_of(D);
-    const char *k = group->k + at * D * attni_size_of(group->dtype);
-    size_t d = 0;
-    do {
-        attni_multiply(e, group, t->rows, n, attni_min(step, D - d), e->factor, t->q + d, D ? D : 1,
-                       k + d * W * attni_size_of(group->dtype), W, group->k_scale ? group->k_scale + at : NULL, d > 0,
-                       s, e->cut.tile.keys);
-        d += step;
-    } while (d < D);
-}
-
 static void multiply(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
                      const attni_sight *seen, float *s) {
-    const size_t W = e->cut.tile.width;
-    for (size_t j = 0; j < seen->columns; j += W)
-        multiply_block(e, t, group, seen->begin + j, attni_min(W, attni_round_up(seen->columns - j, 16)), s + j);
+    const size_t W = e->cut.tile.width, D = e->call->D, step = depth_of(D), size = attni_size_of(group->dtype);
+    const size_t columns = attni_round_up(seen->columns, 16);
+    attni_panels k = {.type = group->dtype,
+                      .data = group->k + seen->begin * D * size,
+                      .width = W,
+                      .ld = W,
+                      .step = W * D,
+                      .scale = group->k_scale ? group->k_scale + seen->begin : NULL};
+    size_t d = 0;
+    do {
+        attni_multiply(e->context, t->rows, columns, attni_min(step, D - d), e->factor, t->q + d, D ? D : 1, &k, d > 0,
+                       s, e->cut.tile.keys);
+        k.data += step * W * size;
+        d += step;
+    } while (d < D);
 }
 
 /* The order of the stages, which are named for what they are. */

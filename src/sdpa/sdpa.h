@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "attn/sdpa.h"
-#include "blas/blas.h"
+#include "product/product.h"
 #include "context/context.h"
 
 /* A view whose last stride is 1: row (b, h, t) begins stride_b·b + stride_h·h + stride_t·t elements after data. */

@@ -7,10 +7,9 @@
 /* o += p · v for the keys of a run. */
 static void weigh(const attni_engine *e, const attni_query_tile *t, const attni_sight *seen, const float *p,
                   const attni_key_group *group, const attni_values *v) {
-    const size_t width = e->cut.o_width, step = e->cut.tile.columns;
-    for (size_t c = 0; c < width; c += step)
-        attni_multiply(e, group, t->rows, attni_min(step, width - c), seen->columns, 1.0F, p, e->cut.tile.keys,
-                       attni_panel_of(e, group, v, c, seen->begin), v->ld, NULL, t->started, t->o + c, width);
+    const attni_panels from = attni_values_from(e, group, v, seen->begin);
+    attni_multiply(e->context, t->rows, e->cut.o_width, seen->columns, 1.0F, p, e->cut.tile.keys, &from, t->started,
+                   t->o, e->cut.o_width);
 }
 
 /* Factors of the values' rows are as well factors of the weights' columns. */
@@ -35,9 +34,10 @@ static void note_alive(const attni_engine *e, const attni_query_tile *t, const a
 static void weigh_visible(const attni_engine *e, const attni_query_tile *t, const float *p, const uint8_t *alive,
                           const attni_key_group *group, size_t j, size_t columns, const char *v, float *o) {
     const size_t ldo = e->cut.o_width, lds = e->cut.tile.keys;
+    const attni_panels row = {.type = group->dtype, .data = v, .width = columns, .ld = columns};
     for (size_t r = 0; r < t->rows; r++)
         if (alive[r * lds + j])
-            attni_multiply(e, group, 1, columns, 1, 1.0F, p + r * lds + j, 1, v, columns, NULL, true, o + r * ldo, ldo);
+            attni_multiply(e->context, 1, columns, 1, 1.0F, p + r * lds + j, 1, &row, true, o + r * ldo, ldo);
 }
 
 /* p · v where v is not finite somewhere and something is masked: 0 · NaN must not leak from a masked value. What is

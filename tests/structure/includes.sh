@@ -7,12 +7,13 @@ cd "$1"
 # Room by room, what it may include besides the public headers and itself.
 find src include -name '*.[ch]' | sort | xargs awk '
 BEGIN {
-    may["api"] = "block mha linear sdpa blas kernels context"
-    may["block"] = "mha linear sdpa blas kernels context"
-    may["mha"] = "linear sdpa blas kernels context"
-    may["linear"] = "blas kernels context"
-    may["sdpa"] = "blas kernels context"
-    may["blas"] = "context"
+    may["api"] = "block mha linear sdpa product blas kernels context"
+    may["block"] = "mha linear sdpa product blas kernels context"
+    may["mha"] = "linear sdpa product blas kernels context"
+    may["linear"] = "product blas kernels context"
+    may["sdpa"] = "product blas kernels context"
+    may["product"] = "blas kernels context"
+    may["blas"] = "context kernels"
     may["kernels"] = ""
     may["context"] = "kernels"
 }

@@ -3,11 +3,15 @@
  * same build on the same machine always makes the same tiles and gives the same bits. */
 #include <string.h>
 
-#include "blas/blas.h"
 #include "context/sizes.h"
+#include "product/product.h"
 
 /* OpenBLAS's small-matrix kernels take a product up to this M·N·K; one step over it costs 15 %. */
 enum { SMALL_PRODUCT = 1000000 };
+
+/* Of libattn's own kernels: rows of a tile, two passes over a block while it is in the L1; and a depth of which a panel
+ * stays there. */
+enum { BUILTIN_ROWS = 12, BUILTIN_DEPTH = 256 };
 
 /* Rows of a product with the other two sizes' product given: a multiple of 4, at least 4, at most `most`. */
 static size_t small_rows(size_t other, size_t most) {
@@ -21,9 +25,13 @@ static size_t tiles_together(size_t rows, size_t D, size_t E) {
     return attni_max(1, 768 * 1024 / attni_max(1, bytes));
 }
 
-attni_tile attni_tile_for_attention(const attni_blas *blas, size_t D, size_t E, bool causal, bool paged) {
+attni_tile attni_tile_for_attention(const attn_context *context, size_t D, size_t E, bool causal, bool paged) {
+    const attni_blas *blas = context->blas;
     attni_tile t = {.width = 64, .keys = 256, .columns = 64};
-    if (blas->no_pack) {
+    if (!blas->sgemm) { /* the scores of a tile stay in the L1 */
+        t.width = t.columns = context->kernels->panel_width;
+        t.rows = BUILTIN_ROWS;
+    } else if (blas->no_pack) {
         t.keys = paged || attni_max(D, E) <= 96 ? 256 : 128; /* a page of 256 is read in one go */
         const size_t most = causal ? 32 : 96;                /* the diagonal cuts less off small tiles */
         t.rows = attni_min(small_rows(t.width * D, most), small_rows(t.columns * t.keys, most));
@@ -37,8 +45,11 @@ attni_tile attni_tile_for_attention(const attni_blas *blas, size_t D, size_t E, 
     return t;
 }
 
-attni_panel attni_panel_for_projection(const attni_blas *blas) {
+attni_panel attni_panel_for_weights(const attn_context *context, attn_dtype type) {
+    const attni_blas *blas = context->blas;
+    if (type != ATTN_F32 || !blas->sgemm)
+        return (attni_panel){.width = context->kernels->panel_width, .unit = 64, .rows = 192, .depth = BUILTIN_DEPTH};
     if (blas->no_pack)
-        return (attni_panel){.width = 64, .rows = 20, .depth = 768};
-    return (attni_panel){.width = 128, .rows = 192, .depth = 384};
+        return (attni_panel){.width = 64, .unit = 64, .rows = 20, .depth = 768};
+    return (attni_panel){.width = 128, .unit = 128, .rows = 192, .depth = 384};
 }

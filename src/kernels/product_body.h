@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* libattn's own products, on blocks and panels as they lie: sums stay in registers, narrow types are widened there, and
+ * nothing is packed or copied. Few rows go at the pace of memory, many at that of the multiplier. Every element is one
+ * sum in the order of the depth, whatever rows and columns are computed beside it. */
+
+/* Sums that the registers hold at once: up to so many rows of up to so many vectors. */
+enum { MOST_ROWS = 6, MOST_VECTORS = VL == 1 ? 2 : 4 };
+
+/* AVX2 has 16 registers, where the others have 32. */
+static inline __attribute__((always_inline)) size_t vectors_for(size_t rows) {
+    return VL == 8 && rows > 2 ? 2 : MOST_VECTORS;
+}
+
+/* a [rows, depth] · some columns of b. */
+typedef struct factors {
+    size_t rows, depth;
+    const float *a;
+    size_t lda;
+    const char *low, *high; /* the first and the second half of the columns, */
+    size_t step;            /* whose rows are so many bytes apart */
+    size_t ahead;           /* bytes from what is read to what is fetched meanwhile */
+} factors;
+
+/* Where a product goes: c = factor · scale[column] · sum (+ c). */
+typedef struct target {
+    float factor;
+    const float *scale; /* or NULL: 1 */
+    bool add;
+    float *c;
+    size_t ldc;
+} target;
+
+/* Vector j of N of b's row k. The caller's f32 ends where its columns end; narrow panels have room for whole vectors. */
+static inline __attribute__((always_inline)) V load_factor(attn_dtype type, const factors *x, size_t N, size_t j,
+                                                           size_t k, size_t columns) {
+    const size_t half = N / 2, size = attni_size_of(type);
+    const char *from = N > 1 && j >= half ? x->high + (j - half) * VL * size : x->low + j * VL * size;
+    const void *p = from + k * x->step;
+    if (type == ATTN_F32)
+        return N > 1 ? v_load(p) : load_up_to(p, columns, v_set(0.0F));
+    return type == ATTN_F16 ? v_load_f16(p) : type == ATTN_BF16 ? v_load_bf16(p) : v_load_int8(p);
+}
+
+/* sum [R, N] of R rows and N vectors. R, N and the type are constants wherever this is inlined. */
+static inline __attribute__((always_inline)) void sum_products(size_t R, size_t N, attn_dtype type, const factors *x,
+                                                               const float *a, size_t columns,
+                                                               V sum[MOST_ROWS][MOST_VECTORS]) {
+    enum { LINE = 64 };
+    const size_t half = (N + 1) / 2 * VL * attni_size_of(type);
+#pragma GCC unroll 6
+    for (size_t r = 0; r < R; r++)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < N; j++)
+            sum[r][j] = v_set(0.0F);
+    for (size_t k = 0; k < x->depth; k++) {
+        V v[MOST_VECTORS];
+#pragma GCC unroll 4
+        for (size_t j = 0; j < N; j++)
+            v[j] = load_factor(type, x, N, j, k, columns);
+#pragma GCC unroll 4
+        for (size_t at = 0; at < half; at += LINE) {
+            fetch(x->low + k * x->step, at + x->ahead);
+            if (N > 1)
+                fetch(x->high + k * x->step, at + x->ahead);
+        }
+#pragma GCC unroll 6
+        for (size_t r = 0; r < R; r++) {
+            const V f = v_set(a[r * x->lda + k]);
+#pragma GCC unroll 4
+            for (size_t j = 0; j < N; j++)
+                sum[r][j] = v_mul_add(f, v[j], sum[r][j]);
+        }
+    }
+}
+
+/* R rows from `row` on and N vectors of columns from `column` on, of which `columns` are there. */
+static inline __attribute__((always_inline)) void product_tile(size_t R, size_t N, attn_dtype type, const factors *x,
+                                                               const target *to, size_t row, size_t column,
+                                                               size_t columns) {
+    const V zero = v_set(0.0F), factor = v_set(to->factor);
+    V sum[MOST_ROWS][MOST_VECTORS];
+    sum_products(R, N, type, x, x->a + row * x->lda, columns, sum);
+#pragma GCC unroll 4
+    for (size_t j = 0; j < N; j++) {
+        const size_t n = N > 1 ? VL : columns;
+        const V f = to->scale ? v_mul(load_up_to(to->scale + column + j * VL, n, zero), factor) : factor;
+        float *c = to->c + row * to->ldc + column + j * VL;
+#pragma GCC unroll 6
+        for (size_t r = 0; r < R; r++, c += to->ldc)
+            store_up_to(c, n, v_fma(sum[r][j], f, to->add ? load_up_to(c, n, zero) : zero));
+    }
+}
+
+/* Rows from `row` on, R of them, by the vectors that fit. */
+static inline __attribute__((always_inline)) void product_rows(size_t R, size_t N, attn_dtype type, const factors *x,
+                                                               const target *to, size_t row, size_t column,
+                                                               size_t columns) {
+    if (N == 1)
+        product_tile(R, 1, type, x, to, row, column, columns);
+    else
+        product_tile(R, vectors_for(R), type, x, to, row, column, columns);
+}
+
+/* All rows, as evenly cut as can be, by N > 1 or one vector of columns. */
+static inline __attribute__((always_inline)) void product_stripe(size_t N, attn_dtype type, const factors *x,
+                                                                 const target *to, size_t column, size_t columns) {
+    const size_t passes = (x->rows + MOST_ROWS - 1) / MOST_ROWS;
+    for (size_t pass = 0, row = 0, some; pass < passes; pass++, row += some) {
+        some = (x->rows - 1 - pass) / passes + 1;
+        switch (some) {
+        case 1:
+            product_rows(1, N, type, x, to, row, column, columns);
+            break;
+        case 2:
+            product_rows(2, N, type, x, to, row, column, columns);
+            break;
+        case 3:
+            product_rows(3, N, type, x, to, row, column, columns);
+            break;
+        case 4:
+            product_rows(4, N, type, x, to, row, column, columns);
+            break;
+        case 5:
+            product_rows(5, N, type, x, to, row, column, columns);
+            break;
+        default:
+            product_rows(MOST_ROWS, N, type, x, to, row, column, columns);
+            break;
+        }
+    }
+}
+
+/* Where column c of b begins. */
+static inline const char *column_of(const attni_panels *b, size_t c) {
+    return b->data + (c / b->width * b->step + c % b->width) * attni_size_of(b->type);
+}
+
+/* As many vectors at a time as the registers hold, if each half of them lies in one panel. */
+static inline __attribute__((always_inline)) void product_of(attn_dtype type, size_t columns, const attni_panels *b,
+                                                             factors *x, const target *to) {
+    const size_t N = vectors_for(x->rows), half = N / 2 * VL, wide = b->width % half == 0 ? 2 * half : SIZE_MAX;
+    size_t j = 0;
+    for (; wide <= columns - j; j += wide) {
+        x->low = column_of(b, j);
+        x->high = column_of(b, j + half);
+        product_stripe(N, type, x, to, j, wide);
+    }
+    for (size_t n; j < columns; j += n) {
+        const size_t left = columns - j, rest = b->width - j % b->width, some = left < rest ? left : rest;
+        n = some < VL ? some : VL;
+        x->low = column_of(b, j);
+        product_stripe(1, type, x, to, j, n);
+    }
+}
+
+static void product_of_f32(size_t columns, const attni_panels *b, factors *x, const target *to) {
+    product_of(ATTN_F32, columns, b, x, to);
+}
+static void product_of_f16(size_t columns, const attni_panels *b, factors *x, const target *to) {
+    product_of(ATTN_F16, columns, b, x, to);
+}
+static void product_of_bf16(size_t columns, const attni_panels *b, factors *x, const target *to) {
+    product_of(ATTN_BF16, columns, b, x, to);
+}
+static void product_of_int8(size_t columns, const attni_panels *b, factors *x, const target *to) {
+    product_of(ATTN_INT8, columns, b, x, to);
+}
+
+static void multiply(size_t rows, size_t columns, size_t depth, float factor, const float *a, size_t lda,
+                     const attni_panels *b, bool add, float *c, size_t ldc) {
+    enum { AHEAD = 32768, FEW_ROWS = 2 * MOST_ROWS };
+    factors x = {.rows = rows, .depth = depth, .a = a, .lda = lda, .step = b->ld * attni_size_of(b->type)};
+    const target to = {factor, b->scale, add, c, ldc};
+    x.ahead = rows <= FEW_ROWS ? AHEAD : 0;
+    if (b->type == ATTN_F32)
+        product_of_f32(columns, b, &x, &to);
+    else if (b->type == ATTN_F16)
+        product_of_f16(columns, b, &x, &to);
+    else if (b->type == ATTN_BF16)
+        product_of_bf16(columns, b, &x, &to);
+    else
+        product_of_int8(columns, b, &x, &to);
+}

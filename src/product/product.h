@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Who multiplies what: f32 the backend, if there is one; libattn's own kernels what no BLAS can read, or everything. The
+ * rooms above know a product, and the sizes that suit whoever makes it. */
+#ifndef ATTNI_PRODUCT_H
+#define ATTNI_PRODUCT_H
+
+#include "blas/blas.h"
+#include "context/context.h"
+#include "kernels/kernels.h"
+
+/* open.c: the backend that the options name, or the one that suits this CPU where they name none, in context->blas, and
+ * why in context->choice. */
+attn_status attni_product_open(attn_context *context, const attn_context_options *options);
+
+/* c [rows, columns] = factor · a [rows, depth] · b [depth, columns] (+ c where `add`). Where b is f32, leading
+ * dimensions must fit an int. */
+void attni_multiply(const attn_context *context, size_t rows, size_t columns, size_t depth, float factor,
+                    const float *a, size_t lda, const attni_panels *b, bool add, float *c, size_t ldc);
+
+/* rules.c: the sizes for attention, by who multiplies, */
+typedef struct attni_tile {
+    size_t width;   /* W: columns of a block of K, a multiple of 16 */
+    size_t rows;    /* Bq: rows of a query tile */
+    size_t keys;    /* keys in one step of the online softmax, a multiple of W */
+    size_t columns; /* of a panel of V */
+    size_t tiles;   /* query tiles that walk the keys together, at most */
+} attni_tile;
+attni_tile attni_tile_for_attention(const attn_context *context, size_t D, size_t E, bool causal, bool paged);
+
+/* and for weights of a type. */
+typedef struct attni_panel {
+    size_t width; /* columns of a weight panel, a multiple of 16 */
+    size_t unit;  /* columns of the product in one unit of work, a multiple of it */
+    size_t rows;  /* rows of x in one product */
+    size_t depth; /* inner dimension of one product */
+} attni_panel;
+attni_panel attni_panel_for_weights(const attn_context *context, attn_dtype type);
+
+#endif
