@@ -16,6 +16,7 @@ static const struct {
     const char *label, *file, *blas;
 } catalogue[] = {
     {"linked", NULL, "linked"},
+    {"builtin", NULL, "builtin"},
     {"openblas-pthread", DEBIAN "openblas-pthread/libopenblas.so.0", DEBIAN "openblas-pthread/libopenblas.so.0"},
     {"openblas-openmp", DEBIAN "openblas-openmp/libopenblas.so.0", DEBIAN "openblas-openmp/libopenblas.so.0"},
     {"openblas-serial", DEBIAN "openblas-serial/libopenblas.so.0", DEBIAN "openblas-serial/libopenblas.so.0"},

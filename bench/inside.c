@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "inside.h"
 
-#include "blas/blas.h"
 #include "context/context.h"
 #include "mha/mha.h"
+#include "product/product.h"
 #include "sdpa/engine.h"
 
 inside_plan inside_plan_of(const attn_context *context, size_t B, size_t H, size_t G, size_t Tq, size_t Tk, size_t D,
@@ -18,8 +18,8 @@ inside_plan inside_plan_of(const attn_context *context, size_t B, size_t H, size
                              .causal = causal ? ATTN_CAUSAL_TOP_LEFT : ATTN_CAUSAL_NONE,
                              .left = -1,
                              .right = -1};
-    const attni_tile rule = attni_tile_for_attention(context->blas, D, D, causal, false);
-    const attni_panel panel = attni_panel_for_projection(context->blas);
+    const attni_tile rule = attni_tile_for_attention(context, D, D, causal, false);
+    const attni_panel panel = attni_panel_for_weights(context, ATTN_F32);
     const attni_cut cut = attni_cut_call(context, &call);
     return (inside_plan){.small_kernels = context->blas->no_pack,
                          .width = rule.width,
@@ -43,7 +43,7 @@ double inside_tile_bytes(size_t D) {
 }
 
 typedef struct tile_job {
-    const attni_blas *blas;
+    const attn_context *context;
     size_t D;
     const float *q, *k, *v;
     float *scores, *out;
@@ -51,20 +51,19 @@ typedef struct tile_job {
 
 static void multiply(void *arg, size_t unit, size_t worker) {
     const tile_job *j = arg;
+    const attni_panels k = {
+        .data = (const char *)j->k, .width = INSIDE_WIDTH, .ld = INSIDE_WIDTH, .step = INSIDE_WIDTH * j->D};
+    const attni_panels v = {.data = (const char *)j->v, .width = INSIDE_WIDTH, .ld = j->D, .step = INSIDE_WIDTH};
     (void)unit, (void)worker;
     for (int repeat = 0; repeat < INSIDE_REPEAT; repeat++) {
-        for (size_t key = 0; key < INSIDE_KEYS; key += INSIDE_WIDTH)
-            attni_sgemm(j->blas, INSIDE_ROWS, INSIDE_WIDTH, j->D, 1, j->q, j->D, j->k + key * j->D, INSIDE_WIDTH, 0,
-                        j->scores + key, INSIDE_KEYS);
-        for (size_t column = 0; column < j->D; column += INSIDE_WIDTH)
-            attni_sgemm(j->blas, INSIDE_ROWS, j->D - column < INSIDE_WIDTH ? j->D - column : INSIDE_WIDTH, INSIDE_KEYS,
-                        1, j->scores, INSIDE_KEYS, j->v + column, j->D, 1, j->out + column, j->D);
+        attni_multiply(j->context, INSIDE_ROWS, INSIDE_KEYS, j->D, 1, j->q, j->D, &k, false, j->scores, INSIDE_KEYS);
+        attni_multiply(j->context, INSIDE_ROWS, j->D, INSIDE_KEYS, 1, j->scores, INSIDE_KEYS, &v, true, j->out, j->D);
     }
 }
 
 void inside_tile(attn_context *context, size_t D, const float *q, const float *k, const float *v, float *scores,
                  float *out) {
-    tile_job job = {context->blas, D, q, k, v, scores, out};
+    tile_job job = {context, D, q, k, v, scores, out};
     attni_blas_parallel(context, 1, inside_tile_flops(D), multiply, &job);
 }
 

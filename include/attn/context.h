@@ -61,8 +61,10 @@ typedef struct attn_context_options {
      * parallel_for unset and no threads to be had. At most 1024. */
     size_t threads;
 
-    /* The BLAS to multiply with. NULL: the environment variable ATTN_BLAS if it is set and not empty, else "linked".
-     * "linked" is the OpenBLAS that libattn.so was linked with. Other names: "openblas-pthread", "openblas-openmp",
+    /* The BLAS to multiply with. NULL: the environment variable ATTN_BLAS if it is set and not empty, else "linked", but
+     * "builtin" where the linked library took kernels older than this CPU and OPENBLAS_CORETYPE did not ask for them:
+     * attn_context_info.blas_choice tells. "linked" is the OpenBLAS that libattn.so was linked with, "builtin" libattn's
+     * own products, whose bits depend neither on other rows nor on the batch. Other names: "openblas-pthread", "openblas-openmp",
      * "blis", "reference", "mkl". Anything with a '/' is the path of a shared library that has cblas_sgemm (or
      * scipy_cblas_sgemm, as PyPI's scipy-openblas32 has). A library that is missing, has 64-bit integers, cannot be
      * called from several threads or multiplies wrongly is refused. Where a program has a cblas_sgemm of its own, or
@@ -89,7 +91,8 @@ typedef struct attn_context_options {
 /* What a context runs on. All strings live as long as the context. */
 typedef struct attn_context_info {
     size_t struct_size;
-    const char *blas; /* name: "openblas", "blis", "mkl", "reference", "callback", or "cblas" for an unknown one */
+    const char
+        *blas; /* name: "openblas", "builtin", "blis", "mkl", "reference", "callback", or "cblas" for an unknown one */
     const char *blas_version; /* as the library tells it, or "" */
     const char *blas_core;    /* the CPU kernels that it chose, as "Haswell", or "" */
     const char *blas_threads; /* how it is threaded: "pthread", "openmp", "serial", or "" where it does not tell */
@@ -97,6 +100,7 @@ typedef struct attn_context_info {
     const char *isa;          /* of libattn's kernels: "generic", "avx2", "avx512", "neon" */
     size_t threads;           /* as in the options, default resolved */
     size_t scratch_bytes;     /* held by the context now */
+    const char *blas_choice;  /* in a sentence: which backend, why, and what would change it or be faster */
 } attn_context_info;
 
 #ifdef __cplusplus

@@ -23,7 +23,7 @@
  * a shorter one. A field that is appended must make its struct longer, not take the place of padding. */
 #define ATTNI_FIRST_RELEASE(X)                                                                                         \
     X(attn_context_options, parallel_for_data)                                                                         \
-    X(attn_context_info, scratch_bytes)                                                                                \
+    X(attn_context_info, blas_choice)                                                                                  \
     X(attn_norm_params, bias)                                                                                          \
     X(attn_qk_norm, k_weight)                                                                                          \
     X(attn_rotary, key_positions)                                                                                      \

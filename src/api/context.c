@@ -2,7 +2,7 @@
 #include "attn/context.h"
 
 #include "api/check.h"
-#include "blas/blas.h"
+#include "product/product.h"
 
 enum { MOST_THREADS = 1024 };
 
@@ -25,7 +25,7 @@ static attn_status open_context(const attn_context_options *options, attn_contex
     *context = attni_context_new(options, kernels);
     if (!*context)
         return attni_fail(NULL, ATTN_ERROR_MEMORY, "context: no memory");
-    return attni_blas_open(*context, options);
+    return attni_product_open(*context, options);
 }
 
 attn_status attn_context_create(const attn_context_options *options, attn_context **context) {
@@ -69,7 +69,8 @@ attn_status attn_context_describe(attn_context *context, attn_context_info *info
                                 .blas_path = blas->path,
                                 .isa = context->kernels->name,
                                 .threads = context->threads,
-                                .scratch_bytes = context->scratch_bytes};
+                                .scratch_bytes = context->scratch_bytes,
+                                .blas_choice = blas->choice};
     attni_give(info, &known, sizeof known);
     return ATTN_OK;
 }

@@ -1,21 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "blas/blas.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-static const char *requested(const attn_context_options *options) {
-    const char *variable = getenv("ATTN_BLAS");
-    if (options->blas)
-        return options->blas;
-    return variable && *variable ? variable : "linked";
-}
-
 static attn_status open_library(attn_context *context, const char *name, attni_blas *blas) {
-    if (strcmp(name, "builtin") == 0) {
-        *blas = (attni_blas){.name = "builtin", .threads = ""};
-        return ATTN_OK;
-    }
     if (strcmp(name, "linked") == 0)
         return attni_blas_link(context, blas);
     return attni_blas_load(context, name, blas);
@@ -45,7 +33,7 @@ static void call_cblas(void *data, size_t M, size_t N, size_t K, float alpha, co
                           C, (int)ldc);
 }
 
-attn_status attni_blas_open(attn_context *context, const attn_context_options *options) {
+attn_status attni_blas_open(attn_context *context, const attn_context_options *options, const char *name) {
     attni_blas *blas = attni_allocate(&context->allocator, sizeof *blas);
     if (!blas)
         return attni_fail(context, ATTN_ERROR_MEMORY, "context: no memory for the backend");
@@ -58,7 +46,7 @@ attn_status attni_blas_open(attn_context *context, const attn_context_options *o
     }
     blas->sgemm = call_cblas;
     blas->sgemm_data = blas;
-    const attn_status status = open_library(context, requested(options), blas);
+    const attn_status status = open_library(context, name, blas);
     return status == ATTN_OK ? attni_blas_try(context) : status;
 }
 

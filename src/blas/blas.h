@@ -40,10 +40,11 @@ typedef struct attni_blas {
     attni_threading threading;
     const char *name, *threads;
     char version[64], core[32], path[256];
+    char choice[256]; /* why it is this one */
 } attni_blas;
 
-/* Opens the backend that the options name and keeps it in context->blas. */
-attn_status attni_blas_open(attn_context *context, const attn_context_options *options);
+/* Opens the caller's sgemm, or else the library of this name, and keeps it in context->blas. */
+attn_status attni_blas_open(attn_context *context, const attn_context_options *options, const char *name);
 void attni_blas_close(attn_context *context);
 
 /* False where OpenBLAS has taken kernels for less than `isa`, the best ATTN_ISA_* of the CPU. What is not known fits.

@@ -8,8 +8,8 @@
 #include "context/context.h"
 #include "kernels/kernels.h"
 
-/* open.c: the backend that the options name, or the one that suits this CPU where they name none, in context->blas, and
- * why in context->choice. */
+/* open.c: the backend that the options name, or the one that suits this CPU where they name none, in context->blas, with
+ * the reason in a sentence. */
 attn_status attni_product_open(attn_context *context, const attn_context_options *options);
 
 /* c [rows, columns] = factor · a [rows, depth] · b [depth, columns] (+ c where `add`). Where b is f32, leading
@@ -26,6 +26,9 @@ typedef struct attni_tile {
     size_t tiles;   /* query tiles that walk the keys together, at most */
 } attni_tile;
 attni_tile attni_tile_for_attention(const attn_context *context, size_t D, size_t E, bool causal, bool paged);
+
+/* The least depth at which a product of so many columns is summed as it is at any larger one. */
+size_t attni_least_depth(const attn_context *context, size_t columns);
 
 /* and for weights of a type. */
 typedef struct attni_panel {

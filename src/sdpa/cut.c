@@ -17,13 +17,6 @@ static bool segments_apart(const attn_context *context, const attni_sdpa *call, 
     return one_tile && cut->segments > 1 && call->B * call->G < 2 * context->threads && context->threads > 1;
 }
 
-/* OpenBLAS's small kernels treat up to 8 columns left over from 16 in one way for up to 31 keys and in another for
- * more. */
-static size_t least_keys(size_t o_width) {
-    const size_t left = o_width % 16;
-    return 1 <= left && left <= 8 ? 32 : 1;
-}
-
 /* An odd number of columns is summed in a way that depends on the rows. */
 size_t attni_output_width(size_t E) { return attni_round_up(E, 4); }
 
@@ -51,7 +44,7 @@ attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
     cut.supers = count_supers(context, call, &cut);
     cut.tile.tiles = cut.supers ? attni_ceil_div(cut.head_cuts * cut.token_cuts, cut.supers) : 1;
     cut.o_width = attni_output_width(call->E);
-    cut.least_keys = least_keys(cut.o_width);
+    cut.least_keys = attni_least_depth(context, cut.o_width);
     cut.segments = attni_max(1, attni_ceil_div(call->Tk, ATTNI_SEGMENT));
     cut.apart = segments_apart(context, call, &cut);
     return cut;

@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 #include "attn/sdpa.h"
-#include "product/product.h"
 #include "context/context.h"
+#include "product/product.h"
 
 /* A view whose last stride is 1: row (b, h, t) begins stride_b·b + stride_h·h + stride_t·t elements after data. */
 typedef struct attni_view {

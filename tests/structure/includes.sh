@@ -13,7 +13,7 @@ BEGIN {
     may["linear"] = "product blas kernels context"
     may["sdpa"] = "product blas kernels context"
     may["product"] = "blas kernels context"
-    may["blas"] = "context kernels"
+    may["blas"] = "context"
     may["kernels"] = ""
     may["context"] = "kernels"
 }

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a context multiplies with where the linked library calls its kernels Prescott: tests/CMakeLists.txt preloads one
+ * that does. */
+#include <stdlib.h>
+
+#include "support.h"
+
+static bool wished(void) { return getenv("ATTN_BLAS") || getenv("OPENBLAS_CORETYPE"); }
+
+static void test_old_kernels_are_left(void **state) {
+    attn_context *context;
+    (void)state;
+    assert_int_equal(attn_context_create(NULL, &context), ATTN_OK);
+    const attn_context_info info = describe(context);
+    assert_string_equal(info.blas, wished() ? "openblas" : "builtin");
+    assert_non_null(strstr(info.blas_choice, "Prescott"));
+    assert_non_null(strstr(info.blas_choice, "older than this CPU"));
+    attn_context_destroy(context);
+}
+
+/* Of plain C, the old kernels are not older. */
+static void test_kernels_of_the_mask_count(void **state) {
+    attn_context *context;
+    attn_context_options options;
+    (void)state;
+    ATTN_INIT(&options);
+    options.isa = ATTN_ISA_GENERIC;
+    assert_int_equal(attn_context_create(&options, &context), ATTN_OK);
+    assert_string_equal(describe(context).blas, "openblas");
+    attn_context_destroy(context);
+}
+
+int main(void) {
+    attn_context *context;
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_old_kernels_are_left),
+                                       cmocka_unit_test(test_kernels_of_the_mask_count)};
+    if (attn_context_create(NULL, &context) != ATTN_OK)
+        return 1;
+    const bool plain = strcmp(describe(context).isa, "generic") == 0;
+    attn_context_destroy(context);
+    return plain ? 77 : cmocka_run_group_tests(tests, NULL, NULL);
+}
