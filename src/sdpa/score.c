@@ -268,10 +268,14 @@ static attni_sight sight_of(const attni_engine *e, const attni_query_tile *t, co
     return seen;
 }
 
+/* Runs begin at multiples of so many keys, so that the softmax pass sums the same keys in the same lanes wherever a tile
+ * begins to see. */
+enum { LANES = 64 };
+
 bool attni_next_run(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group, size_t from,
                     attni_sight *seen) {
     const attni_range all = attni_within_columns(attni_bounds(e->call, t), group->begin, group->count);
-    const size_t W = e->cut.tile.width;
+    const size_t W = attni_max(e->cut.tile.width, LANES);
     size_t begin = attni_max(from, all.begin / W * W), end = begin;
     unsigned partial = 0;
     if (e->masking == 0)
