@@ -5,11 +5,15 @@ include(CMakePackageConfigHelpers)
 
 set(attn_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/attn")
 
-# Two sets: a program that links attn::attn needs none of the libraries that attn::static asks for.
-install(TARGETS attn EXPORT attnTargets)
+# Two sets: a program that links the shared attn::attn needs none of the libraries that attn::static asks for.
+set(attn_exports attnStaticTargets)
 install(TARGETS attn_static EXPORT attnStaticTargets)
+if(attn_shared)
+  list(APPEND attn_exports attnTargets)
+  install(TARGETS attn EXPORT attnTargets)
+endif()
 install(DIRECTORY include/attn DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.h")
-foreach(set IN ITEMS attnTargets attnStaticTargets)
+foreach(set IN LISTS attn_exports)
   install(EXPORT ${set} NAMESPACE attn:: DESTINATION "${attn_package_dir}")
 endforeach()
 
@@ -24,5 +28,20 @@ install(FILES "${CMAKE_CURRENT_BINARY_DIR}/attnConfig.cmake" "${CMAKE_CURRENT_BI
 file(RELATIVE_PATH attn_pc_prefix "${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig" "${CMAKE_INSTALL_PREFIX}")
 file(RELATIVE_PATH attn_pc_libdir "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_LIBDIR}")
 file(RELATIVE_PATH attn_pc_includedir "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
+
+# attn-static links libattn.a though libattn.so is beside it, which `pkg-config --static attn` does not.
+set(attn_pc_needs "-lopenblas -lpthreadpool -ldl -lm -pthread")
+if(attn_shared)
+  set(attn_pc_libs "-lattn")
+  set(attn_pc_private "${attn_pc_needs}")
+else()
+  set(attn_pc_libs "-lattn ${attn_pc_needs}")
+  set(attn_pc_private "")
+endif()
+set(attn_pc_name attn)
 configure_file(cmake/attn.pc.in attn.pc @ONLY)
-install(FILES "${CMAKE_CURRENT_BINARY_DIR}/attn.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+set(attn_pc_name attn-static)
+set(attn_pc_libs "-l:libattn.a ${attn_pc_needs}")
+set(attn_pc_private "")
+configure_file(cmake/attn.pc.in attn-static.pc @ONLY)
+install(FILES "${CMAKE_CURRENT_BINARY_DIR}/attn.pc" "${CMAKE_CURRENT_BINARY_DIR}/attn-static.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")

@@ -176,11 +176,7 @@ static void ragged(void **state) {
         attn_sdpa_params self, cross;
         ATTN_INIT(&self);
         self.causal = ATTN_CAUSAL_BOTTOM_RIGHT;
-        self.sequences = N;
-        self.query_starts = starts;
         ATTN_INIT(&cross);
-        cross.sequences = N;
-        cross.query_starts = starts;
         cross.key_starts = encoded_starts;
         seed(13 + i % 2);
         init_block(&c, M, 4, 64, WHOLE);
@@ -192,12 +188,18 @@ static void ragged(void **state) {
         attn_block_inputs inputs = inputs_of(&encoded);
         inputs.self_params = &self;
         inputs.cross_params = &cross;
+        inputs.sequences = N;
+        inputs.starts = starts;
         const attn_tensor out =
             run_block(contexts[i / 2], block, x, (enum layout)random_below(OUTPUT_LAYOUTS), &inputs);
+        self.sequences = cross.sequences = N;
+        self.query_starts = cross.query_starts = starts;
         assert_near(out, reference_block(&c, x, &encoded, &self, &cross), of_block());
         ATTN_INIT(&self);
         self.causal = ATTN_CAUSAL_BOTTOM_RIGHT;
         inputs.cross_params = NULL;
+        inputs.sequences = 0;
+        inputs.starts = NULL;
         for (size_t s = 0; s < N; s++) {
             const size_t first = (size_t)starts[s], count = (size_t)starts[s + 1] - first;
             const size_t first_key = (size_t)encoded_starts[s], keys = (size_t)encoded_starts[s + 1] - first_key;
@@ -314,6 +316,111 @@ static void uneven_cache(void **state) {
     }
     attn_cache_destroy(cache);
     attn_block_destroy(block);
+}
+
+/* A decoder's prompts of different lengths, padded or ragged: each sequence is as if it were alone, from its first
+ * token. What is padding is NaN. */
+struct batch {
+    size_t B, T; /* of x */
+    int64_t counts[4], starts[5];
+};
+
+static struct batch batch_of(bool ragged, size_t B, size_t T, const int64_t *counts) {
+    struct batch p = {.B = ragged ? 1 : B, .T = T, .starts = {ragged ? 2 : 0}};
+    for (size_t b = 0; b < B; b++) {
+        p.counts[b] = counts[b];
+        p.starts[b + 1] = p.starts[b] + counts[b];
+    }
+    p.T = ragged ? (size_t)p.starts[B] + 1 : T;
+    return p;
+}
+
+static void check_prompts(attn_context *context, bool ragged, attn_dtype type, size_t window, bool rotates) {
+    enum { M = 32, H = 4, B = 3, T = 150, MOST = 70, CAPACITY = 200 };
+    static const int64_t pieces[][B] = {{70, 1, 33}, {1, 1, 1}, {0, 9, 2}, {3, 64, 0}, {1, 1, 1}};
+    struct block_case c;
+    attn_sdpa_params causal;
+    attn_qk_norm norm;
+    float cosines[CAPACITY * M / H / 2], sines[CAPACITY * M / H / 2];
+    attn_rotary rotary = {.struct_size = sizeof rotary, .positions = CAPACITY, .cos = cosines, .sin = sines};
+    ATTN_INIT(&causal);
+    ATTN_INIT(&norm);
+    causal.causal = ATTN_CAUSAL_BOTTOM_RIGHT;
+    causal.rotary = rotates ? &rotary : NULL;
+    causal.qk_norm = rotates ? &norm : NULL;
+    assert_ok(context, attn_rotary_tables(context, CAPACITY, M / H, NULL, cosines, sines));
+    seed(14);
+    init_block(&c, M, H, 64, WHOLE);
+    c.self.kv_heads = 2;
+    fill_block(&c, true);
+    attn_block *block = new_block(context, &c);
+    attn_cache_params p = {.struct_size = sizeof p, .batch = B, .capacity = CAPACITY, .kv_heads = 2, .window = window};
+    attn_cache *cache = NULL, *alone[B], *encoded_cache = new_cache(context, &c.cross, B, T);
+    p.head_width = M / H;
+    p.dtype = type;
+    p.page_size = 128;
+    assert_ok(context, attn_cache_create(context, &p, &cache));
+    p.batch = 1;
+    const attn_tensor x = new_normal(BHTD, B, 1, T, M), encoded = new_normal(BHTD, 1, 1, 40, M);
+    const int64_t encoded_starts[B + 1] = {1, 20, 25, 39};
+    const attn_cache_append_params of_encoded = {.struct_size = sizeof of_encoded, .starts = encoded_starts};
+    assert_ok(context, attn_block_encode(context, block, &encoded, encoded_cache, &of_encoded));
+    for (size_t b = 0; b < B; b++)
+        assert_ok(context, attn_cache_create(context, &p, &alone[b]));
+    for (size_t i = 0; i < COUNT(pieces); i++) {
+        const struct batch now = batch_of(ragged, B, MOST, pieces[i]);
+        const attn_tensor part = new_tensor(BHTD, now.B, 1, now.T, M);
+        attn_block_inputs inputs = inputs_of(NULL);
+        inputs.self_params = &causal;
+        inputs.cache = cache;
+        inputs.encoded_cache = encoded_cache;
+        inputs.counts = ragged ? NULL : now.counts;
+        inputs.sequences = ragged ? B : 0;
+        inputs.starts = ragged ? now.starts : NULL;
+        for (size_t b = 0; b < B; b++)
+            for (size_t t = 0; t < (size_t)now.counts[b]; t++)
+                for (size_t m = 0; m < M; m++)
+                    *element_at(part, ragged ? 0 : b, 0, (size_t)now.starts[ragged ? b : 0] + t, m) =
+                        *element_at(x, b, 0, attn_cache_length(cache, b) + t, m);
+        const attn_tensor out = run_block(context, block, part, BHTD, &inputs);
+        for (size_t b = 0; b < B; b++) {
+            const size_t first = (size_t)encoded_starts[b], count = (size_t)now.counts[b];
+            const size_t before = attn_cache_length(alone[b], 0);
+            const attn_tensor some = tokens_of(encoded, first, (size_t)encoded_starts[b + 1] - first);
+            const attn_tensor got =
+                tokens_of(ragged ? out : sequence_of(out, b), (size_t)now.starts[ragged ? b : 0], count);
+            attn_block_inputs single = inputs_of(&some);
+            name_case("prompts: ragged %d, type %d, window %zu, rotated %d, piece %zu, sequence %zu", (int)ragged,
+                      (int)type, window, (int)rotates, i, b);
+            single.self_params = &causal;
+            single.cache = alone[b];
+            const attn_tensor want =
+                run_block(context, block, tokens_of(sequence_of(x, b), before, count), BHTD, &single);
+            assert_int_equal(attn_cache_length(cache, b), attn_cache_length(alone[b], 0));
+            assert_near(got, dense_doubles(want), of_block());
+            if (type == ATTN_F32 && !window && !rotates) {
+                const attn_tensor whole = tokens_of(sequence_of(x, b), 0, before + count);
+                attn_sdpa_params plain;
+                ATTN_INIT(&plain);
+                plain.causal = ATTN_CAUSAL_BOTTOM_RIGHT;
+                assert_near(got, reference_block(&c, whole, &some, &plain, NULL) + before * M, of_block());
+            }
+        }
+    }
+    for (size_t b = 0; b < B; b++)
+        attn_cache_destroy(alone[b]);
+    attn_cache_destroy(cache);
+    attn_cache_destroy(encoded_cache);
+    attn_block_destroy(block);
+    end_case();
+}
+
+static void prompts_of_different_lengths(void **state) {
+    (void)state;
+    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_INT8};
+    attn_context *context = new_context_of(2, 0);
+    for (unsigned i = 0; i < 8 * COUNT(types); i++)
+        check_prompts(context, i & 1, types[i / 8], i & 2 ? 20 : 0, i & 4);
 }
 
 /* lse and probabilities of both attentions. */
@@ -465,6 +572,7 @@ int main(void) {
                                        TEST(half_precision),
                                        TEST(bytes_are_finite),
                                        TEST(uneven_cache),
+                                       TEST(prompts_of_different_lengths),
                                        TEST(extra_outputs),
                                        TEST(any_number_of_threads),
                                        TEST(bad_numbers_stay_in_their_sequence),

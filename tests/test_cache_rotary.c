@@ -209,7 +209,7 @@ static void encoder(void **state) {
     turns.norm.k_weight = random_weights(M / HEADS);
     turns.rotary = rotary_of(context, ATTN_ROTARY_HALF, 8, M / HEADS, Te);
     turns.rotary.query_positions = random_positions((size_t)MOST * T, Te);
-    const attn_cache_append_params p = {sizeof p, lengths, &turns.norm, &turns.rotary};
+    const attn_cache_append_params p = {sizeof p, lengths, &turns.norm, &turns.rotary, NULL};
     cross.qk_norm = &turns.norm;
     cross.rotary = &turns.rotary;
     cross.key_lengths = lengths;

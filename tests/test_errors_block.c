@@ -17,6 +17,7 @@ typedef struct call {
     attn_sdpa_params self_params, cross_params;
     attn_cache *cache, *encoded_cache;
     WITH_TAIL(attn_block_inputs) inputs;
+    int64_t counts[3];
     const attn_tensor *x_argument, *out_argument;
 } call;
 
@@ -90,6 +91,19 @@ typedef struct call {
       INPUTS.encoded_cache = c->cache; c->self_params.weights = NULL)                                                  \
     X(wrong_cache, ATTN_ERROR_SHAPE, "kv_heads", INPUTS.cache = c->encoded_cache)                                      \
     X(wrong_encoded_cache, ATTN_ERROR_SHAPE, "kv_heads", INPUTS.encoded = NULL; INPUTS.encoded_cache = c->cache)       \
+    X(counts_negative, ATTN_ERROR_VALUE, "inputs.counts[1]", INPUTS.counts = c->counts; c->counts[1] = -1)             \
+    X(counts_above, ATTN_ERROR_VALUE, "inputs.counts[0]", INPUTS.counts = c->counts; c->counts[0] = T + 1)             \
+    X(sequences_alone, ATTN_ERROR_NULL, "inputs.starts", INPUTS.sequences = 2)                                         \
+    X(ragged_x, ATTN_ERROR_SHAPE, "x", INPUTS.sequences = 2; INPUTS.starts = c->counts)                                \
+    X(self_query_lengths, ATTN_ERROR_VALUE, "query_lengths", c->self_params.query_lengths = c->counts)                 \
+    X(cross_query_lengths, ATTN_ERROR_VALUE, "cross_params", c->cross_params.query_lengths = c->counts)                \
+    X(self_query_starts, ATTN_ERROR_VALUE, "inputs.starts", c->self_params.query_starts = c->counts)                   \
+    X(cross_sequences, ATTN_ERROR_VALUE, "inputs.sequences", c->cross_params.sequences = 1)                            \
+    X(self_key_starts, ATTN_ERROR_VALUE, "key_starts", c->self_params.key_starts = c->counts)                          \
+    X(cross_key_starts, ATTN_ERROR_VALUE, "key_starts", c->cross_params.key_starts = c->counts)                        \
+    X(two_lengths, ATTN_ERROR_VALUE, "key_lengths", INPUTS.counts = c->self_params.key_lengths = c->counts)            \
+    X(cached_lengths, ATTN_ERROR_VALUE, "key_lengths", INPUTS.cache = c->cache; c->self_params.weights = NULL;         \
+      c->self_params.key_lengths = c->counts)                                                                          \
     X(huge_batch, ATTN_ERROR_OVERFLOW, "x", c->x.size[0] = c->out.size[0] = c->encoded.size[0] = SIZE_MAX / 2)
 
 #define FORWARD_DATA_FAULTS(X)                                                                                         \

@@ -86,6 +86,10 @@ typedef struct call {
 #define ROTATED c->append.known.rotary = &c->rotary
 #define NORMED c->append.known.qk_norm = &c->norm
 
+#define RAGGED                                                                                                         \
+    c->append.known.starts = c->positions;                                                                             \
+    c->k.size[0] = c->v.size[0] = 1
+
 #define APPEND_FAULTS(X)                                                                                               \
     X(append_to_null, ATTN_ERROR_NULL, "cache", c->target = NULL)                                                      \
     X(k_null, ATTN_ERROR_NULL, "k", c->k_argument = NULL)                                                              \
@@ -107,6 +111,12 @@ typedef struct call {
     X(negative_count, ATTN_ERROR_VALUE, "counts[1]", c->append.known.counts = c->counts; c->counts[1] = -1)            \
     X(count_above, ATTN_ERROR_VALUE, "counts[0]", c->append.known.counts = c->counts; c->counts[0] = 5)                \
     X(count_huge, ATTN_ERROR_VALUE, "counts[0]", c->append.known.counts = c->counts; c->counts[0] = INT64_MIN)         \
+    X(ragged_k, ATTN_ERROR_SHAPE, "k", c->append.known.starts = c->positions)                                          \
+    X(start_negative, ATTN_ERROR_VALUE, "starts[0]", RAGGED; c->positions[0] = -1)                                     \
+    X(start_before, ATTN_ERROR_VALUE, "starts[2]", RAGGED; c->positions[1] = 1)                                        \
+    X(start_beyond, ATTN_ERROR_SHAPE, "starts[2]", RAGGED; c->positions[2] = APPENDED + 1)                             \
+    X(ragged_count, ATTN_ERROR_VALUE, "counts[1]", RAGGED; c->append.known.counts = c->counts;                         \
+      c->positions[2] = APPENDED; c->counts[0] = 0; c->counts[1] = APPENDED + 1)                                       \
     X(too_many, ATTN_ERROR_FULL, "capacity", c->k.size[2] = c->v.size[2] = CAPACITY - HELD + 1)                        \
     X(too_many_of_one, ATTN_ERROR_FULL, "sequence 1", c->append.known.counts = c->counts;                              \
       c->k.size[2] = c->v.size[2] = CAPACITY - HELD + 1; c->counts[1] = CAPACITY - HELD + 1)                           \
@@ -182,7 +192,11 @@ typedef struct call {
     X(query_lengths, ATTN_ERROR_VALUE, "query_lengths[0]", c->params.query_lengths = c->lengths;                       \
       c->lengths[0] = Tq + 1)                                                                                          \
     X(mask_too_long, ATTN_ERROR_SHAPE, "mask", c->params.mask = &c->mask; c->params.polarity = ATTN_KEEP)              \
-    X(ragged, ATTN_ERROR_VALUE, "query_starts", c->params.query_starts = c->lengths; c->params.sequences = 1)
+    X(ragged_batch, ATTN_ERROR_SHAPE, "q", c->params.query_starts = c->lengths; c->params.sequences = 1)               \
+    X(ragged_sequences, ATTN_ERROR_SHAPE, "sequences", c->q.size[0] = c->out.size[0] = 1;                              \
+      c->params.query_starts = c->lengths; c->params.sequences = 1)                                                    \
+    X(ragged_keys, ATTN_ERROR_VALUE, "key_starts", c->q.size[0] = c->out.size[0] = 1;                                  \
+      c->params.query_starts = c->params.key_starts = c->lengths; c->params.sequences = 1)
 
 DEFINE_FAULTS(pool_faults, POOL_FAULTS);
 DEFINE_FAULTS(create_faults, CREATE_FAULTS);

@@ -61,10 +61,10 @@ static bool run_layer(const batch *b, attn_context *context, const model *m, siz
     const attn_tensor x = attn_tensor_btm(from, ATTN_F32, 1, b->tokens, m->width);
     const attn_tensor y = attn_tensor_btm(to, ATTN_F32, 1, b->tokens, m->width);
     const attn_tensor weights = attn_tensor_bhtd(attention, ATTN_F32, 1, m->heads, b->tokens, b->tokens);
-    self.sequences = b->sentences;
-    self.query_starts = b->starts;
     self.weights = attention != NULL ? &weights : NULL;
     inputs.self_params = &self;
+    inputs.sequences = b->sentences;
+    inputs.starts = b->starts;
     return check(context, attn_block_forward(context, m->blocks[layer], &x, &y, &inputs), e);
 }
 

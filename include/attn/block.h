@@ -66,12 +66,13 @@ typedef struct attn_block_params {
 typedef struct attn_block_inputs {
     size_t struct_size;
 
-    /* Of the self-attention; NULL: all defaults. A decoder sets causal = ATTN_CAUSAL_BOTTOM_RIGHT. Of a ragged batch
-     * both params have the sequences. */
+    /* Of the self-attention; NULL: all defaults. A decoder sets causal = ATTN_CAUSAL_BOTTOM_RIGHT. Which tokens x has
+     * is told below, to both attentions: query_lengths, query_starts and sequences of both params must be 0, and of
+     * these key_starts, too, and with a cache or counts key_lengths. */
     const attn_sdpa_params *self_params;
 
     /* The keys and values of earlier tokens; NULL: there are none. Those of x are appended, and the queries attend to
-     * all that it then holds. Of this block alone: [B, kv_heads, head_width, value_width]. */
+     * all that it then holds. Of this block alone: [B, kv_heads, head_width, value_width]. With `starts`, B is N. */
     attn_cache *cache;
 
     /* With cross-attention, one of them: the encoder's output [B,1,Te,key_input_width] ... */
@@ -79,6 +80,17 @@ typedef struct attn_block_inputs {
     /* ... or its keys and values, which attn_block_encode put into a cache. */
     const attn_cache *encoded_cache;
     const attn_sdpa_params *cross_params; /* NULL: all defaults */
+
+    /* [B], or NULL: x has so many tokens of each sequence, as prompts of different lengths have. Only these are keys,
+     * or appended, and they are the last of the sequence then: of c tokens appended to what is then L long, token i is
+     * at L − c + i. Tokens beyond are no part of it: attention gives 0 for them, and they change nothing of others. */
+    const int64_t *counts;
+
+    /* Ragged batch: N sequences one after the other in x [1,1,T,M]; sequence n has tokens [starts[n], starts[n+1]), as
+     * query_starts in attn_sdpa_params, and what is [B] is [N]. NULL: off. Cross-attention has as many sequences, in
+     * `encoded` at key_starts of cross_params (NULL: at `starts`). Attention gives 0 for tokens of none. */
+    size_t sequences;      /* N */
+    const int64_t *starts; /* [N+1] */
 } attn_block_inputs;
 
 #ifdef __cplusplus

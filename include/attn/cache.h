@@ -56,13 +56,17 @@ typedef struct attn_cache_params {
 typedef struct attn_cache_append_params {
     size_t struct_size;
 
-    const int64_t *counts; /* [B]: sequence b gets its first counts[b] ≤ T tokens; NULL: all T */
+    const int64_t *counts; /* [B]: sequence b gets its first counts[b] of up to T tokens; NULL: all */
 
     /* What is done to the keys before they are stored, or NULL: they are normalised by k_weight and then rotated.
-     * key_positions are [B,T]; NULL: token t of sequence b is at attn_cache_length + t, where queries with
-     * ATTN_CAUSAL_BOTTOM_RIGHT expect it. What is there for queries is not looked at. */
+     * key_positions are [B,T], with `starts` [T]; NULL: token t of sequence b is at attn_cache_length + t, where
+     * queries with ATTN_CAUSAL_BOTTOM_RIGHT expect it. What is there for queries is not looked at. */
     const attn_qk_norm *qk_norm;
     const attn_rotary *rotary;
+
+    /* [B+1], or NULL. Ragged: the sequences are one after the other in tensors whose B is 1; sequence b has tokens
+     * [starts[b], starts[b+1]), starts[0] ≥ 0, not decreasing. */
+    const int64_t *starts;
 } attn_cache_append_params;
 
 /* How much of a pool is used. */
@@ -106,13 +110,13 @@ ATTN_API size_t attn_cache_length(const attn_cache *cache, size_t sequence);
 ATTN_API attn_cache_pool *attn_cache_pool_of(const attn_cache *cache);
 
 /* Appends tokens: O(T), nothing is moved but at most one page of each sequence that it shares with another one.
- *   k       [B,G,T,D]  f32, f16 or bf16
+ *   k       [B,G,T,D], f32, f16 or bf16; ragged [1,G,T,D]
  *   v       [B,G,T,E]
  *   params  NULL: all defaults
  * Scratch: none for a cache of f32 that takes keys as they are, else 192 bytes times the larger of D and E (rounded up
- * to 16) for each thread. Errors: NULL, SHAPE, STRIDE, DTYPE, STRUCT, OVERFLOW, VALUE (counts; a position outside the
- * tables; keys, once normalised and rotated, and values that int8 cannot hold: Inf, NaN), FULL (capacity, or the pool
- * has too few pages), MEMORY (scratch); nothing is changed then. */
+ * to 16) for each thread. Errors: NULL, SHAPE, STRIDE, DTYPE, STRUCT, OVERFLOW, VALUE (counts, starts; a position
+ * outside the tables; keys, once normalised and rotated, and values that int8 cannot hold: Inf, NaN), FULL (capacity,
+ * or the pool has too few pages), MEMORY (scratch); nothing is changed then. */
 ATTN_API attn_status attn_cache_append(attn_context *context, attn_cache *cache, const attn_tensor *k,
                                        const attn_tensor *v, const attn_cache_append_params *params);
 
@@ -128,11 +132,12 @@ ATTN_API attn_status attn_cache_reset(attn_context *context, attn_cache *cache);
 ATTN_API attn_status attn_cache_fork(attn_context *context, attn_cache *cache, size_t from, size_t to);
 
 /* attn_sdpa of the queries over the tokens of the cache: Tk is the length of the longest sequence, key_lengths are
- * those of the cache (or less, if given). ATTN_CAUSAL_BOTTOM_RIGHT is the mask of a decoder whose last Tq tokens were
- * appended before.
- *   q       [B,H,Tq,D], H mod G = 0
- *   out     [B,H,Tq,E], output
- *   params  NULL: all defaults; not ragged, and no window for a rolling cache
+ * those of the cache (or less, if given: as if it were no longer). ATTN_CAUSAL_BOTTOM_RIGHT is the mask of a decoder
+ * whose last Tq tokens were appended before, or where counts were appended, the same as query_lengths, so many of each.
+ *   q       [B,H,Tq,D], H mod G = 0; ragged [1,H,T,D]
+ *   out     [B,H,Tq,E], output; ragged [1,H,T,E]
+ *   params  NULL: all defaults. No window for a rolling cache. Ragged: query_starts are those of the queries, sequences
+ *           is B, and there are no key_starts.
  * Everything else, errors too, is as in attn_sdpa. How the tokens were appended, and which pages they are in, changes
  * no bit. */
 ATTN_API attn_status attn_cache_attend(attn_context *context, const attn_cache *cache, const attn_tensor *q,

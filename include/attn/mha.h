@@ -79,8 +79,8 @@ ATTN_API void attn_mha_destroy(attn_mha *mha);
  *   key    [B,1,Tk,key_input_width], NULL: query (self-attention)
  *   value  [B,1,Tk,value_input_width], NULL: key
  *   out    [B,1,Tq,M], output
- *   params NULL: all defaults; its outputs are as in attn_sdpa. Tokens before and behind the sequences of a ragged
- *          batch get 0 from attention.
+ *   params NULL: all defaults; its outputs are as in attn_sdpa. With `key` NULL, key_lengths NULL means as
+ *          query_lengths. Tokens before and behind the sequences of a ragged batch get 0 from attention.
  * Errors: those of attn_sdpa; nothing is written then. */
 ATTN_API attn_status attn_mha_forward(attn_context *context, const attn_mha *mha, const attn_tensor *query,
                                       const attn_tensor *key, const attn_tensor *value, const attn_tensor *out,

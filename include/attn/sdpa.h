@@ -112,7 +112,8 @@ typedef struct attn_sdpa_params {
     const attn_window *window;    /* or NULL; on top of `causal` */
 
     /* [B], or NULL: only the first so many tokens of each sequence are there; keys beyond are masked, queries beyond
-     * are empty rows. Tk and Tq in `causal` are then these. */
+     * are empty rows. Tk and Tq in `causal` are then these: where keys and queries are the same tokens, padded to one
+     * length, both are needed, or BOTTOM_RIGHT is off by what is missing. */
     const int64_t *key_lengths;
     const int64_t *query_lengths;
 

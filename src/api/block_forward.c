@@ -8,6 +8,7 @@
 typedef struct arguments {
     const attn_tensor *x, *out;
     attn_block_inputs inputs;
+    size_t sequences;
     attni_extras self_extras, cross_extras;
     bool data;
 } arguments;
@@ -28,11 +29,6 @@ static attn_status check_cache(attn_context *context, const char *name, const at
     return ATTN_OK;
 }
 
-static attn_status check_room(attn_context *context, attn_cache *cache, size_t tokens) {
-    const attni_append append = {.cache = cache, .T = tokens};
-    return attni_within(context, "inputs.cache", attni_check_append(context, &append));
-}
-
 /* Rows of the model's width that a call keeps beside the projected heads. */
 enum { STREAMS = 4 };
 
@@ -45,30 +41,59 @@ static attni_mha_call attention_call(const attn_mha *mha, size_t B, size_t T, si
         .attention = {.B = B, .H = mha->H, .G = mha->G, .Tq = T, .Tk = keys, .D = mha->D, .E = mha->E}};
 }
 
-/* The options of one attention, which attends to a cache, where there is one, with `appended` more tokens. */
-static attn_status check_options(attn_context *context, const attn_sdpa_params *params, const attn_cache *cache,
-                                 size_t appended, bool data, attni_sdpa *call, attni_extras *extras) {
+/* What tells of x is said once, in the inputs: so also of the keys that are made of it, those of `self`. */
+static attn_status check_unsaid(attn_context *context, const attn_sdpa_params *p, const attn_block_inputs *in,
+                                bool self) {
+    const bool known = in->cache || in->counts;
+    const struct {
+        bool is_set;
+        const char *field, *input;
+    } said[] = {{p->query_lengths, "query_lengths", "counts"},
+                {p->key_lengths && self && known, "key_lengths", "counts"},
+                {p->query_starts, "query_starts", "starts"},
+                {p->key_starts && (self || !in->starts), "key_starts", "starts"},
+                {p->sequences, "sequences", "sequences"}};
+    for (size_t n = 0; n < sizeof said / sizeof *said; n++)
+        if (said[n].is_set)
+            return attni_fail(context, ATTN_ERROR_VALUE, "params.%s is set: which tokens x has is told by inputs.%s",
+                              said[n].field, said[n].input);
+    return ATTN_OK;
+}
+
+/* The options of one attention, to a cache, where there is one, with what is appended to it. */
+static attn_status check_options(attn_context *context, arguments *a, const attn_cache *cache,
+                                 const attni_append *append, attni_sdpa *call) {
+    const attn_block_inputs *in = &a->inputs;
+    const bool self = append != NULL;
+    attni_extras *extras = self ? &a->self_extras : &a->cross_extras;
     attn_sdpa_params p;
-    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
+    ATTNI_TRY(attni_check_params(context, "params", self ? in->self_params : in->cross_params, sizeof p, &p));
+    ATTNI_TRY(check_unsaid(context, &p, in, self));
+    p.query_lengths = in->counts;
+    p.query_starts = in->starts;
+    p.sequences = in->sequences;
     if (cache)
-        return attni_check_cached(context, cache, appended, &p, data, call, extras);
-    ATTNI_TRY(attni_check_sequences(context, &p, true, call));
-    return attni_check_attention(context, &p, data, call, extras);
+        return attni_check_cached(context, cache, append, &p, a->data, call, extras);
+    if (self && in->counts)
+        p.key_lengths = in->counts;
+    ATTNI_TRY(attni_check_sequences(context, &p, call));
+    return attni_check_attention(context, &p, a->data, call, extras);
 }
 
 static attn_status check_self(attn_context *context, const attn_block *block, arguments *a, attni_mha_call *call) {
     attn_cache *cache = a->inputs.cache;
     const size_t B = a->x->size[0], T = a->x->size[2];
+    const attni_append append = {.cache = cache, .T = T, .starts = a->inputs.starts, .counts = a->inputs.counts};
     *call = attention_call(block->self, B, T, T);
     call->cache = cache;
+    call->starts = append.starts;
+    call->counts = append.counts;
     ATTNI_TRY(attni_check_projected(context, "x", block->self, B, T, T, STREAMS));
     if (cache)
-        ATTNI_TRY(check_cache(context, "inputs.cache", cache, block->self, B));
+        ATTNI_TRY(check_cache(context, "inputs.cache", cache, block->self, a->sequences));
     if (cache && a->data)
-        ATTNI_TRY(check_room(context, cache, T));
-    return attni_within(
-        context, "inputs.self_params",
-        check_options(context, a->inputs.self_params, cache, T, a->data, &call->attention, &a->self_extras));
+        ATTNI_TRY(attni_within(context, "inputs.cache", attni_check_room(context, &append)));
+    return attni_within(context, "inputs.self_params", check_options(context, a, cache, &append, &call->attention));
 }
 
 static attn_status check_encoded(attn_context *context, const attn_mha *mha, const attn_tensor *encoded, size_t B,
@@ -111,13 +136,12 @@ static attn_status check_cross(attn_context *context, const attn_block *block, a
         *call = attention_call(block->cross, B, T, in->encoded->size[2]);
         call->key = call->value = attni_view_of(in->encoded);
     } else {
-        ATTNI_TRY(check_cache(context, "inputs.encoded_cache", in->encoded_cache, block->cross, B));
+        ATTNI_TRY(check_cache(context, "inputs.encoded_cache", in->encoded_cache, block->cross, a->sequences));
         *call = attention_call(block->cross, B, T, 0);
     }
     ATTNI_TRY(attni_check_projected(context, "x", block->cross, B, T, call->Tk, STREAMS));
-    return attni_within(
-        context, "inputs.cross_params",
-        check_options(context, in->cross_params, in->encoded_cache, 0, a->data, &call->attention, &a->cross_extras));
+    return attni_within(context, "inputs.cross_params",
+                        check_options(context, a, in->encoded_cache, NULL, &call->attention));
 }
 
 /* No output of one attention is one of the other's, or an input. */
@@ -165,6 +189,22 @@ static attn_status check_tensors(attn_context *context, const attn_block *block,
     return attni_check_size(context, "out", a->out, 3, "model_width", block->M);
 }
 
+/* Which sequences x has. */
+static attn_status check_sequences(attn_context *context, arguments *a) {
+    const attn_block_inputs *in = &a->inputs;
+    const size_t T = a->x->size[2];
+    size_t longest;
+    a->sequences = in->starts ? in->sequences : a->x->size[0];
+    if (in->sequences && !in->starts)
+        return attni_fail(context, ATTN_ERROR_NULL, "inputs.starts is NULL, but inputs.sequences is %zu",
+                          in->sequences);
+    if (in->starts) {
+        ATTNI_TRY(attni_check_size(context, "x", a->x, 0, "1 with inputs.starts, B", 1));
+        ATTNI_TRY(attni_check_starts(context, "inputs.starts", in->starts, in->sequences, T, &longest));
+    }
+    return attni_check_counts(context, "inputs.counts", in->counts, in->starts, a->sequences, T);
+}
+
 static attn_status check(attn_context *context, const attn_block *block, const attn_tensor *x, const attn_tensor *out,
                          const attn_block_inputs *inputs, bool data, attni_block_call *call) {
     arguments a = {.x = x, .out = out, .data = data};
@@ -172,6 +212,7 @@ static attn_status check(attn_context *context, const attn_block *block, const a
     ATTNI_TRY(attni_check_pointer(context, "block", block));
     ATTNI_TRY(attni_check_params(context, "inputs", inputs, sizeof a.inputs, &a.inputs));
     ATTNI_TRY(check_tensors(context, block, &a));
+    ATTNI_TRY(check_sequences(context, &a));
     call->B = x->size[0];
     call->T = x->size[2];
     call->x = attni_view_of(x);
@@ -206,20 +247,24 @@ attn_status attn_block_scratch_size(attn_context *context, const attn_block *blo
 
 attn_status attn_block_encode(attn_context *context, const attn_block *block, const attn_tensor *encoded,
                               attn_cache *cache, const attn_cache_append_params *params) {
+    attn_cache_append_params p;
     attni_turn turn;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "block", block));
     ATTNI_TRY(attni_check_pointer(context, "cache", cache));
+    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
     if (!block->cross)
         return attni_fail(context, ATTN_ERROR_VALUE, "block: it has no cross-attention");
-    ATTNI_TRY(check_encoded(context, block->cross, encoded, cache->B, true));
+    const size_t B = p.starts ? 1 : cache->B;
+    ATTNI_TRY(check_encoded(context, block->cross, encoded, B, true));
     ATTNI_TRY(check_cache(context, "cache", cache, block->cross, cache->B));
-    attni_append append = {.cache = cache, .T = encoded->size[2]};
-    ATTNI_TRY(attni_check_append_params(context, params, &append, &turn));
-    ATTNI_TRY(attni_check_projected(context, "x", block->cross, cache->B, 0, encoded->size[2], STREAMS));
-    attni_mha_call call = attention_call(block->cross, cache->B, 0, encoded->size[2]);
+    attni_append append = {.cache = cache, .T = encoded->size[2], .starts = p.starts, .counts = p.counts};
+    ATTNI_TRY(attni_check_append_params(context, &p, &append, &turn));
+    ATTNI_TRY(attni_check_projected(context, "x", block->cross, B, 0, encoded->size[2], STREAMS));
+    attni_mha_call call = attention_call(block->cross, B, 0, encoded->size[2]);
     call.key = call.value = attni_view_of(encoded);
     call.cache = cache;
+    call.starts = append.starts;
     call.counts = append.counts;
     call.attention.k_turn = turn;
     ATTNI_TRY(attni_scratch_reserve(context, attni_mha_append_scratch(context, &call)));

@@ -159,20 +159,27 @@ attn_cache_pool *attn_cache_pool_of(const attn_cache *cache) { return cache->poo
 
 /* -- changing a cache -- */
 
-static attn_status check_appended(attn_context *context, const attn_cache *cache, const char *name,
-                                  const attn_tensor *t, const char *letter, size_t width) {
+static attn_status check_appended(attn_context *context, const attni_append *a, const char *name, const attn_tensor *t,
+                                  const char *letter, size_t width) {
     ATTNI_TRY(attni_check_typed(context, name, t, ATTNI_FLOATS, false, true));
-    ATTNI_TRY(attni_check_size(context, name, t, 0, "B", cache->B));
-    ATTNI_TRY(attni_check_size(context, name, t, 1, "G", cache->pool->G));
+    ATTNI_TRY(attni_check_size(context, name, t, 0, a->starts ? "1" : "B", a->starts ? 1 : a->cache->B));
+    ATTNI_TRY(attni_check_size(context, name, t, 1, "G", a->cache->pool->G));
     return attni_check_size(context, name, t, 3, letter, width);
 }
 
-static attn_status check_counts(attn_context *context, const attni_append *a) {
+attn_status attni_check_counts(attn_context *context, const char *name, const int64_t *counts, const int64_t *starts,
+                               size_t sequences, size_t T) {
+    const attni_append a = {.T = T, .starts = starts};
+    for (size_t b = 0; counts && b < sequences; b++)
+        if (counts[b] < 0 || (uint64_t)counts[b] > attni_append_most(&a, b))
+            return attni_fail(context, ATTN_ERROR_VALUE, "%s[%zu] is %lld, expected 0 to the sequence's %zu", name, b,
+                              (long long)counts[b], attni_append_most(&a, b));
+    return ATTN_OK;
+}
+
+static attn_status check_capacity(attn_context *context, const attni_append *a) {
     const attn_cache *cache = a->cache;
     for (size_t b = 0; b < cache->B; b++) {
-        if (a->counts && (a->counts[b] < 0 || (uint64_t)a->counts[b] > a->T))
-            return attni_fail(context, ATTN_ERROR_VALUE, "params.counts[%zu] is %lld, expected 0 to T = %zu", b,
-                              (long long)a->counts[b], a->T);
         const size_t count = attni_append_count(a, b), length = (size_t)cache->lengths[b];
         if (count > cache->capacity - length)
             return attni_fail(context, ATTN_ERROR_FULL,
@@ -190,48 +197,63 @@ static attn_status check_pages(attn_context *context, const attni_append *a) {
                       a->cache->pool->free, a->cache->pool->pages);
 }
 
-attn_status attni_check_append(attn_context *context, const attni_append *a) {
-    ATTNI_TRY(check_counts(context, a));
+attn_status attni_check_room(attn_context *context, const attni_append *a) {
+    ATTNI_TRY(check_capacity(context, a));
     return check_pages(context, a);
 }
 
-/* Keys stand behind those that are there. */
+/* Keys stand behind those that are there, if they have no positions of their own. */
+static attn_status check_key_positions(attn_context *context, const attni_append *a, const attni_turn *turn, size_t b) {
+    attni_turn of = *turn;
+    of.positions = of.positions ? of.positions + attni_append_first(a, b) : NULL;
+    return attni_check_positions(context, "params.rotary.key_positions", &of, b, attni_append_count(a, b),
+                                 (ptrdiff_t)a->cache->lengths[b]);
+}
+
 static attn_status check_append_turn(attn_context *context, const attn_cache_append_params *p, const attni_append *a,
                                      attni_turn *turn) {
     const attn_cache *cache = a->cache;
     const size_t G = cache->pool->G;
     const attn_sdpa_params options = {.qk_norm = p->qk_norm, .rotary = p->rotary};
-    attni_sdpa call = {.B = cache->B, .H = G, .G = G, .D = cache->pool->D};
+    attni_sdpa call = {.B = cache->B, .H = G, .G = G, .D = cache->pool->D, .query_starts = a->starts};
     attni_extras extras = {0};
     ATTNI_TRY(attni_check_turns(context, &options, a->T, true, &call, &extras));
-    for (size_t b = 0; b < cache->B; b++)
-        ATTNI_TRY(attni_check_positions(context, "params.rotary.key_positions", &call.k_turn, b,
-                                        attni_append_count(a, b), (ptrdiff_t)cache->lengths[b]));
     *turn = call.k_turn;
+    for (size_t b = 0; b < cache->B; b++)
+        ATTNI_TRY(check_key_positions(context, a, turn, b));
     return ATTN_OK;
 }
 
-attn_status attni_check_append_params(attn_context *context, const attn_cache_append_params *params, attni_append *a,
+attn_status attni_check_append_params(attn_context *context, const attn_cache_append_params *p, attni_append *a,
                                       attni_turn *turn) {
-    attn_cache_append_params p;
-    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
-    a->counts = p.counts;
-    ATTNI_TRY(attni_check_append(context, a));
-    ATTNI_TRY(check_append_turn(context, &p, a, turn));
+    const size_t B = a->cache->B;
+    size_t longest;
+    if (a->starts)
+        ATTNI_TRY(attni_check_starts(context, "params.starts", a->starts, B, a->T, &longest));
+    ATTNI_TRY(attni_check_counts(context, "params.counts", a->counts, a->starts, B, a->T));
+    ATTNI_TRY(attni_check_room(context, a));
+    ATTNI_TRY(check_append_turn(context, p, a, turn));
     a->turn = attni_turns(turn) ? turn : NULL;
     return ATTN_OK;
 }
 
 attn_status attn_cache_append(attn_context *context, attn_cache *cache, const attn_tensor *k, const attn_tensor *v,
                               const attn_cache_append_params *params) {
+    attn_cache_append_params p;
     attni_turn turn;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "cache", cache));
-    ATTNI_TRY(check_appended(context, cache, "k", k, "D", cache->pool->D));
-    ATTNI_TRY(check_appended(context, cache, "v", v, "E", cache->pool->E));
+    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
+    attni_append a = {.cache = cache, .starts = p.starts, .counts = p.counts};
+    ATTNI_TRY(check_appended(context, &a, "k", k, "D", cache->pool->D));
+    ATTNI_TRY(check_appended(context, &a, "v", v, "E", cache->pool->E));
     ATTNI_TRY(attni_check_size(context, "v", v, 2, "T", k->size[2]));
-    attni_append a = {.cache = cache, .T = k->size[2], .k = attni_view_of(k), .v = attni_view_of(v)};
-    ATTNI_TRY(attni_check_append_params(context, params, &a, &turn));
+    a.T = k->size[2];
+    a.k = attni_view_of(k);
+    a.v = attni_view_of(v);
+    a.k.stride_b = a.starts ? 0 : a.k.stride_b;
+    a.v.stride_b = a.starts ? 0 : a.v.stride_b;
+    ATTNI_TRY(attni_check_append_params(context, &p, &a, &turn));
     ATTNI_TRY(attni_scratch_reserve(context, attni_append_scratch(context, &a)));
     return attni_append_run(context, &a, context->scratch);
 }
@@ -278,13 +300,13 @@ attn_status attn_cache_fork(attn_context *context, attn_cache *cache, size_t fro
 /* -- attending to it -- */
 
 static attn_status check_shapes(attn_context *context, const attn_cache *cache, const attn_tensor *q,
-                                const attn_tensor *out, bool data) {
+                                const attn_tensor *out, bool ragged, bool data) {
     const attn_cache_pool *pool = cache->pool;
     ATTNI_TRY(attni_check_typed(context, "q", q, ATTNI_FLOATS, false, data));
     ATTNI_TRY(attni_check_typed(context, "out", out, ATTNI_FLOATS, true, data));
-    ATTNI_TRY(attni_check_size(context, "q", q, 0, "B", cache->B));
+    ATTNI_TRY(attni_check_size(context, "q", q, 0, ragged ? "1" : "B", ragged ? 1 : cache->B));
     ATTNI_TRY(attni_check_size(context, "q", q, 3, "D", pool->D));
-    ATTNI_TRY(attni_check_size(context, "out", out, 0, "B", cache->B));
+    ATTNI_TRY(attni_check_size(context, "out", out, 0, "B", q->size[0]));
     ATTNI_TRY(attni_check_size(context, "out", out, 1, "H", q->size[1]));
     ATTNI_TRY(attni_check_size(context, "out", out, 2, "Tq", q->size[2]));
     ATTNI_TRY(attni_check_size(context, "out", out, 3, "E", pool->E));
@@ -294,13 +316,34 @@ static attn_status check_shapes(attn_context *context, const attn_cache *cache, 
                       q->size[1], pool->G);
 }
 
-/* Lengths of the caller's may only be shorter. */
-static attn_status check_lengths(attn_context *context, const attn_cache *cache, const int64_t *lengths,
-                                 size_t appended) {
-    for (size_t b = 0; lengths && b < cache->B; b++)
-        if (lengths[b] > cache->lengths[b] + (int64_t)appended)
-            return attni_fail(context, ATTN_ERROR_VALUE, "params.key_lengths[%zu] is %lld, but the sequence has %lld",
-                              b, (long long)lengths[b], (long long)cache->lengths[b] + (long long)appended);
+/* Tokens of a sequence once what is appended, or NULL, is in the cache. */
+static size_t length_then(const attn_cache *cache, const attni_append *a, size_t b) {
+    return (size_t)cache->lengths[b] + (a ? attni_append_count(a, b) : 0);
+}
+
+/* Those of the longest, and whether all have as many. */
+static size_t longest_then(const attn_cache *cache, const attni_append *a, bool *even) {
+    size_t longest = length_then(cache, a, 0);
+    *even = true;
+    for (size_t b = 1; b < cache->B; b++) {
+        const size_t length = length_then(cache, a, b);
+        *even = *even && length == longest;
+        longest = attni_max(longest, length);
+    }
+    return longest;
+}
+
+/* Which sequences: the cache's, whose lengths may only be made shorter. */
+static attn_status check_sequences(attn_context *context, const attn_cache *cache, const attni_append *a,
+                                   const attn_sdpa_params *p, attni_sdpa *call) {
+    ATTNI_TRY(attni_check_sequences(context, p, call));
+    if (call->B != cache->B)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "params.sequences is %zu, but the cache has %zu", call->B,
+                          cache->B);
+    for (size_t b = 0; p->key_lengths && b < cache->B; b++)
+        if (p->key_lengths[b] > (int64_t)length_then(cache, a, b))
+            return attni_fail(context, ATTN_ERROR_VALUE, "params.key_lengths[%zu] is %lld, but the sequence has %zu", b,
+                              (long long)p->key_lengths[b], length_then(cache, a, b));
     return ATTN_OK;
 }
 
@@ -319,33 +362,32 @@ static attn_status set_window(attn_context *context, const attn_cache *cache, co
 }
 
 /* Queries stand behind all that is in the cache then; keys behind what is in it before. */
-static attn_status check_turns(attn_context *context, const attn_cache *cache, size_t appended,
+static attn_status check_turns(attn_context *context, const attn_cache *cache, const attni_append *a,
                                const attn_sdpa_params *p, bool data, attni_sdpa *call, attni_extras *extras) {
-    ATTNI_TRY(attni_check_turns(context, p, appended, data, call, extras));
-    if (call->k_turn.positions && !appended)
+    ATTNI_TRY(attni_check_turns(context, p, a ? a->T : 0, data, call, extras));
+    if (call->k_turn.positions && !a)
         return attni_fail(context, ATTN_ERROR_VALUE,
                           "params.rotary.key_positions is set, but keys of a cache are as they were appended");
     for (size_t b = 0; b < cache->B && data; b++) {
         attni_sdpa one = attni_sequence_of(call, b);
-        one.Tk = p->key_lengths ? (size_t)p->key_lengths[b] : (size_t)cache->lengths[b] + appended;
+        one.Tk = p->key_lengths ? (size_t)p->key_lengths[b] : length_then(cache, a, b);
         ATTNI_TRY(attni_check_positions(context, "params.rotary.query_positions", &one.q_turn, b, one.Tq,
                                         attni_first_position(&one, b)));
-        ATTNI_TRY(attni_check_positions(context, "params.rotary.key_positions", &one.k_turn, b, appended,
-                                        (ptrdiff_t)cache->lengths[b]));
+        ATTNI_TRY(a ? check_key_positions(context, a, &call->k_turn, b) : ATTN_OK);
     }
     return ATTN_OK;
 }
 
-attn_status attni_check_cached(attn_context *context, const attn_cache *cache, size_t appended,
+attn_status attni_check_cached(attn_context *context, const attn_cache *cache, const attni_append *a,
                                const attn_sdpa_params *p, bool data, attni_sdpa *call, attni_extras *extras) {
+    bool even;
     call->pages = &cache->pages;
-    call->Tk = attni_cache_longest(cache) + appended;
-    ATTNI_TRY(check_lengths(context, cache, p->key_lengths, appended));
-    ATTNI_TRY(attni_check_sequences(context, p, false, call));
+    call->Tk = longest_then(cache, a, &even);
+    ATTNI_TRY(check_sequences(context, cache, a, p, call));
     ATTNI_TRY(attni_check_attention(context, p, data, call, extras));
-    ATTNI_TRY(check_turns(context, cache, appended, p, data, call, extras));
+    ATTNI_TRY(check_turns(context, cache, a, p, data, call, extras));
     ATTNI_TRY(set_window(context, cache, p, call));
-    if (!p->key_lengths && !attni_cache_is_even(cache))
+    if (!p->key_lengths && !even)
         call->key_lengths = cache->lengths;
     return ATTN_OK;
 }
@@ -360,8 +402,9 @@ static attn_status check(attn_context *context, const attn_cache *cache, const a
     attni_extras extras;
     attn_sdpa_params p;
     ATTNI_TRY(attni_check_pointer(context, "cache", cache));
-    ATTNI_TRY(check_shapes(context, cache, q, out, data));
-    *call = (attni_sdpa){.B = cache->B,
+    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
+    ATTNI_TRY(check_shapes(context, cache, q, out, p.query_starts != NULL, data));
+    *call = (attni_sdpa){.B = q->size[0],
                          .H = q->size[1],
                          .G = cache->pool->G,
                          .Tq = q->size[2],
@@ -369,8 +412,7 @@ static attn_status check(attn_context *context, const attn_cache *cache, const a
                          .E = cache->pool->E,
                          .q = attni_view_of(q),
                          .out = attni_view_of(out)};
-    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
-    ATTNI_TRY(attni_check_cached(context, cache, 0, &p, data, call, &extras));
+    ATTNI_TRY(attni_check_cached(context, cache, NULL, &p, data, call, &extras));
     if (!data)
         return ATTN_OK;
     return attni_check_outputs(context, &extras, out, 1, (const char *const[]){"q"}, (const attn_tensor *const[]){q});

@@ -6,17 +6,21 @@
 #include "api/check.h"
 #include "mha/cache.h"
 
-/* The counts, and whether there is room. */
-attn_status attni_check_append(attn_context *context, const attni_append *append);
+/* Counts of so many sequences, which have T tokens each, or those of `starts`; NULL is allowed for both. */
+attn_status attni_check_counts(attn_context *context, const char *name, const int64_t *counts, const int64_t *starts,
+                               size_t sequences, size_t T);
 
-/* The params of a call that appends, whose `cache` and T are set: puts the counts, and what `turn` then tells of, into
- * `append`, and checks it. */
-attn_status attni_check_append_params(attn_context *context, const attn_cache_append_params *params,
-                                      attni_append *append, attni_turn *turn);
+/* Whether there is room for what is appended. */
+attn_status attni_check_room(attn_context *context, const attni_append *append);
 
-/* The options of a call that attends to a cache once `appended` more tokens of each sequence are in it, and what the
- * cache says: Tk, pages, lengths, window. B, H … E of the call are set. */
-attn_status attni_check_cached(attn_context *context, const attn_cache *cache, size_t appended,
+/* All but the views of a call that appends as the params tell, a copy from attni_check_params: the starts and counts,
+ * which are in `append` already, the room, and what is done to the keys, which is put into it, too. */
+attn_status attni_check_append_params(attn_context *context, const attn_cache_append_params *p, attni_append *append,
+                                      attni_turn *turn);
+
+/* The options of a call that attends to a cache once that which is appended, or NULL, is in it, and what the cache
+ * says: Tk, pages, lengths, window. B, H … E of the call are set. */
+attn_status attni_check_cached(attn_context *context, const attn_cache *cache, const attni_append *append,
                                const attn_sdpa_params *p, bool data, attni_sdpa *call, attni_extras *extras);
 
 /* As if the cache were full, to ask for scratch. */

@@ -86,10 +86,12 @@ typedef struct attni_extras {
     const char *input_names[ATTNI_EXTRA_INPUTS], *output_names[ATTNI_EXTRA_OUTPUTS];
 } attni_extras;
 
-/* Which sequences a call has: sets B, Tq and Tk of a ragged one from its arrays, where they were those of the tensors.
- */
-attn_status attni_check_sequences(attn_context *context, const attn_sdpa_params *params, bool may_be_ragged,
-                                  attni_sdpa *call);
+/* Which sequences a call has: sets B, Tq and, without a cache, Tk of a ragged one from its arrays, where they were
+ * those of the tensors. */
+attn_status attni_check_sequences(attn_context *context, const attn_sdpa_params *params, attni_sdpa *call);
+/* starts[N+1] within so many tokens; tells the longest sequence. */
+attn_status attni_check_starts(attn_context *context, const char *name, const int64_t *starts, size_t N, size_t tokens,
+                               size_t *longest);
 /* All other options, once call->B … E are set; `params` is a copy from attni_check_params. */
 attn_status attni_check_attention(attn_context *context, const attn_sdpa_params *params, bool data, attni_sdpa *call,
                                   attni_extras *extras);

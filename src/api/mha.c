@@ -179,6 +179,7 @@ static attn_status check(attn_context *context, const attn_mha *mha, tensors t, 
     attni_extras extras;
     attn_sdpa_params p;
     ATTNI_TRY(attni_check_pointer(context, "mha", mha));
+    const bool self = !t.key;
     t.key = t.key ? t.key : t.query;
     t.value = t.value ? t.value : t.key;
     ATTNI_TRY(check_tensors(context, mha, &t, data));
@@ -199,7 +200,9 @@ static attn_status check(attn_context *context, const attn_mha *mha, tensors t, 
                                            .D = mha->D,
                                            .E = mha->E}};
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
-    ATTNI_TRY(attni_check_sequences(context, &p, true, &call->attention));
+    if (self && !p.key_lengths)
+        p.key_lengths = p.query_lengths;
+    ATTNI_TRY(attni_check_sequences(context, &p, &call->attention));
     ATTNI_TRY(attni_check_attention(context, &p, data, &call->attention, &extras));
     if (!data)
         return ATTN_OK;

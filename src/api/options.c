@@ -15,26 +15,35 @@ static attn_status bad_choice(attn_context *context, const char *field, int valu
 
 /* -- sequences -- */
 
-static attn_status check_starts(attn_context *context, const char *name, const int64_t *starts, size_t N, size_t tokens,
-                                size_t *longest) {
+attn_status attni_check_starts(attn_context *context, const char *name, const int64_t *starts, size_t N, size_t tokens,
+                               size_t *longest) {
     *longest = 0;
     if (starts[0] < 0)
-        return attni_fail(context, ATTN_ERROR_VALUE, "params.%s[0] is %lld, expected at least 0", name,
-                          (long long)starts[0]);
+        return attni_fail(context, ATTN_ERROR_VALUE, "%s[0] is %lld, expected at least 0", name, (long long)starts[0]);
     for (size_t n = 0; n < N; n++) {
         if (starts[n + 1] < starts[n])
-            return attni_fail(context, ATTN_ERROR_VALUE, "params.%s[%zu] is %lld, less than the one before, %lld", name,
-                              n + 1, (long long)starts[n + 1], (long long)starts[n]);
+            return attni_fail(context, ATTN_ERROR_VALUE, "%s[%zu] is %lld, less than the one before, %lld", name, n + 1,
+                              (long long)starts[n + 1], (long long)starts[n]);
         *longest = attni_max(*longest, (size_t)(starts[n + 1] - starts[n]));
     }
     if ((uint64_t)starts[N] > tokens)
-        return attni_fail(context, ATTN_ERROR_SHAPE, "params.%s[%zu] is %lld, but the tensor has %zu tokens", name, N,
+        return attni_fail(context, ATTN_ERROR_SHAPE, "%s[%zu] is %lld, but the tensor has %zu tokens", name, N,
                           (long long)starts[N], tokens);
     return ATTN_OK;
 }
 
-attn_status attni_check_sequences(attn_context *context, const attn_sdpa_params *p, bool may_be_ragged,
-                                  attni_sdpa *call) {
+/* Keys of a cache are where they were appended. */
+static attn_status check_key_starts(attn_context *context, const attn_sdpa_params *p, attni_sdpa *call) {
+    if (call->pages)
+        return p->key_starts ? attni_fail(context, ATTN_ERROR_VALUE,
+                                          "params.key_starts is set, but a cache knows where its sequences are")
+                             : ATTN_OK;
+    call->key_starts = p->key_starts ? p->key_starts : p->query_starts;
+    return attni_check_starts(context, p->key_starts ? "params.key_starts" : "params.query_starts", call->key_starts,
+                              p->sequences, call->Tk, &call->Tk);
+}
+
+attn_status attni_check_sequences(attn_context *context, const attn_sdpa_params *p, attni_sdpa *call) {
     if (!p->query_starts) {
         if (p->key_starts)
             return attni_fail(context, ATTN_ERROR_NULL, "params.query_starts is NULL, but params.key_starts is set");
@@ -43,19 +52,14 @@ attn_status attni_check_sequences(attn_context *context, const attn_sdpa_params 
                               p->sequences);
         return ATTN_OK;
     }
-    const int64_t *keys = p->key_starts ? p->key_starts : p->query_starts;
-    if (!may_be_ragged)
-        return attni_fail(context, ATTN_ERROR_VALUE, "params.query_starts is set, which this function cannot do");
     if (call->B != 1)
         return attni_fail(context, ATTN_ERROR_SHAPE, "q.size[0] is %zu, expected 1 with params.query_starts", call->B);
     call->ragged_tokens = call->Tq;
     call->ragged_keys = call->Tk;
-    ATTNI_TRY(check_starts(context, "query_starts", p->query_starts, p->sequences, call->Tq, &call->Tq));
-    ATTNI_TRY(
-        check_starts(context, p->key_starts ? "key_starts" : "query_starts", keys, p->sequences, call->Tk, &call->Tk));
+    ATTNI_TRY(attni_check_starts(context, "params.query_starts", p->query_starts, p->sequences, call->Tq, &call->Tq));
+    ATTNI_TRY(check_key_starts(context, p, call));
     call->B = p->sequences;
     call->query_starts = p->query_starts;
-    call->key_starts = keys;
     call->q.stride_b = call->k.stride_b = call->v.stride_b = call->out.stride_b = 0;
     return ATTN_OK;
 }

@@ -71,20 +71,6 @@ void attni_cache_fork(attn_cache *cache, size_t from, size_t to) {
     cache->forgotten[to] = cache->forgotten[from];
 }
 
-size_t attni_cache_longest(const attn_cache *cache) {
-    int64_t longest = 0;
-    for (size_t b = 0; b < cache->B; b++)
-        longest = cache->lengths[b] > longest ? cache->lengths[b] : longest;
-    return (size_t)longest;
-}
-
-bool attni_cache_is_even(const attn_cache *cache) {
-    for (size_t b = 1; b < cache->B; b++)
-        if (cache->lengths[b] != cache->lengths[0])
-            return false;
-    return true;
-}
-
 /* The pages of a sequence that no query of the tokens to come will see: [first, end). */
 static attni_range unseen_pages(const attni_append *a, size_t b) {
     const attn_cache *cache = a->cache;

@@ -39,18 +39,15 @@ attn_cache *attni_cache_new(const attn_context *context, const attn_cache_params
 void attni_cache_delete(attn_cache *cache);
 void attni_cache_truncate(attn_cache *cache, size_t sequence, size_t length);
 void attni_cache_fork(attn_cache *cache, size_t from, size_t to);
-/* Tokens of the longest sequence. */
-size_t attni_cache_longest(const attn_cache *cache);
-/* Whether all sequences are equally long. */
-bool attni_cache_is_even(const attn_cache *cache);
 
-/* Appending counts[b] tokens (NULL: T) to each sequence: how many pages that takes, less those that it frees; then the
- * pages, and the tokens into them (store.c), with so much scratch. */
+/* Appending counts[b] tokens (NULL: all) to each sequence, of T tokens each, or of those from starts[b] to starts[b+1]
+ * of T in all: how many pages that takes, less those that it frees; then the pages, and the tokens into them (store.c),
+ * with so much scratch. */
 typedef struct attni_append {
     attn_cache *cache;
     size_t T;
-    const int64_t *counts;
-    attni_view k, v;
+    const int64_t *starts, *counts;
+    attni_view k, v;        /* stride_b = 0 with starts */
     const attni_turn *turn; /* of the keys; positions go on from the length of the sequence; or NULL */
 } attni_append;
 ptrdiff_t attni_append_pages(const attni_append *append);
@@ -58,8 +55,15 @@ size_t attni_append_scratch(const attn_context *context, const attni_append *app
 /* Fails, with nothing changed, only where the cache's int8 cannot hold what would be stored. */
 attn_status attni_append_run(attn_context *context, const attni_append *append, void *scratch);
 
+/* The first token of sequence b, and how many it has at most and gets. */
+static inline size_t attni_append_first(const attni_append *a, size_t b) {
+    return a->starts ? (size_t)a->starts[b] : 0;
+}
+static inline size_t attni_append_most(const attni_append *a, size_t b) {
+    return a->starts ? (size_t)(a->starts[b + 1] - a->starts[b]) : a->T;
+}
 static inline size_t attni_append_count(const attni_append *a, size_t b) {
-    return a->counts ? (size_t)a->counts[b] : a->T;
+    return a->counts ? (size_t)a->counts[b] : attni_append_most(a, b);
 }
 
 /* store.c: whether the type of the pages can hold the tokens; and writes them. The lengths are still those before. */

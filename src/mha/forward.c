@@ -36,8 +36,9 @@ static layout lay(const attni_mha_call *call) {
 
 /* Heads inside a projected matrix [B·T, heads·width]. Sequences of a ragged batch share one b. */
 static attni_view heads_of(const attni_mha_call *call, float *data, size_t T, size_t heads, size_t width) {
-    const ptrdiff_t row = (ptrdiff_t)(heads * width), batch = call->attention.query_starts ? 0 : (ptrdiff_t)T * row;
-    return (attni_view){data, ATTN_F32, batch, (ptrdiff_t)width, row};
+    const bool ragged = call->attention.query_starts || call->starts;
+    const ptrdiff_t row = (ptrdiff_t)(heads * width);
+    return (attni_view){data, ATTN_F32, ragged ? 0 : (ptrdiff_t)T * row, (ptrdiff_t)width, row};
 }
 
 static attni_matrix dense(float *data, size_t rows, size_t width) { return (attni_matrix){data, rows, width}; }
@@ -57,8 +58,13 @@ static attni_sdpa attention_of(const attni_mha_call *call, const layout *at, flo
 
 static attni_append append_of(const attni_mha_call *call, const attni_sdpa *attention) {
     const attni_turn *turn = &attention->k_turn;
-    return (attni_append){call->cache,  call->Tk,     call->counts,
-                          attention->k, attention->v, attni_turns(turn) ? turn : NULL};
+    return (attni_append){.cache = call->cache,
+                          .T = call->Tk,
+                          .starts = call->starts,
+                          .counts = call->counts,
+                          .k = attention->k,
+                          .v = attention->v,
+                          .turn = attni_turns(turn) ? turn : NULL};
 }
 
 static size_t append_scratch(const attn_context *context, const attni_mha_call *call) {

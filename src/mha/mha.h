@@ -33,9 +33,9 @@ typedef struct attni_mha_call {
     const attn_mha *mha;
     size_t B, Tq, Tk; /* of the views */
     attni_view query, key, value, out;
-    attn_cache *cache;     /* keys and values are appended to it, and it is attended to (attention.pages); or NULL */
-    const int64_t *counts; /* as in attni_append */
-    const attni_matrix *residual; /* [B·Tq, M], added to the output; may be the output; or NULL */
+    attn_cache *cache; /* keys and values are appended to it, and it is attended to (attention.pages); or NULL */
+    const int64_t *starts, *counts; /* as in attni_append */
+    const attni_matrix *residual;   /* [B·Tq, M], added to the output; may be the output; or NULL */
     attni_sdpa attention;
 } attni_mha_call;
 size_t attni_mha_scratch(const attn_context *context, const attni_mha_call *call);

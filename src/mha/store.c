@@ -77,11 +77,12 @@ typedef struct keys {
 
 static keys keys_at(const store_job *j, const batch *x, size_t i, size_t rows, const space *own) {
     const attni_append *a = j->append;
-    const size_t b = x->b, g = x->g, t = x->t + i;
+    const size_t b = x->b, g = x->g, start = attni_append_first(a, b), t = start + x->t + i;
     const size_t D = a->cache->pool->D;
     if (!a->turn)
         return (keys){attni_at(&a->k, b, g, t), a->k.dtype, a->k.stride_t};
-    attni_turn_rows(j->kernels, a->turn, &a->k, b, g, t, rows, D, (ptrdiff_t)a->cache->lengths[b], own->rows);
+    attni_turn_rows(j->kernels, a->turn, &a->k, b, g, t, rows, D, (ptrdiff_t)a->cache->lengths[b] - (ptrdiff_t)start,
+                    own->rows);
     return (keys){own->rows, ATTN_F32, (ptrdiff_t)D};
 }
 
@@ -132,17 +133,22 @@ static void store_panels(const store_job *j, attn_dtype type, const char *from, 
                          page + form->values + (c * form->tokens + at * panel) * size, (ptrdiff_t)panel);
 }
 
+/* Value i of a batch as the caller has it. */
+static const void *value_at(const attni_append *a, const batch *x, size_t i) {
+    return attni_at(&a->v, x->b, x->g, attni_append_first(a, x->b) + x->t + i);
+}
+
 static void store_values(const store_job *j, const batch *x, const space *own) {
     const attn_cache *cache = j->append->cache;
     const attni_page_form *form = cache->pages.form;
     const attni_view *v = &j->append->v;
     if (form->dtype != ATTN_INT8) {
-        store_panels(j, v->dtype, attni_at(v, x->b, x->g, x->t), v->stride_t, x->count, x->page, x->at);
+        store_panels(j, v->dtype, value_at(j->append, x, 0), v->stride_t, x->count, x->page, x->at);
         return;
     }
     for (size_t i = 0; i < x->count; i++) {
         scales_of(form, x->page)[form->tokens + x->at + i] =
-            quantize(j, v->dtype, attni_at(v, x->b, x->g, x->t + i), cache->pool->E, own);
+            quantize(j, v->dtype, value_at(j->append, x, i), cache->pool->E, own);
         store_panels(j, ATTN_INT8, (const char *)own->bytes, 0, 1, x->page, x->at + i);
     }
 }
@@ -171,7 +177,7 @@ static attn_status check_token(attn_context *context, const store_job *j, size_t
     const batch x = {.b = b, .g = g, .t = t};
     const keys k = keys_at(j, &x, 0, 1, own);
     const bool holds_key = j->kernels->all_finite(1, a->cache->pool->D, k.dtype, k.data, 0);
-    if (holds_key && j->kernels->all_finite(1, a->cache->pool->E, a->v.dtype, attni_at(&a->v, b, g, t), 0))
+    if (holds_key && j->kernels->all_finite(1, a->cache->pool->E, a->v.dtype, value_at(a, &x, 0), 0))
         return ATTN_OK;
     return attni_fail(context, ATTN_ERROR_VALUE,
                       "%s has Inf or NaN in sequence %zu, head %zu, token %zu%s, which int8 cannot hold",
@@ -191,11 +197,18 @@ attn_status attni_store_check(attn_context *context, const attni_append *a, void
     return status;
 }
 
+/* Of all sequences. */
+static double tokens_of(const attni_append *a) {
+    double tokens = 0;
+    for (size_t b = 0; b < a->cache->B; b++)
+        tokens += (double)attni_append_count(a, b);
+    return tokens;
+}
+
 void attni_store(attn_context *context, const attni_append *a, void *scratch) {
     enum { FLOPS = 16 }; /* as long as an element takes */
     const attn_cache *cache = a->cache;
     store_job job = {context->kernels, a, scratch, room_bytes(cache->pool)};
-    const double elements =
-        (double)cache->B * (double)cache->pool->G * (double)a->T * (double)(cache->pool->D + cache->pool->E);
+    const double elements = tokens_of(a) * (double)cache->pool->G * (double)(cache->pool->D + cache->pool->E);
     attni_parallel(context, a->T ? cache->B * cache->pool->G : 0, FLOPS * elements, store_head, &job);
 }

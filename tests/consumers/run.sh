@@ -86,13 +86,12 @@ pkgconfig_shared() {
     needs_libattn "$WORK/pkgconfig_shared/c99" || fail "the program does not load libattn.so"
 }
 
-# From a moved tree that has no libattn.so.
+# From a moved tree.
 pkgconfig_static() {
     rm -rf "$WORK/moved"
     cp -R "$prefix" "$WORK/moved"
-    rm "$WORK/moved/$LIBDIR"/libattn.so*
     use "$WORK/moved"
-    build_and_run "$WORK/pkgconfig_static" "$(pkg-config --cflags attn)" "$(pkg-config --static --libs attn)"
+    build_and_run "$WORK/pkgconfig_static" "$(pkg-config --cflags attn-static)" "$(pkg-config --libs attn-static)"
     ! needs_libattn "$WORK/pkgconfig_static/c99" || fail "the program loads libattn.so"
 }
 
@@ -102,11 +101,38 @@ find_package() {
     ! needs_libattn "$WORK/find_package/static_c99" || fail "attn::static is the shared library"
 }
 
+# Static, and fast, unless the other project says otherwise: what it installs starts.
 add_subdirectory() {
     cmake_and_run "$WORK/add_subdirectory" "$here/add_subdirectory"
+    grep -q -e -O3 "$WORK/add_subdirectory/libattn/src/CMakeFiles/attn_objects.dir/flags.make" || fail "no -O3"
     "$CMAKE" --install "$WORK/add_subdirectory" --prefix "$WORK/add_subdirectory/prefix"
     installed=$(cd "$WORK/add_subdirectory/prefix" && find . -type f)
     [ "$installed" = ./bin/shared_c99 ] || fail "more than the consumer was installed: $installed"
+    expect_ok "$WORK/add_subdirectory/prefix/bin/shared_c99"
+}
+
+# With flags of its own, which libattn leaves alone.
+add_subdirectory_shared() {
+    directory=$WORK/add_subdirectory_shared
+    cmake_and_run "$directory" "$here/add_subdirectory" -DBUILD_SHARED_LIBS=ON -DCMAKE_C_FLAGS=-O0 -DCMAKE_UNITY_BUILD=ON
+    ! grep -q -e -O3 "$directory/libattn/src/CMakeFiles/attn_objects.dir/flags.make" || fail "-O3 overrides -O0"
+    "$CMAKE" --install "$directory" --prefix "$directory/prefix"
+    needs_libattn "$directory/prefix/bin/shared_c99" || fail "BUILD_SHARED_LIBS is ignored"
+    use "$directory/prefix"
+    expect_ok "$directory/prefix/bin/shared_c99"
+}
+
+static_only() {
+    source=$WORK/static_only/source
+    copy_source "$source"
+    "$CMAKE" -S "$source" -B "$source/build" -DCMAKE_C_COMPILER="$CC" -DCMAKE_BUILD_TYPE=Debug -DBUILD_SHARED_LIBS=OFF \
+        -DATTN_BUILD_BENCH=OFF -DATTN_WERROR=ON
+    "$CMAKE" --build "$source/build" --parallel 2
+    "$CMAKE" --install "$source/build" --prefix "$WORK/static_only/prefix"
+    [ ! -e "$WORK/static_only/prefix/$LIBDIR/libattn.so" ] || fail "BUILD_SHARED_LIBS=OFF is ignored"
+    use "$WORK/static_only/prefix"
+    build_and_run "$WORK/static_only/pkgconfig" "$(pkg-config --cflags attn)" "$(pkg-config --libs attn)"
+    cmake_and_run "$WORK/static_only/cmake" "$here/find_package" -DCMAKE_PREFIX_PATH="$WORK/static_only/prefix"
 }
 
 # As a packager does: installed below DESTDIR for a prefix where it does not stand yet.
@@ -168,6 +194,11 @@ readme() {
     echo "$command"
     eval "$command" >printed
     block text | diff -u - printed
+    serial=/usr/lib/$LIBRARY_ARCHITECTURE/openblas-serial
+    if [ -d "$serial" ]; then # which is refused, and the program says so
+        ! message=$(LD_LIBRARY_PATH=$serial:$LD_LIBRARY_PATH ./example 2>&1) || fail "a serial OpenBLAS was taken"
+        case $message in *serial*) ;; *) fail "the example does not say what is wrong: $message" ;; esac
+    fi
     lines=$(grep -c . example.c)
     [ "$lines" -le 12 ] || fail "the example has $lines lines"
     $CC -std=c99 $strict $(pkg-config --cflags attn) -fsyntax-only example.c
