@@ -77,8 +77,6 @@ static inline V exp2_slope(V r) {
 /* 2^x, r being x − round(x), perhaps with more bits than x has room for. */
 static inline V exp2_from(V r, V x) { return v_scale(v_fma(exp2_slope(r), r, v_set(1.0F)), x); }
 
-static inline V v_exp2(V x) { return exp2_from(v_fraction(x), x); }
-
 /* e^x for x ≤ 0: 2^(x·log2 e), the product kept to about 48 bits. Below −110 the result is 0, which spares −∞ from ∞ −
  * ∞. */
 static inline V v_exp(V x) {
@@ -106,8 +104,11 @@ static inline V row_max(size_t n, const float *x) {
     return v_max(v_max(a, b), v_max(c, d));
 }
 
-/* e^x, the product with log2 e rounded once: for x that are rounded themselves. */
-static inline V v_exp_rounded(V x) { return v_exp2(v_mul(x, v_set(0x1.715476p+0F))); }
+/* e^x, the product with log2 e rounded once: for x that are rounded themselves. Below 2^−126 it may be 0. */
+static inline V v_exp_rounded(V x) {
+    const V y = v_mul(x, v_set(0x1.715476p+0F)), r = v_fraction_normal(y);
+    return v_scale_normal(v_fma(exp2_slope(r), r, v_set(1.0F)), y);
+}
 
 enum exponential { ROUNDED, EXACT };
 
@@ -220,7 +221,7 @@ static void softmax_final(size_t rows, size_t columns, const float *s, size_t ld
         const attni_range v = range_of(range, r, columns);
         zero(v.begin, y);
         zero(columns - v.end, y + v.end);
-        row_exp(ROUNDED, v.end - v.begin, s + v.begin, origin(state[r].max), y + v.begin);
+        row_exp(EXACT, v.end - v.begin, s + v.begin, origin(state[r].max), y + v.begin);
         if (state[r].sum != 0)
             row_scale(v.end - v.begin, y + v.begin, (float)(1 / state[r].sum), y + v.begin);
     }

@@ -96,6 +96,17 @@ static inline V v_scale(V p, V x) {
     return _mm256_mul_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(bits)), _mm256_set1_ps(0x1p-64F));
 }
 
+/* Below −126.5 the power is 0. */
+static inline V clamp_normal(V x) { return _mm256_max_ps(_mm256_set1_ps(-127.0F), x); }
+static inline V nearest_normal(V x) {
+    return _mm256_round_ps(clamp_normal(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+static inline V v_fraction_normal(V x) { return _mm256_sub_ps(clamp_normal(x), nearest_normal(x)); }
+static inline V v_scale_normal(V p, V x) {
+    const __m256i n = _mm256_cvtps_epi32(nearest_normal(x));
+    return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)));
+}
+
 /* Transposes an 8×8 block in registers. */
 static inline void v_transpose(V r[VL]) {
     V t[VL];

@@ -87,6 +87,10 @@ static inline V v_fraction(V x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEARE
 /* p · 2^round(x) for p in [½, 2], rounded once, also where the result is subnormal. */
 static inline V v_scale(V p, V x) { return _mm512_scalef_ps(p, _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT)); }
 
+/* The same where a result below 2^−126 may be 0. */
+static inline V v_fraction_normal(V x) { return v_fraction(x); }
+static inline V v_scale_normal(V p, V x) { return v_scale(p, x); }
+
 /* The elements with even and with odd numbers of (a, b), and back. */
 static inline void v_split(V a, V b, V *even, V *odd) {
     const __m512i at = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);

@@ -93,6 +93,9 @@ static inline V v_scale(V p, V x) {
     return p * power.value * 0x1p-64F;
 }
 
+static inline V v_fraction_normal(V x) { return v_fraction(x); }
+static inline V v_scale_normal(V p, V x) { return v_scale(p, x); }
+
 static inline void v_transpose(V r[VL]) { (void)r; }
 
 static inline void v_split(V a, V b, V *even, V *odd) {

@@ -75,6 +75,9 @@ static inline V v_scale(V p, V x) {
     return vmulq_f32(vmulq_f32(p, power), vdupq_n_f32(0x1p-64F));
 }
 
+static inline V v_fraction_normal(V x) { return v_fraction(x); }
+static inline V v_scale_normal(V p, V x) { return v_scale(p, x); }
+
 static inline void v_transpose(V r[VL]) {
     const V a = vtrn1q_f32(r[0], r[1]), b = vtrn2q_f32(r[0], r[1]);
     const V c = vtrn1q_f32(r[2], r[3]), d = vtrn2q_f32(r[2], r[3]);
