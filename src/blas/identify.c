@@ -114,6 +114,7 @@ static bool is_openblas(const library *lib, attni_blas *blas) {
     if (!config || !core || !parallel)
         return false;
     blas->name = "openblas";
+    blas->keeps_inside = true;
     sscanf(config(), "OpenBLAS %63s", blas->version); /* NOLINT(cert-err34-c): a string */
     snprintf(blas->core, sizeof blas->core, "%s", core());
     blas->no_pack = has_small_kernels(blas);
