@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "layer.h"
@@ -31,6 +32,7 @@ static const struct backend BACKENDS[] = {
     {"blis-pthread-path", DEBIAN "blis-pthread/libblis.so.4", DEBIAN "blis-pthread/libblis.so.4", "blis", "pthread"},
     {"blis-openmp-path", DEBIAN "blis-openmp/libblis.so.4", DEBIAN "blis-openmp/libblis.so.4", "blis", "openmp"},
     {"reference", "reference", DEBIAN "blas/libblas.so.3", "reference", NULL},
+    {"atlas", DEBIAN "libcblas.so.3", DEBIAN "libcblas.so.3", "cblas", ""},
     {"mkl", "mkl", DEBIAN "libmkl_rt.so", "mkl", NULL},
     {"fake", FAKE_BLAS, FAKE_BLAS, "cblas", ""},
     {"scipy", FAKE_BLAS_SCIPY, FAKE_BLAS_SCIPY, "cblas", ""},
@@ -155,6 +157,54 @@ static void masked_tokens_change_no_bit(void **state) {
             *element(c.v, n) = NAN;
     const struct sdpa_result got = run_sdpa(context, &c);
     assert_same_result(&got, &clean);
+}
+
+/* An output that ends where a page ends, and sums that begin with the bias: nothing is read behind. */
+static void ends_with_a_page(void **state) {
+    (void)state;
+    attn_context *context = new_backend_context(1);
+    for (size_t out = 1; out <= 40; out++)
+        for (size_t T = 1; T <= 9; T += 2) {
+            attn_linear_params p;
+            attn_linear *linear;
+            ATTN_INIT(&p);
+            const attn_tensor weight = new_normal(BHTD, 1, 1, out, 1), bias = new_normal(BHTD, 1, 1, 1, out);
+            const attn_tensor x = new_normal(BHTD, 1, 1, T, 1), y = new_tensor(BHTD, 1, 1, T, out);
+            p.in_width = 1;
+            p.out_width = out;
+            p.weight = weight.data;
+            p.bias = bias.data;
+            assert_ok(context, attn_linear_create(context, &p, &linear));
+            assert_ok(context, attn_linear_forward(context, linear, &x, &y));
+            double *want = new_doubles(T * out);
+            for (size_t n = 0; n < T * out; n++)
+                want[n] = value(bias, n % out) + value(x, n / out) * value(weight, n % out);
+            assert_near(y, want, promised(1));
+            attn_linear_destroy(linear);
+            end_case();
+        }
+}
+
+/* Rows 2 GB apart. */
+static void far_rows(void **state) {
+    (void)state;
+    enum { ROWS = 16, E = 64 };
+    const size_t stride = (size_t)1 << 29, bytes = ROWS * stride * sizeof(float);
+    float *far = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (far == MAP_FAILED)
+        skip();
+    struct sdpa_case c = sdpa_case_of(1, 1, 1, 8, ROWS, 8, E);
+    const attn_tensor v = c.v;
+    c.v.data = far;
+    c.v.stride[2] = (ptrdiff_t)stride;
+    for (size_t n = 0; n < ROWS * E; n++)
+        far[n / E * stride + n % E] = (float)value(v, n);
+    attn_context *context = new_backend_context(1);
+    const struct sdpa_result got = run_sdpa(context, &c);
+    c.v = v;
+    const struct sdpa_result want = run_sdpa(context, &c);
+    munmap(far, bytes);
+    assert_same_result(&got, &want);
 }
 
 /* ---- what cannot be used ---- */
@@ -314,9 +364,14 @@ static bool can_be_tested(void) {
 }
 
 static int test_backend(void) {
-    const struct CMUnitTest tests[] = {
-        TEST(by_option),        TEST(by_environment),        TEST(accurate),
-        TEST(accurate_layouts), TEST(any_number_of_threads), TEST(masked_tokens_change_no_bit)};
+    const struct CMUnitTest tests[] = {TEST(by_option),
+                                       TEST(by_environment),
+                                       TEST(accurate),
+                                       TEST(accurate_layouts),
+                                       TEST(any_number_of_threads),
+                                       TEST(masked_tokens_change_no_bit),
+                                       TEST(ends_with_a_page),
+                                       TEST(far_rows)};
     return can_be_tested() ? cmocka_run_group_tests_name(backend->name, tests, NULL, NULL) : SKIPPED;
 }
 

@@ -37,6 +37,7 @@ typedef struct attni_blas {
     attni_cblas_sgemm cblas_sgemm; /* NULL: `sgemm` is the caller's */
     attni_cblas_sgemv cblas_sgemv; /* for products of few rows, which sgemm would pack for; NULL: sgemm does not pack */
     bool no_pack;                  /* small products run on kernels that pack nothing, lock nothing, start no threads */
+    bool keeps_inside;             /* reads nothing behind the end of C */
     attni_threading threading;
     const char *name, *threads;
     char version[64], core[32], path[256];

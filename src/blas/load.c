@@ -54,17 +54,26 @@ static attni_symbol find_loaded(void *library, const char *name) {
     return symbol;
 }
 
-/* With RTLD_DEEPBIND the library calls itself; without (musl), it calls into a BLAS that the program is linked with: then
- * only a library whose names are its own can be used, as PyPI's, or the linked one itself. */
+/* With RTLD_DEEPBIND the library calls itself; without (musl), it calls into a BLAS that the program is linked with:
+ * then only a library whose names are its own can be used, as PyPI's, or the linked one itself. */
 #ifdef RTLD_DEEPBIND
 enum { DEEPBIND = RTLD_DEEPBIND };
+
+static bool is_shadowed(void *library) {
+    (void)library;
+    return false;
+}
 #else
 enum { DEEPBIND = 0 };
+
+static bool is_shadowed(void *library) {
+    const void *own = dlsym(library, "cblas_sgemm"), *called = dlsym(RTLD_DEFAULT, "cblas_sgemm");
+    return own && called && own != called;
+}
 #endif
 
 static attn_status identify(attn_context *context, void *library, attni_blas *blas) {
-    const void *own = dlsym(library, "cblas_sgemm"), *called = dlsym(RTLD_DEFAULT, "cblas_sgemm");
-    if (!DEEPBIND && own && called && own != called)
+    if (is_shadowed(library))
         return attni_fail(context, ATTN_ERROR_BACKEND,
                           "blas: %s cannot be used beside the linked BLAS, which has its names: this system has no "
                           "RTLD_DEEPBIND; use \"linked\", or link the program with it",

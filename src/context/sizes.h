@@ -5,6 +5,10 @@
 
 #include <stddef.h>
 
+/* Strides of rows that a backend reads or writes are below this, others are copied: ATLAS computes stride · 4 in an int.
+ */
+enum { ATTNI_MOST_STRIDE = 1 << 28 };
+
 static inline size_t attni_min(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t attni_max(size_t a, size_t b) { return a > b ? a : b; }
 static inline size_t attni_ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "mha/matrix.h"
 
-#include <limits.h>
-
 #include "context/sizes.h"
 
 static bool is_matrix(const attni_view *x, size_t B, size_t T, size_t width) {
-    const bool plain = x->dtype == ATTN_F32 && x->stride_t >= (ptrdiff_t)width && x->stride_t <= INT_MAX;
+    const bool plain = x->dtype == ATTN_F32 && x->stride_t >= (ptrdiff_t)width && x->stride_t < ATTNI_MOST_STRIDE;
     return plain && (B <= 1 || x->stride_b == (ptrdiff_t)T * x->stride_t);
 }
 

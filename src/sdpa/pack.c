@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The door in: what is odd about Q, K and V ends here; behind it are dense f32 blocks. */
-#include <limits.h>
 #include <string.h>
 
 #include "context/sizes.h"
@@ -65,7 +64,8 @@ static bool values_in_place(const attni_engine *e, size_t tiles, const attni_key
     enum { FEW_ROWS = 16 };
     const attni_view *v = &e->call->v;
     const ptrdiff_t stride = v->stride_t, E = (ptrdiff_t)e->call->E;
-    const bool plain = v->dtype == ATTN_F32 && e->call->E == e->cut.o_width && stride >= E && stride <= INT_MAX;
+    const bool plain =
+        v->dtype == ATTN_F32 && e->call->E == e->cut.o_width && stride >= E && stride < ATTNI_MOST_STRIDE;
     const bool enough = group->count % e->cut.least_keys == 0;
     const bool panel = stride == E && e->call->E == e->cut.tile.columns && (uintptr_t)v->data % ATTNI_LINE == 0;
     const bool once = tiles == 1 && (stride == E || e->cut.tile.rows <= FEW_ROWS);
