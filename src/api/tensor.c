@@ -27,8 +27,8 @@ attn_tensor attn_tensor_btm(const void *data, attn_dtype dtype, size_t B, size_t
 /* `heads` heads from head `first` on, of a packed buffer [B,T,all,D]. */
 static attn_tensor packed(const void *data, attn_dtype dtype, const size_t size[4], size_t first, size_t all) {
     const size_t row = all * size[3];
-    const char *start = data ? (const char *)data + first * size[3] * attni_size_of(dtype) : NULL;
-    return view(start, dtype, size, size[2] * row, size[3], row);
+    const uintptr_t start = data ? (uintptr_t)data + first * size[3] * attni_size_of(dtype) : 0;
+    return view((const void *)start, dtype, size, size[2] * row, size[3], row);
 }
 
 attn_tensor attn_tensor_packed_qkv(const void *data, attn_dtype dtype, attn_qkv which, size_t B, size_t T, size_t H,
@@ -66,10 +66,12 @@ static attn_status copy(attn_context *context, const char *from_name, const attn
     for (int i = 0; i < 4; i++)
         ATTNI_TRY(attni_check_size(context, to_name, to, i, letters[i], from->size[i]));
     ATTNI_TRY(attni_check_disjoint(context, to_name, to, from_name, from));
+    if (attni_is_empty(to))
+        return ATTN_OK;
     copy_job job = {context->kernels, attni_view_of(from), attni_view_of(to),
                     from->size[1],    from->size[2],       from->size[3]};
     const size_t planes = from->size[0] * from->size[1], plane = from->size[2] * from->size[3];
-    attni_parallel(context, plane ? planes : 0, FLOPS * (double)planes * (double)plane, copy_plane, &job);
+    attni_parallel(context, planes, FLOPS * (double)planes * (double)plane, copy_plane, &job);
     return ATTN_OK;
 }
 
