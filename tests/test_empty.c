@@ -180,11 +180,18 @@ static void test_masks_of_no_columns_mask_all(void **state) {
 
 /* -- layers -- */
 
+static float *normal(size_t n) {
+    float *x = new_floats(n);
+    for (size_t i = 0; i < n; i++)
+        x[i] = random_normal();
+    return x;
+}
+
 static attn_linear_params linear_params(void) {
     attn_linear_params p;
     ATTN_INIT(&p);
     p.in_width = p.out_width = MODEL;
-    p.weight = new_floats(MODEL * MODEL);
+    p.weight = normal(MODEL * MODEL);
     return p;
 }
 
@@ -193,8 +200,8 @@ static attn_mha_params mha_params(void) {
     ATTN_INIT(&p);
     p.model_width = MODEL;
     p.heads = 2;
-    p.in_weight = new_floats((size_t)3 * MODEL * MODEL);
-    p.out_weight = new_floats((size_t)MODEL * MODEL);
+    p.in_weight = normal((size_t)3 * MODEL * MODEL);
+    p.out_weight = normal((size_t)MODEL * MODEL);
     return p;
 }
 
@@ -251,6 +258,44 @@ static void test_layers_of_nothing(void **state) {
     attn_mha_destroy(mha);
 }
 
+/* No keys: each row of the layer is its bias, 0 here. */
+static void test_layers_without_keys(void **state) {
+    attn_context *context = new_context_of(2, 0);
+    const attn_mha_params params = mha_params();
+    attn_block_params block_params;
+    attn_block_inputs inputs;
+    attn_sdpa_params p;
+    attn_mha *mha;
+    attn_block *block;
+    (void)state;
+    ATTN_INIT(&block_params);
+    ATTN_INIT(&inputs);
+    ATTN_INIT(&p);
+    block_params.self_attention = block_params.cross_attention = &params;
+    assert_ok(context, attn_mha_create(context, &params, &mha));
+    assert_ok(context, attn_block_create(context, &block_params, &block));
+    attn_tensor none = strided((const size_t[]){2, 1, 0, MODEL}, NULL);
+    const attn_tensor x = strided((const size_t[]){2, 1, 2, MODEL}, new_floats(256));
+    const attn_tensor out = strided((const size_t[]){2, 1, 2, MODEL}, new_floats(256));
+    fill_normal(x);
+    for (size_t dtype = ATTN_F32; dtype <= ATTN_BF16; dtype++) {
+        none.dtype = (attn_dtype)dtype;
+        inputs.encoded = &none;
+        assert_ok(context, attn_mha_forward(context, mha, &x, &none, &none, &out, NULL));
+        for (size_t i = 0; i < element_count(out); i++)
+            assert_true(value(out, i) == 0);
+        assert_ok(context, attn_block_forward(context, block, &x, &out, &inputs));
+        for (size_t i = 0; i < element_count(out); i++)
+            assert_true(isfinite(value(out, i)));
+        p.key_mass = new_floats(2 * 2 * 2);
+        assert_ok(context, attn_mha_forward(context, mha, &none, &x, &x, &none, &p));
+        for (size_t i = 0; i < 8; i++)
+            assert_true(p.key_mass[i] == 0);
+    }
+    attn_block_destroy(block);
+    attn_mha_destroy(mha);
+}
+
 static void test_caches_and_nothing(void **state) {
     attn_context *context = new_context_of(2, 0);
     attn_cache_params params;
@@ -269,6 +314,12 @@ static void test_caches_and_nothing(void **state) {
     assert_ok(context, attn_cache_append(context, cache, &many, &many, &append));
     assert_ok(context, attn_cache_attend(context, cache, &none, &none, NULL));
     assert_ok(context, attn_cache_attend(context, cache, &heads, &heads, NULL));
+    const attn_tensor q = strided((const size_t[]){2, 2, 2, 4}, new_floats(256));
+    const attn_tensor out = strided((const size_t[]){2, 2, 2, 4}, new_floats(256));
+    fill_normal(q);
+    assert_ok(context, attn_cache_attend(context, cache, &q, &out, NULL));
+    for (size_t i = 0; i < element_count(out); i++)
+        assert_true(value(out, i) == 0);
     attn_cache_destroy(cache);
 }
 
@@ -352,15 +403,6 @@ static void test_softmax_of_no_columns(void **state) {
     assert_ok(context, attn_softmax(context, 0, HUGE_SIZE, NULL, HUGE_SIZE, NULL, HUGE_SIZE, NULL));
     assert_ok(context, attn_softmax(context, 3, 0, NULL, 5, NULL, 7, lse));
     assert_true(lse[0] == -INFINITY && lse[1] == -INFINITY && lse[2] == -INFINITY);
-}
-
-/* Offsets into packed buffers that are not there. */
-static void test_packed_views_of_absurd_sizes(void **state) {
-    char buffer[1] = {0};
-    (void)state;
-    const attn_tensor q = attn_tensor_packed_qkv(buffer, ATTN_F32, ATTN_V, 1, 0, SIZE_MAX / 8, SIZE_MAX / 8, 64);
-    const attn_tensor v = attn_tensor_packed_kv(buffer, ATTN_F32, ATTN_V, 1, 0, SIZE_MAX / 8, 64);
-    assert_true(q.size[2] == 0 && v.size[2] == 0);
 }
 
 /* -- options at the ends of their range -- */
@@ -466,12 +508,12 @@ int main(void) {
         TEST(test_masks_of_no_columns_mask_all),
         cmocka_unit_test_setup_teardown(test_linear_of_nothing, start, end_test),
         cmocka_unit_test_setup_teardown(test_layers_of_nothing, start, end_test),
+        TEST(test_layers_without_keys),
         cmocka_unit_test_setup_teardown(test_caches_and_nothing, start, end_test),
         cmocka_unit_test_setup_teardown(test_maps_of_nothing, start, end_test),
         cmocka_unit_test_setup_teardown(test_patches_of_nothing, start, end_test),
         cmocka_unit_test_setup_teardown(test_softmax_of_no_columns, start, end_test),
         TEST(test_merge_of_no_columns),
-        TEST(test_packed_views_of_absurd_sizes),
         TEST(test_positions_do_not_wrap),
         TEST(test_positions_at_the_ends),
         TEST(test_rotary_tables_are_finite),

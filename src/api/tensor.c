@@ -27,8 +27,8 @@ attn_tensor attn_tensor_btm(const void *data, attn_dtype dtype, size_t B, size_t
 /* `heads` heads from head `first` on, of a packed buffer [B,T,all,D]. */
 static attn_tensor packed(const void *data, attn_dtype dtype, const size_t size[4], size_t first, size_t all) {
     const size_t row = all * size[3];
-    const uintptr_t start = data ? (uintptr_t)data + first * size[3] * attni_size_of(dtype) : 0;
-    return view((const void *)start, dtype, size, size[2] * row, size[3], row);
+    const char *start = data ? (const char *)data + first * size[3] * attni_size_of(dtype) : NULL;
+    return view(start, dtype, size, size[2] * row, size[3], row);
 }
 
 attn_tensor attn_tensor_packed_qkv(const void *data, attn_dtype dtype, attn_qkv which, size_t B, size_t T, size_t H,
