@@ -38,7 +38,7 @@ typedef struct attn_embed_params {
     const float *position_table; /* [position_count, M], with ATTN_POSITIONS_TABLE */
     size_t position_count;
     const int64_t *position_ids; /* [B,T], ≥ 0 and in the table if there is one. NULL: first_position + t */
-    size_t first_position;       /* tokens that came before: the length of a decoder's cache */
+    size_t first_position; /* tokens that came before: the length of a decoder's cache. Plus T at most INT64_MAX */
 
     const float *type_table; /* [type_count, M]; NULL: none. BERT's token_type_embeddings */
     size_t type_count;

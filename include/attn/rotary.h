@@ -54,7 +54,7 @@ typedef enum attn_rotary_scaling {
     ATTN_ROTARY_PLAIN = 0,
     ATTN_ROTARY_LINEAR = 1, /* f[d] / s; Chen et al., "Extending context window via positional interpolation", 2023 */
     ATTN_ROTARY_NTK = 2,    /* base becomes base · s^(width/(width−2)) */
-    /* The same with s · n/L − (s − 1) for s, n the larger of `positions` and L: Hugging Face's "dynamic", which depends
+    /* The same with s · (n/L − 1) + 1 for s, n the larger of `positions` and L: Hugging Face's "dynamic", which depends
      * on how long the sequence is. */
     ATTN_ROTARY_DYNAMIC = 3,
     /* f[d] · (1 − r) + f[d]/s · r; r rises linearly from 0 to 1 between the d that turn beta_fast and beta_slow times
@@ -85,7 +85,8 @@ extern "C" {
 /* Makes tables for positions 0 to positions − 1, each element computed in double and rounded once:
  *   cos, sin  dense [positions, width/2], output, the caller's; `width` is even
  *   params    NULL: all defaults
- * NTK and DYNAMIC need a width of 4 or more.
+ * NTK and DYNAMIC need a width of 4 or more, and a factor that leaves the base finite and above 1. Where an angle or
+ * an element would not be finite, the error is VALUE.
  * Errors: NULL, SHAPE, VALUE, STRUCT, OVERFLOW, ALIAS; nothing is written then.
  * Source: Hugging Face's modeling_rope_utils. */
 ATTN_API attn_status attn_rotary_tables(attn_context *context, size_t positions, size_t width,

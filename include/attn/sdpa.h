@@ -103,7 +103,7 @@ typedef struct attn_sdpa_params {
     const attn_tensor *key_mask; /* [B|1,1,1,Tk]: padding */
     attn_polarity polarity;      /* of both; required if there is one */
 
-    /* Not 0: mask and bias may have fewer columns than Tk; the keys beyond them are masked, as in ONNX. */
+    /* Not 0: mask and bias may have fewer columns than Tk, or none; the keys beyond them are masked, as in ONNX. */
     int pad_masks;
 
     attn_causal causal;
@@ -144,8 +144,8 @@ typedef struct attn_sdpa_params {
 
     /* Outputs that need one or two further walks over the scores; memory but for `weights` is O(Tq + Tk). */
 
-    /* [B,H,Tq,Tk], or [B,1,Tq,Tk] for the average over the heads; f32, f16 or bf16; or NULL. The one thing whose memory
-     * grows with Tq·Tk. */
+    /* [B,H,Tq,Tk], or [B,1,Tq,Tk] for the average over the heads (0 where H = 0); f32, f16 or bf16; or NULL. The one
+     * thing whose memory grows with Tq·Tk. */
     const attn_tensor *weights;
     attn_stage weights_stage;
 

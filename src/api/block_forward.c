@@ -227,6 +227,8 @@ attn_status attn_block_forward(attn_context *context, const attn_block *block, c
     attni_block_call call;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(check(context, block, x, out, inputs, true, &call));
+    if (attni_is_empty(out) && !attni_sdpa_writes(&call.self.attention) && !attni_sdpa_writes(&call.cross.attention))
+        return ATTN_OK;
     ATTNI_TRY(attni_scratch_reserve(context, attni_block_scratch(context, &call)));
     return attni_block_run(context, &call, context->scratch);
 }

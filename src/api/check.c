@@ -57,7 +57,7 @@ attn_status attni_check_int(attn_context *context, const char *name, size_t size
 
 static size_t magnitude(ptrdiff_t stride) { return stride < 0 ? (size_t)0 - (size_t)stride : (size_t)stride; }
 
-static bool is_empty(const attn_tensor *t) {
+bool attni_is_empty(const attn_tensor *t) {
     return t->size[0] == 0 || t->size[1] == 0 || t->size[2] == 0 || t->size[3] == 0;
 }
 
@@ -94,7 +94,7 @@ static int moving_axes(const attn_tensor *t, int axes[4]) {
 /* No two elements at one place: each axis steps over all that the axes of smaller stride reach. */
 static attn_status check_unique(attn_context *context, const char *name, const attn_tensor *t) {
     int axes[4];
-    const int count = is_empty(t) ? 0 : moving_axes(t, axes);
+    const int count = attni_is_empty(t) ? 0 : moving_axes(t, axes);
     size_t reach = 0;
     for (int i = 0; i < count; i++) {
         const size_t stride = magnitude(t->stride[axes[i]]);
@@ -127,7 +127,7 @@ attn_status attni_check_typed(attn_context *context, const char *name, const att
         return attni_fail(context, ATTN_ERROR_STRIDE, "%s.stride[3] is %td, expected 1", name, t->stride[3]);
     if (output)
         ATTNI_TRY(check_unique(context, name, t));
-    if (data && !t->data && !is_empty(t))
+    if (data && !t->data && !attni_is_empty(t))
         return attni_fail(context, ATTN_ERROR_NULL, "%s.data is NULL", name);
     return ATTN_OK;
 }
@@ -188,7 +188,7 @@ static bool interleave(const attn_tensor *a, const attn_tensor *b) {
 
 attn_status attni_check_disjoint(attn_context *context, const char *output_name, const attn_tensor *output,
                                  const char *name, const attn_tensor *t) {
-    if (!output->data || !t->data || is_empty(output) || is_empty(t))
+    if (!output->data || !t->data || attni_is_empty(output) || attni_is_empty(t))
         return ATTN_OK;
     const extent x = extent_of(output), y = extent_of(t);
     if (x.high <= y.low || y.high <= x.low || interleave(output, t))
@@ -198,5 +198,7 @@ attn_status attni_check_disjoint(attn_context *context, const char *output_name,
 }
 
 attni_view attni_view_of(const attn_tensor *t) {
+    if (attni_is_empty(t))
+        return (attni_view){.data = t->data, .dtype = t->dtype};
     return (attni_view){t->data, t->dtype, t->stride[0], t->stride[1], t->stride[2]};
 }

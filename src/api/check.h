@@ -111,6 +111,10 @@ attn_status attni_check_dropout(attn_context *context, const char *name, float d
 attn_status attni_check_outputs(attn_context *context, const attni_extras *extras, const attn_tensor *out, size_t count,
                                 const char *const names[], const attn_tensor *const inputs[]);
 
+/* Without elements. A call whose every output is so returns at once, whatever the other sizes are. */
+bool attni_is_empty(const attn_tensor *tensor);
+
+/* Of a tensor without elements, whose data may be NULL, all strides are 0. */
 attni_view attni_view_of(const attn_tensor *tensor);
 
 #endif

@@ -15,7 +15,7 @@ static attn_tensor dense(const void *data, size_t rows, size_t columns) {
 /* An id is as large as two floats. */
 static attn_status check_ids(attn_context *context, const char *name, const int64_t *ids, const attni_embed *e,
                              size_t count, const attn_tensor *out) {
-    const size_t T = e->T, tokens = e->B * T;
+    const size_t T = e->T, tokens = attni_is_empty(out) ? 0 : e->B * T;
     const attn_tensor floats = dense(ids, tokens, 2);
     ATTNI_TRY(attni_check_disjoint(context, "out", out, name, &floats));
     for (size_t i = 0; ids && i < tokens; i++)
@@ -41,7 +41,7 @@ static attn_status check_tokens(attn_context *context, const attni_embed *e, con
         return attni_fail(context, ATTN_ERROR_VALUE, "params.ids and params.vectors are set: expected either");
     if (p->vectors)
         return attni_check_map(context, "params.vectors", p->vectors, out, true);
-    if (e->B * e->T == 0)
+    if (attni_is_empty(out))
         return ATTN_OK;
     ATTNI_TRY(attni_check_pointer(context, "params.ids", p->ids));
     ATTNI_TRY(attni_check_pointer(context, "params.token_table", p->token_table));
@@ -75,6 +75,10 @@ static attn_status check_positions(attn_context *context, const attni_embed *e, 
     if (p->position_ids && p->first_position)
         return attni_fail(context, ATTN_ERROR_VALUE,
                           "params.position_ids and params.first_position are set: expected either");
+    if (p->first_position > (size_t)INT64_MAX - e->T)
+        return attni_fail(context, ATTN_ERROR_VALUE,
+                          "params.first_position is %zu, too many for %zu tokens: positions are below 2^63",
+                          p->first_position, e->T);
     if (table)
         ATTNI_TRY(check_position_table(context, e, out));
     return check_ids(context, "position_ids", p->position_ids, e, table ? p->position_count : (size_t)INT64_MAX, out);
@@ -117,6 +121,8 @@ attn_status attn_embed(attn_context *context, const attn_embed_params *params, c
         ATTNI_TRY(attni_check_norm(context, "params.norm", e.params.norm, &norm));
         e.norm = &norm;
     }
+    if (attni_is_empty(out))
+        return ATTN_OK;
     e.params.scale = e.params.scale != 0 ? e.params.scale : 1;
     if (e.params.vectors)
         e.vectors = attni_view_of(e.params.vectors);
@@ -153,6 +159,8 @@ attn_status attn_patchify(attn_context *context, const attn_tensor *image, size_
                           const attn_tensor *out) {
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(check_patches(context, image, height, width, out));
+    if (attni_is_empty(out))
+        return ATTN_OK;
     const attni_patches patches = {.B = image->size[0],
                                    .C = image->size[1],
                                    .patches_y = image->size[2] / height,

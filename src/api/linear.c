@@ -77,6 +77,8 @@ attn_status attn_linear_forward(attn_context *context, const attn_linear *linear
     size_t end;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(check(context, linear, x, out, true));
+    if (attni_is_empty(out))
+        return ATTN_OK;
     const size_t out_room = lay(linear, x, out, &end);
     ATTNI_TRY(attni_scratch_reserve(context, end * sizeof(float)));
     float *scratch = context->scratch;

@@ -210,13 +210,20 @@ static attn_status check(attn_context *context, const attn_mha *mha, tensors t, 
                                (const attn_tensor *const[]){t.query, t.key, t.value});
 }
 
+static size_t scratch_of(const attn_context *context, const attn_tensor *out, const attni_mha_call *call) {
+    return attni_is_empty(out) && !attni_sdpa_writes(&call->attention) ? 0 : attni_mha_scratch(context, call);
+}
+
 attn_status attn_mha_forward(attn_context *context, const attn_mha *mha, const attn_tensor *query,
                              const attn_tensor *key, const attn_tensor *value, const attn_tensor *out,
                              const attn_sdpa_params *params) {
     attni_mha_call call;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(check(context, mha, (tensors){query, key, value, out}, params, true, &call));
-    ATTNI_TRY(attni_scratch_reserve(context, attni_mha_scratch(context, &call)));
+    const size_t scratch = scratch_of(context, out, &call);
+    if (scratch == 0)
+        return ATTN_OK;
+    ATTNI_TRY(attni_scratch_reserve(context, scratch));
     return attni_mha_run(context, &call, context->scratch);
 }
 
@@ -227,6 +234,6 @@ attn_status attn_mha_scratch_size(attn_context *context, const attn_mha *mha, co
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "bytes", bytes));
     ATTNI_TRY(check(context, mha, (tensors){query, key, value, out}, params, false, &call));
-    *bytes = attni_mha_scratch(context, &call);
+    *bytes = scratch_of(context, out, &call);
     return ATTN_OK;
 }

@@ -14,6 +14,8 @@ attn_status attn_norm(attn_context *context, const attn_tensor *x, const attn_te
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_map(context, "x", x, out, true));
     ATTNI_TRY(attni_check_norm(context, "params", params, &norm));
+    if (attni_is_empty(out))
+        return ATTN_OK;
     const attni_rows rows = rows_of(x, out);
     attni_norm_rows(context, &norm, &rows);
     return ATTN_OK;
@@ -24,6 +26,8 @@ attn_status attn_activate(attn_context *context, attn_activation activation, con
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_activation(context, "activation", activation));
     ATTNI_TRY(attni_check_map(context, "x", x, out, true));
+    if (attni_is_empty(out))
+        return ATTN_OK;
     const attni_rows rows = rows_of(x, out);
     attni_activate_rows(context, activation, &rows);
     return ATTN_OK;

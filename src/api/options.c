@@ -146,6 +146,7 @@ static attn_status check_overlay(attn_context *context, const char *name, const 
     ATTNI_TRY(attni_check_typed(context, name, t, types, false, data));
     ATTNI_TRY(check_axis(context, name, t, 0, "B", call->B));
     ATTNI_TRY(check_axis(context, name, t, 1, "H", call->H));
+    overlay->there = true;
     overlay->view = attni_view_of(t);
     overlay->keys = t->size[3];
     overlay->view.stride_b = t->size[0] == 1 ? 0 : overlay->view.stride_b;
@@ -200,7 +201,6 @@ static attn_status check_block_map(attn_context *context, const attn_sdpa_params
                                call->Tq / p->block_queries + (call->Tq % p->block_queries != 0)));
     ATTNI_TRY(attni_check_size(context, "params.block_map", p->block_map, 3, "⌈Tk/block_keys⌉",
                                call->Tk / p->block_keys + (call->Tk % p->block_keys != 0)));
-    call->block_map.view.stride_t = p->block_map->stride[2];
     call->block_queries = p->block_queries;
     call->block_keys = p->block_keys;
     return ATTN_OK;
@@ -264,7 +264,8 @@ static attn_status check_top_keys(attn_context *context, const attn_top_keys *to
     size_t product;
     if (!top || top->k == 0)
         return ATTN_OK;
-    ATTNI_TRY(attni_check_product(context, "params.top_keys->k", top->k, 2 * call->H * 1024, &product));
+    ATTNI_TRY(attni_check_product(context, "params.top_keys->k", call->H, 2048, &product));
+    ATTNI_TRY(attni_check_product(context, "params.top_keys->k", top->k, product, &product));
     if (data)
         ATTNI_TRY(attni_check_pointer(context, "params.top_keys->keys", top->keys));
     ATTNI_TRY(check_array(context, "params.top_keys->keys", top->keys, call, call->Tq, 2 * top->k, extras));
@@ -352,12 +353,11 @@ attn_status attni_check_attention(attn_context *context, const attn_sdpa_params 
     call->score = p->score;
     call->score_data = p->score_data;
     note_inputs(p, call, extras);
-    if (!call->pages) {
-        const size_t keys = p->query_starts ? call->ragged_keys : call->Tk;
-        ATTNI_TRY(attni_check_turns(context, p, keys, data, call, extras));
-        ATTNI_TRY(data ? attni_check_all_positions(context, call) : ATTN_OK);
-    }
-    return check_extra_outputs(context, p, data, call, extras);
+    ATTNI_TRY(check_extra_outputs(context, p, data, call, extras));
+    if (call->pages)
+        return ATTN_OK;
+    ATTNI_TRY(attni_check_turns(context, p, p->query_starts ? call->ragged_keys : call->Tk, data, call, extras));
+    return data && attni_sdpa_writes(call) ? attni_check_all_positions(context, call) : ATTN_OK;
 }
 
 /* One output against all that is read. */

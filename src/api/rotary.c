@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "attn/rotary.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "api/parts.h"
@@ -146,6 +147,8 @@ attn_status attn_rotate(attn_context *context, const attn_tensor *x, const attn_
     ATTNI_TRY(attni_check_pointer(context, "rotary", rotary));
     ATTNI_TRY(check_rows(context, x, out));
     ATTNI_TRY(check_rotary(context, "rotary", rotary, x->size[3], true, &p, &turn));
+    if (attni_is_empty(out))
+        return ATTN_OK;
     turn.positions = positions;
     turn.stride = x->size[2];
     for (size_t b = 0; b < x->size[0]; b++)
@@ -174,6 +177,23 @@ static attn_status check_pair(attn_context *context, const char *low, double *a,
         return ATTN_OK;
     return attni_fail(context, ATTN_ERROR_VALUE, "params.%s is %g, expected less than params.%s, %g", low, *a, high,
                       *b);
+}
+
+/* Whatever base and factor do, each angle is finite, and so is each element as f32. */
+static attn_status check_finite(attn_context *context, size_t positions, size_t width,
+                                const attn_rotary_tables_params *p) {
+    const double base = attni_rotary_base(positions, width, p);
+    if (!isfinite(base) || base <= 1)
+        return attni_fail(context, ATTN_ERROR_VALUE,
+                          "params.factor is %g, which makes the base %g, expected a finite number above 1", p->factor,
+                          base);
+    if (p->scaling != ATTN_ROTARY_PLAIN && !isfinite((double)positions / p->factor))
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.factor is %g, too small: angles are not finite",
+                          p->factor);
+    if (p->attention_factor > (double)FLT_MAX)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.attention_factor is %g, more than f32 has",
+                          p->attention_factor);
+    return ATTN_OK;
 }
 
 static attn_status check_scaling(attn_context *context, size_t width, attn_rotary_tables_params *p) {
@@ -210,6 +230,7 @@ attn_status attn_rotary_tables(attn_context *context, size_t positions, size_t w
     ATTNI_TRY(check_scaling(context, width, &p));
     if (elements == 0)
         return ATTN_OK;
+    ATTNI_TRY(check_finite(context, positions, width, &p));
     ATTNI_TRY(attni_check_pointer(context, "cos", cos));
     ATTNI_TRY(attni_check_pointer(context, "sin", sin));
     const attn_tensor cosines = attn_tensor_bhtd(cos, ATTN_F32, 1, 1, positions, width / 2);

@@ -143,6 +143,8 @@ attn_status attn_dropout_mask(attn_context *context, float dropout, uint64_t see
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_dropout(context, "dropout", dropout, seed, &d));
     ATTNI_TRY(attni_check_typed(context, "mask", mask, ATTNI_BOOLS, true, true));
+    if (attni_is_empty(mask))
+        return ATTN_OK;
     const attni_view view = attni_view_of(mask);
     attni_dropout_mask_run(context, &d, &view, mask->size);
     return ATTN_OK;

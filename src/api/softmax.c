@@ -56,6 +56,10 @@ attn_status attn_softmax(attn_context *context, size_t rows, size_t columns, con
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     softmax_job job = {context->kernels, rows, columns, 1, x, y, lse, ldx, ldy};
     ATTNI_TRY(check(context, &job));
+    if (columns == 0 && !lse)
+        return ATTN_OK;
+    if (columns == 0)
+        job.ldx = job.ldy = 0; /* x and y may be NULL */
     job.rows_per_unit += ELEMENTS_PER_UNIT / (columns + 1);
     attni_parallel(context, attni_ceil_div(rows, job.rows_per_unit), FLOPS * (double)rows * (double)columns,
                    softmax_rows, &job);

@@ -66,10 +66,12 @@ static attn_status copy(attn_context *context, const char *from_name, const attn
     for (int i = 0; i < 4; i++)
         ATTNI_TRY(attni_check_size(context, to_name, to, i, letters[i], from->size[i]));
     ATTNI_TRY(attni_check_disjoint(context, to_name, to, from_name, from));
+    if (attni_is_empty(to))
+        return ATTN_OK;
     copy_job job = {context->kernels, attni_view_of(from), attni_view_of(to),
                     from->size[1],    from->size[2],       from->size[3]};
     const size_t planes = from->size[0] * from->size[1], plane = from->size[2] * from->size[3];
-    attni_parallel(context, plane ? planes : 0, FLOPS * (double)planes * (double)plane, copy_plane, &job);
+    attni_parallel(context, planes, FLOPS * (double)planes * (double)plane, copy_plane, &job);
     return ATTN_OK;
 }
 

@@ -8,11 +8,11 @@
 
 #define TWO_PI 6.28318530717958647692
 
-static double base_of(size_t positions, size_t width, const attn_rotary_tables_params *p) {
+double attni_rotary_base(size_t positions, size_t width, const attn_rotary_tables_params *p) {
     const double length = (double)attni_max(positions, p->original_positions), D = (double)width;
     double factor = p->factor;
     if (p->scaling == ATTN_ROTARY_DYNAMIC)
-        factor = factor * length / (double)p->original_positions - (factor - 1);
+        factor = factor * (length / (double)p->original_positions - 1) + 1;
     else if (p->scaling != ATTN_ROTARY_NTK)
         return p->base;
     return p->base * pow(factor, D / (D - 2));
@@ -51,7 +51,7 @@ static double frequency_of(size_t d, double base, size_t width, const attn_rotar
 void attni_rotary_tables_run(size_t positions, size_t width, const attn_rotary_tables_params *p, float *cosines,
                              float *sines) {
     const size_t pairs = width / 2;
-    const double base = base_of(positions, width, p);
+    const double base = attni_rotary_base(positions, width, p);
     const double size = p->scaling == ATTN_ROTARY_YARN ? p->attention_factor : 1;
     for (size_t d = 0; d < pairs; d++) {
         const double frequency = frequency_of(d, base, width, p);

@@ -164,10 +164,17 @@ static attni_cut room_for(const attn_context *context, const attni_sdpa *call) {
     return attni_is_varied(call) ? attni_cut_longest(context, call) : attni_cut_call(context, call);
 }
 
-static bool is_nothing(const attni_sdpa *call) { return call->B == 0 || call->H == 0 || call->Tq == 0; }
+static bool has_rows(const attni_sdpa *call) { return call->B && call->H && call->Tq; }
+
+bool attni_sdpa_writes(const attni_sdpa *call) {
+    const attni_inspection *in = &call->inspection;
+    const bool of_rows = call->E || call->lse.data || in->entropy || in->top.k;
+    const bool weights = in->weights_wanted && call->B && (call->H || in->averaged) && call->Tq && call->Tk;
+    return (of_rows && has_rows(call)) || weights || (in->key_mass && call->B && call->H && call->Tk);
+}
 
 size_t attni_sdpa_scratch(const attn_context *context, const attni_sdpa *call) {
-    if (is_nothing(call))
+    if (!has_rows(call) || !attni_sdpa_writes(call))
         return 0;
     const attni_cut cut = room_for(context, call);
     return lay(context, call, &cut).all;
@@ -218,10 +225,12 @@ static attni_sdpa bound(attn_context *context, const attni_sdpa *call, const lay
 }
 
 void attni_sdpa_run(attn_context *context, const attni_sdpa *call, void *scratch) {
-    if (call->Tq == 0)
-        attni_blank_beyond(context, call);
-    if (is_nothing(call))
+    if (!attni_sdpa_writes(call))
         return;
+    if (!has_rows(call)) {
+        attni_blank_beyond(context, call);
+        return;
+    }
     const attni_cut room = room_for(context, call);
     const layout at = lay(context, call, &room);
     attni_sdpa bounded;

@@ -49,7 +49,7 @@ static void mask_from(const area *a, size_t column) {
             a->s[r * a->lds + j] = -INFINITY;
 }
 
-static bool is_biased(const attni_sdpa *call) { return call->bias.view.data; }
+static bool is_biased(const attni_sdpa *call) { return call->bias.there; }
 
 /* Rows of a bias are far apart in memory: those that come AHEAD rows later, perhaps in the next tile, are fetched
  * meanwhile. */
@@ -138,15 +138,15 @@ static unsigned mask_seen(const attni_engine *e, const attni_overlay *mask, cons
     return (seen & ATTNI_SEEN_TRUE ? ATTNI_SEEN_FALSE : 0U) | (seen & ATTNI_SEEN_FALSE ? ATTNI_SEEN_TRUE : 0U) | beyond;
 }
 
-static bool is_masked(const attni_sdpa *call) { return call->mask.view.data; }
+static bool is_masked(const attni_sdpa *call) { return call->mask.there; }
 static void apply_query_mask(const attni_engine *e, const area *a) { apply_mask(e, &e->call->mask, a); }
 static unsigned query_mask_seen(const attni_engine *e, const area *a) { return mask_seen(e, &e->call->mask, a); }
 
-static bool is_padded(const attni_sdpa *call) { return call->key_mask.view.data; }
+static bool is_padded(const attni_sdpa *call) { return call->key_mask.there; }
 static void apply_key_mask(const attni_engine *e, const area *a) { apply_mask(e, &e->call->key_mask, a); }
 static unsigned key_mask_seen(const attni_engine *e, const area *a) { return mask_seen(e, &e->call->key_mask, a); }
 
-static bool is_sparse(const attni_sdpa *call) { return call->block_map.view.data; }
+static bool is_sparse(const attni_sdpa *call) { return call->block_map.there; }
 
 static bool block_is_on(const attni_sdpa *call, const area *a, size_t row, size_t column) {
     const uint8_t *blocks = attni_at(&call->block_map.view, a->b, a->h, (a->i + row) / call->block_queries);

@@ -25,9 +25,9 @@ static inline void *attni_at(const attni_view *view, size_t b, size_t h, size_t 
     return (char *)view->data + element * (ptrdiff_t)attni_size_of(view->dtype);
 }
 
-/* Something that goes with each score, [B,H,Tq,keys] with stride 0 where it is broadcast; data = NULL: there is none.
- */
+/* Something that goes with each score, [B,H,Tq,keys] with stride 0 where it is broadcast. */
 typedef struct attni_overlay {
+    bool there; /* which one of no keys, whose data may be NULL, is too */
     attni_view view;
     size_t keys; /* further ones are masked */
 } attni_overlay;
@@ -130,6 +130,9 @@ attni_sdpa attni_sequence_of(const attni_sdpa *call, size_t b);
 /* Columns of the output that the engine computes: E rounded up. */
 size_t attni_output_width(size_t E);
 
+/* Whether a call writes anything. One that does not returns at once, whatever its sizes are. */
+bool attni_sdpa_writes(const attni_sdpa *call);
+
 /* Bytes of scratch that attni_sdpa_run needs. */
 size_t attni_sdpa_scratch(const attn_context *context, const attni_sdpa *call);
 
@@ -150,7 +153,8 @@ size_t attni_rotate_scratch(const attn_context *context, size_t D);
 void attni_rotate_run(attn_context *context, const attni_turn *turn, const attni_view *x, const attni_view *out,
                       const size_t size[4], void *scratch);
 
-/* cos, sin [positions, width/2]; defaults resolved. */
+/* cos, sin [positions, width/2]; defaults resolved; the base as the scaling changes it is finite and above 1. */
+double attni_rotary_base(size_t positions, size_t width, const attn_rotary_tables_params *params);
 void attni_rotary_tables_run(size_t positions, size_t width, const attn_rotary_tables_params *params, float *cosines,
                              float *sines);
 

@@ -60,7 +60,7 @@ static void blank_queries(const attni_kernels *kernels, const attni_sdpa *call, 
 
 static void blank_weights(const attni_kernels *kernels, const attni_sdpa *call, size_t b, size_t h) {
     const attni_inspection *in = &call->inspection;
-    const float nothing = in->stage == ATTN_STAGE_BIASED ? -INFINITY : 0.0F;
+    const float nothing = in->stage == ATTN_STAGE_BIASED && call->H ? -INFINITY : 0.0F;
     for (size_t i = 0; i < call->Tq; i++)
         kernels->copy(call->Tk, 1, ATTN_F32, &nothing, 0, in->weights.dtype, attni_at(&in->weights, b, h, i), 1);
 }
@@ -90,12 +90,21 @@ static void blank_head(void *arg, size_t unit, size_t worker) {
     (void)worker;
     if (j->call->query_lengths)
         blank_queries(j->kernels, j->call, b, h);
-    if (j->call->inspection.weights_wanted && (h == 0 || !j->call->inspection.averaged))
+    if (j->call->inspection.weights_wanted && !j->call->inspection.averaged)
         blank_weights(j->kernels, j->call, b, h);
     blank_rows(j->call, b, h);
+}
+
+/* The average over no heads is 0. */
+static void blank_average(void *arg, size_t b, size_t worker) {
+    const blank_job *j = arg;
+    (void)worker;
+    blank_weights(j->kernels, j->call, b, 0);
 }
 
 void attni_blank_beyond(attn_context *context, const attni_sdpa *call) {
     blank_job job = {context->kernels, call};
     attni_parallel(context, call->B * call->H, 0, blank_head, &job);
+    if (call->inspection.weights_wanted && call->inspection.averaged)
+        attni_parallel(context, call->B, 0, blank_average, &job);
 }
