@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A BLAS that misbehaves as the environment variable ATTN_BENCH_FAKE says: "crash", "hang" or "lie" in its products,
- * "load" when it is loaded, "late" in the 50th product and those that follow, and otherwise is right and slow. The
- * tests of the bench load it. */
+ * "load" when it is loaded, "late" in the 50th product and those that follow, and otherwise is right and slow. Products
+ * small enough to be those that libattn tries a backend with are right all the same, but for "misfit", which lies in
+ * all. The tests of the bench load it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* M·N·K of the largest product that is right whatever is told. */
+#define TRIAL 4096
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -55,10 +59,12 @@ static float dot(int k, const float *a, const float *b, int ldb) {
 void cblas_sgemm(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a, int lda,
                  const float *b, int ldb, float beta, float *c, int ldc) {
     (void)order, (void)trans_a, (void)trans_b;
-    misbehave();
+    const int small = m * n * k <= TRIAL;
+    if (!small)
+        misbehave();
     for (int i = 0; i < m; i++)
         for (int j = 0; j < n; j++)
             c[i * ldc + j] = alpha * dot(k, a + i * lda, b + j, ldb) + (beta == 0 ? 0 : beta * c[i * ldc + j]);
-    if (told("lie") && m > 0 && n > 0)
+    if ((told("misfit") || (told("lie") && !small)) && m > 0 && n > 0)
         c[0] += 1;
 }
