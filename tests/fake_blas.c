@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Libraries for test_backends to load: a plain BLAS with integers of type FAKE_INT, with FAKE_SCIPY the names of
  * PyPI's scipy-openblas32, with FAKE_OPENBLAS the marks of an OpenBLAS whose openblas_get_parallel returns that, and
- * whose core is named by the environment variable FAKE_CORE. With FAKE_LONE there is sgemm alone. With FAKE_FORBIDDEN a product ends the program. */
+ * whose core is named by the environment variable FAKE_CORE. With FAKE_LONE there is sgemm alone. With FAKE_FORBIDDEN a
+ * product ends the program. */
 #include <stdint.h>
 #include <stdlib.h>
 

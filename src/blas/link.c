@@ -34,8 +34,9 @@ static attni_symbol find_anywhere(const char *name) {
     return find_in(RTLD_DEFAULT, name);
 }
 
-/* A program that has a cblas_sgemm itself, or another BLAS before libattn, puts its own in front of OpenBLAS's: only what
- * lies beside that, or is linked with it, tells of it. `library` is NULL for the program. An OpenMP is the process's. */
+/* A program that has a cblas_sgemm itself, or another BLAS before libattn, puts its own in front of OpenBLAS's: only
+ * what lies beside that, or is linked with it, tells of it. `library` is NULL for the program. An OpenMP is the
+ * process's. */
 static attni_symbol find_linked(void *library, const char *name) {
     const attni_symbol symbol = find_anywhere(name);
     if (!symbol || attni_same_object(symbol, (attni_symbol)cblas_sgemm) || strncmp(name, "omp_", 4) == 0)

@@ -54,8 +54,8 @@ static attni_symbol find_loaded(void *library, const char *name) {
     return symbol;
 }
 
-/* With RTLD_DEEPBIND the library calls itself; without (musl), it calls into a BLAS that the program is linked with: then
- * only a library whose names are its own can be used, as PyPI's, or the linked one itself. */
+/* With RTLD_DEEPBIND the library calls itself; without (musl), it calls into a BLAS that the program is linked with:
+ * then only a library whose names are its own can be used, as PyPI's, or the linked one itself. */
 #ifdef RTLD_DEEPBIND
 enum { DEEPBIND = RTLD_DEEPBIND };
 #else

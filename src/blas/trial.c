@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A backend is tried before it is believed: small products of whole numbers, which are exact in any order. What no
- * product may read is NaN (what lies between the rows of A and B, C where beta is 0), what none may write is OUTSIDE. */
+ * product may read is NaN (what lies between the rows of A and B, C where beta is 0), what none may
+ * write is OUTSIDE. */
 #include <math.h>
 
 #include "blas/blas.h"
