@@ -15,14 +15,24 @@
  *     block.h     the block of a transformer: attention, feed-forward, norms, residuals
  *
  * The binary interface, for programs that were built against another version, and for Rust, ctypes and the like:
- * - libattn.so.0.1 keeps it for all 0.1.x. A program runs with that version or a later one, and with an earlier one if it
- *   uses nothing newer.
+ * - libattn.so.0.1 keeps it for all 0.1.x. A program runs with that version or a later one, and with an earlier one if
+ *   it uses nothing newer.
  * - An enum has the size of int, a size_t that of a pointer. Values of enums stay; new ones are added.
  * - Structs with a struct_size, the first field, only grow at the end. It is the size of the struct as the caller knows
  *   it. A shorter one, from 0.1.0's size on, is accepted: the fields that are missing are 0, the default. A longer one
  *   is accepted if all its bytes behind the library's are 0. Of an info, only as much is written as the caller has.
  *   All of it must be 0 before fields are set, padding too, as with ATTN_INIT: zeroed memory, then struct_size.
  * - Structs without it never change. attn_score_tile, which only libattn makes, may grow at its end.
+ *
+ * Accuracy, against double precision on the numbers as they are stored, which are N(0,1): |error| ≤ 1e-5 + 5e-6·|x| for
+ * attention and the layer; the errors of larger numbers, and of a stack of layers, are larger in proportion. Each type
+ * adds only what storing costs: an f16 or bf16 output is rounded to the nearest once (relative 2^−11, 2^−8), a cache of
+ * these types rounds keys and values so as they come; int8 is off by half a step, 1/254 of the largest of the row (of a
+ * cache: of a token and head, of weights: of an output feature). Inputs of f16 and bf16 are read exactly.
+ *
+ * Subnormal numbers count as the calling thread's mode says: with FTZ or DAZ set, as by -ffast-math, what is below
+ * 1.2e-38 may be 0. Threads of a context keep the mode that their caller had when they were started, at the first call
+ * that needed them: change it before, or such bits depend on the number of threads.
  *
  * C99 and C++ compatible. All symbols begin with attn_ or ATTN_. No function prints, exits, or keeps a pointer to the
  * caller's tensors after it returns. */

@@ -1,6 +1,41 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The key/value cache of a decoder, and the pool of pages that caches share: keys and values are kept in the form that
- * the engine computes on, so that a decoding step packs nothing and reads memory as one stream. */
+ * the engine computes on, so that a decoding step packs nothing and reads memory as one stream.
+ *
+ * A decoder: the keys and values of new tokens are appended, then their queries attend to all that is there. Here eight
+ * sequences begin with the same P tokens, which go into the first and are shared with the others: no page is copied
+ * until they part. `check` is yours, for what is not ATTN_OK; `project` makes q [8,H,T,D], k and v [8,G,T,D] of T new
+ * tokens.
+ *
+ *     attn_cache *cache;
+ *     attn_cache_params params;
+ *     ATTN_INIT(&params);
+ *     params.batch = 8;
+ *     params.capacity = 4096;
+ *     params.kv_heads = G;
+ *     params.head_width = D;
+ *     check(attn_cache_create(context, &params, &cache));
+ *
+ *     attn_sdpa_params causal;
+ *     ATTN_INIT(&causal);
+ *     causal.causal = ATTN_CAUSAL_BOTTOM_RIGHT;
+ *
+ *     const int64_t prefix[8] = {P};
+ *     attn_cache_append_params first;
+ *     ATTN_INIT(&first);
+ *     first.counts = prefix;
+ *     project(P, &q, &k, &v);
+ *     check(attn_cache_append(context, cache, &k, &v, &first));
+ *     for (size_t b = 1; b < 8; b++)
+ *         check(attn_cache_fork(context, cache, 0, b));
+ *
+ *     for (int step = 0; step < steps; step++) {
+ *         project(1, &q, &k, &v);
+ *         check(attn_cache_append(context, cache, &k, &v, NULL));
+ *         check(attn_cache_attend(context, cache, &q, &out[step], &causal));
+ *     }
+ *     attn_cache_destroy(cache);
+ */
 #ifndef ATTN_CACHE_H
 #define ATTN_CACHE_H
 

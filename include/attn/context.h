@@ -37,8 +37,8 @@ enum {
 
 /* Row-major single-precision product C[M,N] = alpha · A[M,K] · B[K,N] + beta · C, leading dimensions in elements.
  * With beta = 0, C is written without being read. Must be callable from several threads at the same time, and should
- * itself use one thread. M, N and K may be 0. `data` is the caller's. attn_context_create tries it on small products, and
- * refuses one that comes out wrong. */
+ * itself use one thread. M, N and K may be 0. `data` is the caller's. attn_context_create tries it on small products,
+ * and refuses one that comes out wrong. */
 typedef void (*attn_sgemm_fn)(void *data, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda,
                               const float *B, size_t ldb, float beta, float *C, size_t ldc);
 
@@ -57,7 +57,8 @@ typedef struct attn_allocator {
 typedef struct attn_context_options {
     size_t struct_size;
 
-    /* Threads a call may use, the calling one included. 0: one for each core that the process may run on, or 1 with
+    /* Threads a call may use, the calling one included. Each context has its own: two default ones in use at the same
+     * time want all cores each, so share them out. 0: one for each core that the process may run on, or 1 with
      * parallel_for unset and no threads to be had. At most 1024. */
     size_t threads;
 

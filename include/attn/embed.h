@@ -53,7 +53,7 @@ extern "C" {
 
 /* out = norm(scale · token + position + type).
  *   params  Required, since it holds the tokens.
- *   out     [B,1,T,M], output: tells the sizes
+ *   out     [B,1,T,M], output, f32: tells the sizes
  * Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE (an id out of its table, named with its place), STRUCT, OVERFLOW, ALIAS;
  * nothing is written then. Needs no scratch. */
 ATTN_API attn_status attn_embed(attn_context *context, const attn_embed_params *params, const attn_tensor *out);

@@ -15,7 +15,13 @@
 /* A layer's packed weights: immutable once made, may be used by any number of threads and contexts at the same time. */
 typedef struct attn_mha attn_mha;
 
-/* Weights are dense, read during attn_mha_create and not kept. Output features of a projection are heads first:
+/* PyTorch's nn.MultiheadAttention(embed_dim, num_heads) has model_width and heads of these; in_proj_weight and
+ * in_proj_bias are in_weight and in_bias, or with a kdim or vdim q_proj_weight, k_proj_weight and v_proj_weight are
+ * q_weight, k_weight and v_weight, and the thirds of in_proj_bias their biases; out_proj's weight and bias are
+ * out_weight and out_bias; `order` stays ATTN_OUT_IN. Tensors of batch_first=True are attn_tensor_btm; without it they
+ * are [T,B,M]: views with size {B, 1, T, M} and stride {M, 0, B·M, 1}. Masks: ATTN_PRESET_PYTORCH_MHA.
+ *
+ * Weights are dense, read during attn_mha_create and not kept. Output features of a projection are heads first:
  * feature h·D + d is element d of head h. Biases may be NULL, each on its own: no bias. */
 typedef struct attn_mha_params {
     size_t struct_size;
@@ -81,6 +87,7 @@ ATTN_API void attn_mha_destroy(attn_mha *mha);
  *   out    [B,1,Tq,M], output
  *   params NULL: all defaults; its outputs are as in attn_sdpa. With `key` NULL, key_lengths NULL means as
  *          query_lengths. Tokens before and behind the sequences of a ragged batch get 0 from attention.
+ * A query that sees no key gets 0 from attention, so out_bias is its output.
  * Errors: those of attn_sdpa; nothing is written then. */
 ATTN_API attn_status attn_mha_forward(attn_context *context, const attn_mha *mha, const attn_tensor *query,
                                       const attn_tensor *key, const attn_tensor *value, const attn_tensor *out,

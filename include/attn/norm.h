@@ -40,8 +40,9 @@ extern "C" {
 #endif
 
 /* Normalises each token.
- *   x       [B,H,T,M]; with H heads each of them is normalised by itself, all with the same weights
- *   out     the same sizes, output; may be x itself, the same view
+ *   x       [B,H,T,M], f32 (attn_tensor_copy converts); with H heads each of them is normalised by itself, all with the
+ *           same weights
+ *   out     the same sizes, output, f32; may be x itself, the same view
  *   params  NULL: all defaults
  * A row with NaN or Inf becomes NaN, other rows are untouched by it. Mean and variance are computed in two passes, so
  * that a large mean does no harm. M = 0 writes nothing.
@@ -50,8 +51,8 @@ ATTN_API attn_status attn_norm(attn_context *context, const attn_tensor *x, cons
                                const attn_norm_params *params);
 
 /* out = activation(x), element by element.
- *   x    [B,H,T,M]
- *   out  the same sizes, output; may be x itself, the same view
+ *   x    [B,H,T,M], f32
+ *   out  the same sizes, output, f32; may be x itself, the same view
  * NaN stays NaN; −inf gives the limit. Errors as attn_norm. Needs no scratch. */
 ATTN_API attn_status attn_activate(attn_context *context, attn_activation activation, const attn_tensor *x,
                                    const attn_tensor *out);

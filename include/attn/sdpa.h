@@ -173,6 +173,7 @@ extern "C" {
  *   v    [B,G,Tk,E]
  *   out  [B,H,Tq,E], output
  *   params  NULL: all defaults
+ * With D = 0 each q · k is 0: the mean of the values that are seen, but for bias and the like.
  * A query that sees no key is an empty row: out = 0, lse = −inf, probabilities = 0. A masked key or value is never read
  * into a result: NaN or Inf there changes no bit; nor does NaN in a bias where a mask masks. A score of −inf counts as
  * masked. A key whose distance (ALiBi) makes its probability 0 in f32 beside another is not computed. Memory is O(1) in
@@ -204,9 +205,9 @@ ATTN_API attn_status attn_sdpa_scratch_size(attn_context *context, const attn_te
  *
  * ONNX: Attention of the opsets 23 to 25, as onnx 1.23 defines them. nonpad_kv_seqlen is key_lengths, with
  * ATTN_CAUSAL_BOTTOM_RIGHT for is_causal (onnx 1.22: TOP_LEFT); with a past it is ATTN_CAUSAL_OFFSET and the length of
- * the past. left_window_size and right_window_size are `window`; without is_causal, where neither a past nor lengths
- * place the queries and Tq ≠ Tk, say {left + right, 0} with ATTN_CAUSAL_OFFSET and offsets of `right`, which is as
- * much. qk_matmul_output_mode 0 to 3 are RAW, CAPPED, BIASED and PROBABILITIES; the first two are 0 beyond key_lengths
+ * the past. left_window_size and right_window_size are `window`; without is_causal, where ONNX's offset is not Tk − Tq
+ * (it is the length of the past, or 0), they are {left + right, 0} with ATTN_CAUSAL_OFFSET and that offset + right.
+ * qk_matmul_output_mode 0 to 3 are RAW, CAPPED, BIASED and PROBABILITIES; the first two are 0 beyond key_lengths
  * here. softmax_precision is always f32. A row without keys is 0.
  *
  * FLASH: flash_attn's causal, window_size = window, softcap, alibi_slopes, cu_seqlens = query_starts and key_starts,
@@ -222,7 +223,8 @@ ATTN_API attn_status attn_sdpa_preset(attn_preset preset, int is_causal, attn_sd
  *   out   [B,H,T,E] f32, input and output: attention over one set
  *   lse   dense [B,H,T], input and output
  *   part, part_lse  attention over the other, f32
- * Afterwards both are of the union. (out = 0, lse = −inf), which is the result over no keys, changes nothing.
+ * Afterwards both are of the union. (out = 0, lse = −inf), which is the result over no keys, changes nothing. An lse of
+ * ∞ or NaN makes the row NaN beside any other.
  * Associative and commutative to rounding: for keys split over machines (each sends out and lse), prefixes that several
  * sequences share (attend once, merge many), and caches in pieces. Not with sinks, which must be in one part only.
  * Errors: NULL, SHAPE, STRIDE, DTYPE, OVERFLOW, ALIAS; nothing is written then.
