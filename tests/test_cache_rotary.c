@@ -21,44 +21,56 @@ static attn_cache *new_cache(attn_context *context, attn_dtype type, size_t B, s
 
 /* ---- in pieces ---- */
 
-/* Some tokens of each sequence, where what is appended next begins, and how many there are. */
+/* Some tokens of each sequence, where what is appended next begins, and how many there are; T in the tensors, padded or
+ * ragged. */
 struct piece {
+    bool ragged;
     size_t T;
-    int64_t first[MOST], counts[MOST];
+    int64_t first[MOST], counts[MOST], starts[MOST + 1];
 };
 
 static struct piece next_piece(const struct sdpa_case *c, const attn_cache *cache, size_t most) {
-    struct piece p = {.T = 0};
-    for (size_t b = 0; b < c->k.size[0]; b++) {
+    const size_t B = c->k.size[0];
+    struct piece p = {.ragged = random_below(2) > 0};
+    p.starts[0] = p.ragged ? (int64_t)random_below(3) : 0;
+    for (size_t b = 0; b < B; b++) {
         p.first[b] = (int64_t)attn_cache_length(cache, b);
         const size_t left = (size_t)(c->params.key_lengths[b] - p.first[b]), count = random_below(most + 1);
         p.counts[b] = (int64_t)(count < left ? count : left);
+        p.starts[b + 1] = p.ragged ? p.starts[b] + p.counts[b] : 0;
         p.T = (size_t)p.counts[b] > p.T ? (size_t)p.counts[b] : p.T;
     }
+    p.T = p.ragged ? (size_t)p.starts[B] + random_below(3) : p.T;
     return p;
 }
 
-/* Its tokens; what is behind them is NaN. */
+/* Its tokens; all else is NaN. */
 static attn_tensor tokens_in(const struct piece *p, attn_tensor t) {
-    const attn_tensor some =
-        new_tensor_of(t.dtype, (enum layout)random_below(OUTPUT_LAYOUTS), t.size[0], t.size[1], p->T, t.size[3]);
-    for (size_t b = 0; b < t.size[0]; b++)
+    const size_t B = t.size[0];
+    const attn_tensor some = new_tensor_of(t.dtype, (enum layout)random_below(OUTPUT_LAYOUTS), p->ragged ? 1 : B,
+                                           t.size[1], p->T, t.size[3]);
+    for (size_t n = 0; n < element_count(some); n++)
+        set_value(some, n, NAN);
+    for (size_t b = 0; b < B; b++)
         for (size_t g = 0; g < t.size[1]; g++)
-            for (size_t i = 0; i < p->T; i++)
+            for (size_t i = 0; i < (size_t)p->counts[b]; i++)
                 for (size_t d = 0; d < t.size[3]; d++)
-                    set_value_at(some, b, g, i, d,
-                                 (int64_t)i < p->counts[b] ? value_at(t, b, g, (size_t)p->first[b] + i, d) : NAN);
+                    set_value_at(some, p->ragged ? 0 : b, g, (size_t)p->starts[b] + i, d,
+                                 value_at(t, b, g, (size_t)p->first[b] + i, d));
     return some;
 }
 
-/* Their positions; what is behind them is none. */
+/* Their positions; what is of no token is none. */
 static const int64_t *positions_in(const struct piece *p, const int64_t *positions, size_t B, size_t Tk) {
-    int64_t *some = random_positions(B * p->T, 1);
-    for (size_t n = 0; n < B * p->T && positions; n++) {
-        const size_t b = n / p->T, i = n % p->T;
-        some[n] = (int64_t)i < p->counts[b] ? positions[b * Tk + (size_t)p->first[b] + i] : -1;
-    }
-    return positions ? some : NULL;
+    int64_t *some = random_positions((p->ragged ? 1 : B) * p->T, 1);
+    if (!positions)
+        return NULL;
+    for (size_t n = 0; n < (p->ragged ? 1 : B) * p->T; n++)
+        some[n] = -1;
+    for (size_t b = 0; b < B; b++)
+        for (size_t i = 0; i < (size_t)p->counts[b]; i++)
+            some[(p->ragged ? (size_t)p->starts[b] : b * p->T) + i] = positions[b * Tk + (size_t)p->first[b] + i];
+    return some;
 }
 
 static bool is_full(const struct sdpa_case *c, const attn_cache *cache) {
@@ -75,6 +87,7 @@ static void append_pieces(attn_context *context, attn_cache *cache, const struct
         const struct piece piece = next_piece(c, cache, most);
         const attn_tensor k = tokens_in(&piece, c->k), v = tokens_in(&piece, c->v);
         attn_cache_append_params p = {.struct_size = sizeof p, .counts = piece.counts, .qk_norm = c->params.qk_norm};
+        p.starts = piece.ragged ? piece.starts : NULL;
         attn_rotary rotary;
         if (c->params.rotary) {
             rotary = *c->params.rotary;
@@ -147,6 +160,27 @@ static struct sdpa_case random_case(attn_context *context, struct turns *turns) 
     return c;
 }
 
+/* The queries one after the other: the same bits. */
+static void check_ragged(attn_context *context, const attn_cache *cache, const struct sdpa_case *c,
+                         const struct sdpa_result *want) {
+    const size_t B = c->q.size[0], H = c->q.size[1], Tq = c->q.size[2], D = c->q.size[3], E = c->v.size[3];
+    struct sdpa_case ragged = *c;
+    int64_t starts[MOST + 1];
+    ragged.q = new_tensor_of(c->q.dtype, BTHD, 1, H, B * Tq, D);
+    ragged.probabilities = ragged.lse = false;
+    for (size_t b = 0; b <= B; b++)
+        starts[b] = (int64_t)(b * Tq);
+    for (size_t n = 0; n < element_count(c->q); n++)
+        set_value_at(ragged.q, 0, n / D / Tq % H, n / D / Tq / H * Tq + n / D % Tq, n % D, value(c->q, n));
+    ragged.params.key_lengths = NULL; /* the cache's */
+    ragged.params.query_starts = starts;
+    ragged.params.sequences = B;
+    ragged.out = new_tensor_of(c->out_type, BTHD, 1, H, B * Tq, E);
+    const struct sdpa_result got = attend(context, cache, &ragged);
+    for (size_t b = 0; b < B; b++)
+        assert_bits(tokens_of(got.out, b * Tq, Tq), sequence_of(want->out, b));
+}
+
 static void check_turned(attn_context *context, attn_dtype type, int number) {
     struct turns turns;
     struct sdpa_case c = random_case(context, &turns);
@@ -158,6 +192,7 @@ static void check_turned(attn_context *context, attn_dtype type, int number) {
     append_pieces(context, cache, &c, number % 3 ? 40 : 5);
     const struct sdpa_result got = attend(context, cache, &c), same = attend(context, before, &c);
     assert_same_result(&got, &same);
+    check_ragged(context, cache, &c, &got);
     if (type == ATTN_F32) {
         struct sdpa_case plain = c;
         plain.params.rotary = NULL;

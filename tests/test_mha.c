@@ -234,6 +234,27 @@ static void shared_by_threads(void **state) {
     }
 }
 
+/* Tokens beyond query_lengths are no keys either where query and key are one. */
+static void padded(void **state) {
+    (void)state;
+    enum { B = 3, T = 7 };
+    static const int64_t lengths[B] = {7, 2, 0};
+    attn_context *context = new_context_of(1, 0);
+    seed(10);
+    for (int causal = 0; causal < ATTN_CAUSAL_OFFSET; causal++) {
+        struct mha_case c = mha_case_of(24, 3, B, T);
+        fill_layer(&c.layer, true, ALL_BIASES);
+        c.params.causal = (attn_causal)causal;
+        c.params.query_lengths = lengths;
+        attn_mha *mha = new_layer(context, &c.layer);
+        const struct mha_result r = run_mha(context, mha, &c);
+        attn_mha_destroy(mha);
+        c.params.key_lengths = lengths;
+        assert_mha_near(&c, &r);
+        end_case();
+    }
+}
+
 /* A layer lives on when the context that made it is gone. */
 static void outlives_its_context(void **state) {
     (void)state;
@@ -259,6 +280,7 @@ int main(void) {
                                        TEST(masked_tokens_change_no_bit),
                                        TEST(any_number_of_threads),
                                        TEST(shared_by_threads),
+                                       TEST(padded),
                                        TEST(outlives_its_context)};
     return cmocka_run_group_tests_name("mha", tests, NULL, NULL);
 }

@@ -34,10 +34,10 @@
     X(attn_cache_pool_params, dtype)                                                                                   \
     X(attn_cache_pool_info, page_bytes)                                                                                \
     X(attn_cache_params, first_tokens)                                                                                 \
-    X(attn_cache_append_params, rotary)                                                                                \
+    X(attn_cache_append_params, starts)                                                                                \
     X(attn_feed_params, down_scale)                                                                                    \
     X(attn_block_params, feed_norm)                                                                                    \
-    X(attn_block_inputs, cross_params)                                                                                 \
+    X(attn_block_inputs, starts)                                                                                       \
     X(attn_embed_params, norm)
 
 #define ATTNI_FIRST_SIZE(type, last) type * : offsetof(type, last) + sizeof((type){0}.last),
