@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Sizes of 0: each public call with each size 0, data NULL where there is none, strides that are not 0 all the same (the
- * sanitizers look at what is done with such pointers), and 2^40 beside the 0. What writes nothing returns at once: an
- * alarm ends a test that does not. */
+/* Sizes of 0: each public call with each size 0, data NULL where there is none, strides that are not 0 all the same
+ * (the sanitizers look at what is done with such pointers), and 2^40 beside the 0. What writes nothing returns at
+ * once: an alarm ends a test that does not. */
 #include <math.h>
 #include <string.h>
 #include <unistd.h>

@@ -62,15 +62,16 @@ typedef struct attn_context_options {
      * parallel_for unset and no threads to be had. At most 1024. */
     size_t threads;
 
-    /* The BLAS to multiply with. NULL: the environment variable ATTN_BLAS if it is set and not empty, else "linked", but
-     * "builtin" where the linked library took kernels older than this CPU and OPENBLAS_CORETYPE did not ask for them:
-     * attn_context_info.blas_choice tells. "linked" is the OpenBLAS that libattn.so was linked with, "builtin" libattn's
-     * own products, whose bits depend neither on other rows nor on the batch. Other names: "openblas-pthread", "openblas-openmp",
-     * "blis", "reference", "mkl". Anything with a '/' is the path of a shared library that has cblas_sgemm (or
-     * scipy_cblas_sgemm, as PyPI's scipy-openblas32 has). A library that is missing, has 64-bit integers, cannot be
-     * called from several threads or multiplies wrongly is refused. Where a program has a cblas_sgemm of its own, or
-     * another BLAS before libattn, "linked" is that one, or is refused. Without RTLD_DEEPBIND (musl) no second library
-     * with the names of the linked one is used. A library, once loaded, stays loaded. */
+    /* The BLAS to multiply with. NULL: the environment variable ATTN_BLAS if it is set and not empty, else "linked",
+     * but "builtin" where the linked library took kernels older than this CPU and OPENBLAS_CORETYPE did not ask for
+     * them: attn_context_info.blas_choice tells. "linked" is the OpenBLAS that libattn.so was linked with, "builtin"
+     * libattn's own products, whose bits depend neither on other rows nor on the batch. Other names:
+     * "openblas-pthread", "openblas-openmp", "blis", "reference", "mkl". Anything with a '/' is the path of a shared
+     * library that has cblas_sgemm (or scipy_cblas_sgemm, as PyPI's scipy-openblas32 has). A library that is
+     * missing, has 64-bit integers, cannot be called from several threads or multiplies wrongly is refused. Where a
+     * program has a cblas_sgemm of its own, or another BLAS before libattn, "linked" is that one, or is refused.
+     * Without RTLD_DEEPBIND (musl) no second library with the names of the linked one is used. A library, once
+     * loaded, stays loaded. */
     const char *blas;
 
     /* A matrix product of the caller's instead of a BLAS; `blas` must then be NULL. */

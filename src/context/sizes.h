@@ -5,8 +5,8 @@
 
 #include <stddef.h>
 
-/* Strides of rows that a backend reads or writes are below this, others are copied: ATLAS computes stride · 4 in an int.
- */
+/* Strides of rows that a backend reads or writes are below this, others are copied: ATLAS computes stride · 4 in an
+ * int. */
 enum { ATTNI_MOST_STRIDE = 1 << 28 };
 
 static inline size_t attni_min(size_t a, size_t b) { return a < b ? a : b; }

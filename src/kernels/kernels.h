@@ -67,9 +67,9 @@ typedef struct attni_kernels {
     void (*copy)(size_t rows, size_t columns, attn_dtype from, const void *x, ptrdiff_t ldx, attn_dtype to, void *y,
                  ptrdiff_t ldy);
 
-    /* c [rows, columns] = factor · a [rows, depth] · b [depth, columns] (+ c where `add`). Narrow panels are readable up
-     * to a multiple of 16 columns. For few rows it fetches ahead, as b is one part of a stream. The bits of an element
-     * do not depend on the other rows or columns. */
+    /* c [rows, columns] = factor · a [rows, depth] · b [depth, columns] (+ c where `add`). Narrow panels are
+     * readable up to a multiple of 16 columns. For few rows it fetches ahead, as b is one part of a stream. The bits
+     * of an element do not depend on the other rows or columns. */
     void (*multiply)(size_t rows, size_t columns, size_t depth, float factor, const float *a, size_t lda,
                      const attni_panels *b, bool add, float *c, size_t ldc);
 

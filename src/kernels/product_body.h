@@ -30,7 +30,8 @@ typedef struct target {
     size_t ldc;
 } target;
 
-/* Vector j of N of b's row k. The caller's f32 ends where its columns end; narrow panels have room for whole vectors. */
+/* Vector j of N of b's row k. The caller's f32 ends where its columns end; narrow panels have room for whole
+ * vectors. */
 static inline __attribute__((always_inline)) V load_factor(attn_dtype type, const factors *x, size_t N, size_t j,
                                                            size_t k, size_t columns) {
     const size_t half = N / 2, size = attni_size_of(type);

@@ -40,7 +40,8 @@ static bool begin(const piece *at, const attni_matrix *residual, const float *bi
     return residual || bias;
 }
 
-/* One product, from row r of the piece and input feature k on: y (+)= x · W. The last panel is as wide as it must be. */
+/* One product, from row r of the piece and input feature k on: y (+)= x · W. The last panel is as wide as it must
+ * be. */
 static void multiply_part(const attn_context *context, const attni_linear *linear, const attni_matrix *x,
                           const piece *at, size_t r, size_t k, bool add, float *y, size_t ldy) {
     const attni_panel *most = &linear->panel;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Who multiplies what: f32 the backend, if there is one; libattn's own kernels what no BLAS can read, or everything. The
- * rooms above know a product, and the sizes that suit whoever makes it. */
+/* Who multiplies what: f32 the backend, if there is one; libattn's own kernels what no BLAS can read, or everything.
+ * The rooms above know a product, and the sizes that suit whoever makes it. */
 #ifndef ATTNI_PRODUCT_H
 #define ATTNI_PRODUCT_H
 
@@ -8,8 +8,8 @@
 #include "context/context.h"
 #include "kernels/kernels.h"
 
-/* open.c: the backend that the options name, or the one that suits this CPU where they name none, in context->blas, with
- * the reason in a sentence. */
+/* open.c: the backend that the options name, or the one that suits this CPU where they name none, in context->blas,
+ * with the reason in a sentence. */
 attn_status attni_product_open(attn_context *context, const attn_context_options *options);
 
 /* c [rows, columns] = factor · a [rows, depth] · b [depth, columns] (+ c where `add`). Where b is f32, leading

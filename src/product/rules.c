@@ -45,8 +45,8 @@ attni_tile attni_tile_for_attention(const attn_context *context, size_t D, size_
     return t;
 }
 
-/* OpenBLAS's small kernels treat up to 8 columns left over from 16 in one way at a depth of up to 31 and in another from
- * there on. */
+/* OpenBLAS's small kernels treat up to 8 columns left over from 16 in one way at a depth of up to 31 and in another
+ * from there on. */
 size_t attni_least_depth(const attn_context *context, size_t columns) {
     const size_t left = columns % 16;
     return context->blas->no_pack && 1 <= left && left <= 8 ? 32 : 1;

@@ -268,8 +268,8 @@ static attni_sight sight_of(const attni_engine *e, const attni_query_tile *t, co
     return seen;
 }
 
-/* Runs begin at multiples of so many keys, so that the softmax pass sums the same keys in the same lanes wherever a tile
- * begins to see. */
+/* Runs begin at multiples of so many keys, so that the softmax pass sums the same keys in the same lanes wherever a
+ * tile begins to see. */
 enum { LANES = 64 };
 
 bool attni_next_run(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group, size_t from,
