@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a context multiplies with where the linked library calls its kernels Prescott: tests/CMakeLists.txt preloads one
  * that does. */
+#define _POSIX_C_SOURCE 200809L /* setenv */
 #include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 
 #include "support.h"
 
@@ -30,10 +33,29 @@ static void test_kernels_of_the_mask_count(void **state) {
     attn_context_destroy(context);
 }
 
+/* OpenBLAS writes a core's name in one way where it has chosen it, and in another where it was built for it alone. */
+static void test_names_of_any_case(void **state) {
+    static const char *const cores[] = {"SkylakeX", "SKYLAKEX", "COOPERLAKE", "sapphirerapids", "Haswell", "HASWELL"};
+    attn_context_options options;
+    (void)state;
+    ATTN_INIT(&options);
+    options.blas = FAKE_OPENBLAS;
+    for (size_t i = 0; i < COUNT(cores); i++) {
+        attn_context *context;
+        setenv("FAKE_CORE", cores[i], 1);
+        assert_int_equal(attn_context_create(&options, &context), ATTN_OK);
+        const char *choice = describe(context).blas_choice;
+        if (!strstr(choice, "older") && !strstr(choice, "pack") != (strcasecmp(cores[i], "Haswell") != 0))
+            fail_msg("%s: %s", cores[i], choice);
+        attn_context_destroy(context);
+    }
+}
+
 int main(void) {
     attn_context *context;
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_old_kernels_are_left),
-                                       cmocka_unit_test(test_kernels_of_the_mask_count)};
+                                       cmocka_unit_test(test_kernels_of_the_mask_count),
+                                       cmocka_unit_test(test_names_of_any_case)};
     if (attn_context_create(NULL, &context) != ATTN_OK)
         return 1;
     const bool plain = strcmp(describe(context).isa, "generic") == 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Whether OpenBLAS's kernels are made for a CPU, by their name: only the static library shows that. */
+/* Whether OpenBLAS's kernels are made for a CPU, and pack nothing, by their name: only the static library shows that. */
 #define _POSIX_C_SOURCE 200809L /* setenv */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -72,7 +72,26 @@ static void by_wish(void **state) {
     }
 }
 
+static void small_kernels(void **state) {
+    (void)state;
+    static const struct {
+        const char *core, *version;
+        bool small;
+    } cases[] = {{"SkylakeX", "0.3.18", true},       {"SKYLAKEX", "0.3.18", true},
+                 {"Cooperlake", "0.3.21.dev", true}, {"COOPERLAKE", "0.4.0", true},
+                 {"SkylakeX", "0.3.17", false},      {"SkylakeX", "0.2.20", false},
+                 {"SapphireRapids", "1.0.0", true},  {"Haswell", "0.3.21", false},
+                 {"Unknown", "0.3.30", false},       {"SkylakeX", "", false}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        attni_blas blas = with_core(cases[i].core);
+        snprintf(blas.version, sizeof blas.version, "%s", cases[i].version);
+        if (attni_blas_has_small_kernels(&blas) != cases[i].small)
+            fail_msg("core %s of %s", cases[i].core, cases[i].version);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(by_name), cmocka_unit_test(by_wish)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(by_name), cmocka_unit_test(by_wish),
+                                       cmocka_unit_test(small_kernels)};
     return cmocka_run_group_tests_name("fit", tests, NULL, NULL);
 }

@@ -48,7 +48,7 @@ attn_status attn_context_create(const attn_context_options *options, attn_contex
 void attn_context_destroy(attn_context *context) {
     if (!context)
         return;
-    attni_blas_close(context);
+    attni_product_close(context);
     attni_context_delete(context);
 }
 

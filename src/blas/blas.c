@@ -46,11 +46,8 @@ static void call_cblas(void *data, size_t M, size_t N, size_t K, float alpha, co
 }
 
 attn_status attni_blas_open(attn_context *context, const attn_context_options *options, const char *name) {
-    attni_blas *blas = attni_allocate(&context->allocator, sizeof *blas);
-    if (!blas)
-        return attni_fail(context, ATTN_ERROR_MEMORY, "context: no memory for the backend");
+    attni_blas *blas = context->blas;
     *blas = (attni_blas){.name = "callback", .threads = ""};
-    context->blas = blas;
     if (options->sgemm) {
         blas->sgemm = options->sgemm;
         blas->sgemm_data = options->sgemm_data;
@@ -60,9 +57,4 @@ attn_status attni_blas_open(attn_context *context, const attn_context_options *o
     blas->sgemm_data = blas;
     const attn_status status = open_library(context, name, blas);
     return status == ATTN_OK ? attni_blas_try(context) : status;
-}
-
-void attni_blas_close(attn_context *context) {
-    attni_release(&context->allocator, context->blas);
-    context->blas = NULL;
 }

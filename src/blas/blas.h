@@ -44,9 +44,8 @@ typedef struct attni_blas {
     char choice[256]; /* why it is this one */
 } attni_blas;
 
-/* Opens the caller's sgemm, or else the library of this name, and keeps it in context->blas. */
+/* Opens the caller's sgemm, or else the library of this name, as context->blas. */
 attn_status attni_blas_open(attn_context *context, const attn_context_options *options, const char *name);
-void attni_blas_close(attn_context *context);
 
 /* False where OpenBLAS has taken kernels for less than `isa`, the best ATTN_ISA_* of the CPU. What is not known fits.
  */
@@ -77,6 +76,9 @@ attn_status attni_blas_load(attn_context *context, const char *name, attni_blas 
 
 /* Fills `blas` with what the library is; refuses one that would give wrong answers. */
 attn_status attni_blas_identify(attn_context *context, attni_finder find, void *data, attni_blas *blas);
+
+/* Whether it is an OpenBLAS with kernels for small matrices that pack nothing: on AVX-512, since 0.3.18. */
+bool attni_blas_has_small_kernels(const attni_blas *blas);
 
 /* Whether two symbols are of one library or program, as far as can be told. */
 bool attni_same_object(attni_symbol a, attni_symbol b);

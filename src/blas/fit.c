@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Whether OpenBLAS has taken kernels made for this CPU. It chooses them by the CPU's model, and takes old ones for a
  * model that it does not know. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -39,4 +40,11 @@ bool attni_blas_fits(const attni_blas *blas, uint32_t isa) {
 bool attni_blas_is_wanted(const attni_blas *blas) {
     const char *core = getenv("OPENBLAS_CORETYPE");
     return core && isa_of(core) != 0 && isa_of(core) == isa_of(blas->core);
+}
+
+bool attni_blas_has_small_kernels(const attni_blas *blas) {
+    int major = 0, minor = 0, patch = 0;
+    if (sscanf(blas->version, "%d.%d.%d", &major, &minor, &patch) < 3) /* NOLINT(cert-err34-c): zero is right then */
+        return false;
+    return isa_of(blas->core) == ATTN_ISA_AVX512 && (major > 0 || minor > 3 || (minor == 3 && patch >= 18));
 }

@@ -85,18 +85,6 @@ static void use_threads(const library *lib, attni_threading *threading, attni_re
     threading->reach = set ? reach : ATTNI_REACH_NONE;
 }
 
-/* OpenBLAS's kernels for small matrices, on AVX-512 since 0.3.18. */
-static bool has_small_kernels(const attni_blas *blas) {
-    static const char *const cores[] = {"SkylakeX", "Cooperlake", "SapphireRapids"};
-    int major = 0, minor = 0, patch = 0;
-    if (sscanf(blas->version, "%d.%d.%d", &major, &minor, &patch) < 3) /* NOLINT(cert-err34-c): zero is right then */
-        return false;
-    for (size_t i = 0; i < sizeof cores / sizeof *cores; i++)
-        if (strcmp(blas->core, cores[i]) == 0)
-            return major > 0 || minor > 3 || patch >= 18;
-    return false;
-}
-
 static void openblas_threading(const library *lib, attni_blas *blas, int parallel) {
     blas->threads = parallel == 2 ? "openmp" : parallel == 1 ? "pthread" : "serial";
     if (blas->no_pack)
@@ -117,7 +105,7 @@ static bool is_openblas(const library *lib, attni_blas *blas) {
     blas->keeps_inside = true;
     sscanf(config(), "OpenBLAS %63s", blas->version); /* NOLINT(cert-err34-c): a string */
     snprintf(blas->core, sizeof blas->core, "%s", core());
-    blas->no_pack = has_small_kernels(blas);
+    blas->no_pack = attni_blas_has_small_kernels(blas);
     if (blas->no_pack)
         blas->cblas_sgemv = NULL;
     openblas_threading(lib, blas, parallel());

@@ -25,30 +25,20 @@ static void say(attni_blas *blas, const char *format, ...) {
     va_end(args);
 }
 
-static attn_status open_builtin(attn_context *context) {
-    attni_blas *blas = attni_allocate(&context->allocator, sizeof *blas);
-    if (!blas)
-        return attni_fail(context, ATTN_ERROR_MEMORY, "context: no memory for the backend");
-    *blas = (attni_blas){.name = "builtin", .threads = ""};
-    context->blas = blas;
-    say(blas, "builtin, as asked for: libattn's own products in %s", context->kernels->name);
-    return ATTN_OK;
+static void take_builtin(attn_context *context) {
+    *context->blas = (attni_blas){.name = "builtin", .threads = ""};
+    say(context->blas, "builtin, as asked for: libattn's own products in %s", context->kernels->name);
 }
 
 /* The linked library is left for libattn's own kernels. */
-static attn_status leave(attn_context *context) {
-    char version[sizeof context->blas->version], core[sizeof context->blas->core];
-    memcpy(version, context->blas->version, sizeof version);
-    memcpy(core, context->blas->core, sizeof core);
-    attni_blas_close(context);
-    if (open_builtin(context) != ATTN_OK)
-        return ATTN_ERROR_MEMORY;
+static void leave(attn_context *context) {
+    const attni_blas left = *context->blas;
+    take_builtin(context);
     say(context->blas,
         "builtin, since the linked openblas %s took kernels older than this CPU (%s, where it has %s); a newer "
         "OpenBLAS, "
         "or OPENBLAS_CORETYPE, would change that",
-        version, core, context->kernels->name);
-    return ATTN_OK;
+        left.version, left.core, context->kernels->name);
 }
 
 static void explain(const attn_context *context, bool asked) {
@@ -70,16 +60,30 @@ static void explain(const attn_context *context, bool asked) {
         say(blas, "%s %s, %s, with kernels that suit this CPU (%s)", blas->name, blas->version, why, blas->core);
 }
 
-attn_status attni_product_open(attn_context *context, const attn_context_options *options) {
-    const char *wish = wish_of(options);
-    if (!options->sgemm && wish && strcmp(wish, "builtin") == 0)
-        return open_builtin(context);
+static attn_status open_wish(attn_context *context, const attn_context_options *options, const char *wish) {
+    if (!options->sgemm && wish && strcmp(wish, "builtin") == 0) {
+        take_builtin(context);
+        return ATTN_OK;
+    }
     const attn_status status = attni_blas_open(context, options, wish ? wish : "linked");
+    const attni_blas *blas = context->blas;
     if (status != ATTN_OK)
         return status;
-    const attni_blas *blas = context->blas;
     if (!options->sgemm && !wish && !attni_blas_fits(blas, context->kernels->isa) && !attni_blas_is_wanted(blas))
-        return leave(context);
-    explain(context, options->sgemm || wish);
+        leave(context);
+    else
+        explain(context, options->sgemm || wish);
     return ATTN_OK;
+}
+
+attn_status attni_product_open(attn_context *context, const attn_context_options *options) {
+    context->blas = attni_allocate(&context->allocator, sizeof *context->blas);
+    if (!context->blas)
+        return attni_fail(context, ATTN_ERROR_MEMORY, "context: no memory for the backend");
+    return open_wish(context, options, wish_of(options));
+}
+
+void attni_product_close(attn_context *context) {
+    attni_release(&context->allocator, context->blas);
+    context->blas = NULL;
 }

@@ -11,6 +11,7 @@
 /* open.c: the backend that the options name, or the one that suits this CPU where they name none, in context->blas,
  * with the reason in a sentence. */
 attn_status attni_product_open(attn_context *context, const attn_context_options *options);
+void attni_product_close(attn_context *context);
 
 /* c [rows, columns] = factor · a [rows, depth] · b [depth, columns] (+ c where `add`). Where b is f32, leading
  * dimensions must fit an int. */
