@@ -2,6 +2,7 @@
 #include "inside.h"
 
 #include "context/context.h"
+#include "context/sizes.h"
 #include "mha/mha.h"
 #include "product/product.h"
 #include "sdpa/engine.h"
@@ -27,7 +28,7 @@ inside_plan inside_plan_of(const attn_context *context, size_t B, size_t H, size
                          .keys = rule.keys,
                          .columns = rule.columns,
                          .rows = cut.tile.rows,
-                         .tiles = cut.tile.tiles,
+                         .tiles = attni_ceil_div(cut.head_cuts * cut.token_cuts, cut.supers),
                          .supers = cut.supers,
                          .segments = cut.segments,
                          .apart = cut.apart,

@@ -3,12 +3,14 @@
 #include "context/sizes.h"
 #include "sdpa/engine.h"
 
-/* Enough super-blocks that the threads end at about the same time, few enough that tiles share what they read. */
-static size_t count_supers(const attn_context *context, const attni_sdpa *call, const attni_cut *cut) {
-    const size_t tiles = cut->head_cuts * cut->token_cuts;
+/* Enough super-blocks that the threads end at about the same time, few enough that tiles share what they read. What is
+ * kept as their size does not depend on how evenly the tiles come out. */
+static void share_out(const attn_context *context, const attni_sdpa *call, attni_cut *cut) {
+    const size_t tiles = attni_max(1, cut->head_cuts * cut->token_cuts);
     const size_t wanted = context->threads == 1 ? 1 : 4 * context->threads;
-    return attni_min(tiles,
-                     attni_max(attni_ceil_div(tiles, cut->tile.tiles), attni_ceil_div(wanted, call->B * call->G)));
+    const size_t shares = attni_min(tiles, attni_ceil_div(wanted, call->B * call->G));
+    cut->supers = attni_max(attni_ceil_div(tiles, cut->tile.tiles), shares);
+    cut->tile.tiles = attni_min(cut->tile.tiles, attni_ceil_div(tiles, shares));
 }
 
 /* A decoding step has few rows and many keys: threads that would be idle share the keys of a head. */
@@ -41,8 +43,7 @@ attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
     cut.tile.keys = attni_min(cut.tile.keys, attni_round_up(attni_max(1, call->Tk), cut.tile.width));
     cut.head_cuts = attni_ceil_div(heads, cut.heads);
     cut.token_cuts = attni_ceil_div(call->Tq, cut.tokens);
-    cut.supers = count_supers(context, call, &cut);
-    cut.tile.tiles = cut.supers ? attni_ceil_div(cut.head_cuts * cut.token_cuts, cut.supers) : 1;
+    share_out(context, call, &cut);
     cut.o_width = attni_output_width(call->E);
     cut.least_keys = attni_least_depth(context, cut.o_width);
     cut.segments = attni_max(1, attni_ceil_div(call->Tk, ATTNI_SEGMENT));

@@ -16,7 +16,7 @@ enum { ATTNI_SEGMENT = 2048 };
  * tiles into super-blocks. A tile has several heads only where each has fewer tokens than a tile has rows. Which rows
  * share a tile depends on the shape alone, never on the threads; how many tiles share a super-block changes no bit. */
 typedef struct attni_cut {
-    attni_tile tile;
+    attni_tile tile;              /* tiles: of a super-block, at most */
     size_t heads, tokens;         /* of a tile, at most */
     size_t head_cuts, token_cuts; /* tiles of one key/value head */
     size_t supers;                /* super-blocks of one key/value head */
