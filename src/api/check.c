@@ -5,6 +5,15 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Nothing was inserted, removed or widened in what older programs have; structs without a struct_size never change. */
+#define STAYS(type, last, bytes)                                                                                       \
+    _Static_assert(sizeof(void *) != 8 || ATTNI_FIRST_END(type, last) == (bytes), #type " differs from 0.1.0's");
+ATTNI_FIRST_RELEASE(STAYS)
+STAYS(attn_allocator, data, 24)
+STAYS(attn_tensor, stride, 80)
+STAYS(attn_window, right, 16)
+STAYS(attn_top_keys, probabilities, 24)
+
 /* Further fields than this were never planned: such a size is garbage. */
 enum { TAIL = 4096 };
 

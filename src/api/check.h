@@ -19,28 +19,30 @@
             return attni_status_;                                                                                      \
     } while (0)
 
-/* Where each struct with a struct_size ended in the first release, 0.1.0: X(struct, its last field then). No caller has
- * a shorter one. A field that is appended must make its struct longer, not take the place of padding. */
+/* Where each struct with a struct_size ended in the first release, 0.1.0: X(struct, its last field then, bytes up to its
+ * end with pointers of 64 bits). No caller has a shorter one. A field that is appended must make its struct longer, not
+ * take the place of padding. */
 #define ATTNI_FIRST_RELEASE(X)                                                                                         \
-    X(attn_context_options, parallel_for_data)                                                                         \
-    X(attn_context_info, blas_choice)                                                                                  \
-    X(attn_norm_params, bias)                                                                                          \
-    X(attn_qk_norm, k_weight)                                                                                          \
-    X(attn_rotary, key_positions)                                                                                      \
-    X(attn_rotary_tables_params, high_turns)                                                                           \
-    X(attn_sdpa_params, top_keys)                                                                                      \
-    X(attn_linear_params, weight_scale)                                                                                \
-    X(attn_mha_params, out_scale)                                                                                      \
-    X(attn_cache_pool_params, dtype)                                                                                   \
-    X(attn_cache_pool_info, page_bytes)                                                                                \
-    X(attn_cache_params, first_tokens)                                                                                 \
-    X(attn_cache_append_params, starts)                                                                                \
-    X(attn_feed_params, down_scale)                                                                                    \
-    X(attn_block_params, feed_norm)                                                                                    \
-    X(attn_block_inputs, starts)                                                                                       \
-    X(attn_embed_params, norm)
+    X(attn_context_options, parallel_for_data, 88)                                                                     \
+    X(attn_context_info, blas_choice, 80)                                                                              \
+    X(attn_norm_params, bias, 32)                                                                                      \
+    X(attn_qk_norm, k_weight, 40)                                                                                      \
+    X(attn_rotary, key_positions, 64)                                                                                  \
+    X(attn_rotary_tables_params, high_turns, 80)                                                                       \
+    X(attn_sdpa_params, top_keys, 256)                                                                                 \
+    X(attn_linear_params, weight_scale, 64)                                                                            \
+    X(attn_mha_params, out_scale, 216)                                                                                 \
+    X(attn_cache_pool_params, dtype, 52)                                                                               \
+    X(attn_cache_pool_info, page_bytes, 40)                                                                            \
+    X(attn_cache_params, first_tokens, 88)                                                                             \
+    X(attn_cache_append_params, starts, 40)                                                                            \
+    X(attn_feed_params, down_scale, 104)                                                                               \
+    X(attn_block_params, feed_norm, 64)                                                                                \
+    X(attn_block_inputs, starts, 72)                                                                                   \
+    X(attn_embed_params, norm, 112)
 
-#define ATTNI_FIRST_SIZE(type, last) type * : offsetof(type, last) + sizeof((type){0}.last),
+#define ATTNI_FIRST_END(type, last) (offsetof(type, last) + sizeof((type){0}.last))
+#define ATTNI_FIRST_SIZE(type, last, bytes) type * : ATTNI_FIRST_END(type, last),
 
 /* Copies a caller's parameter struct of any version into *copy, a struct of this version, `size` bytes; what is missing
  * is 0. NULL: all defaults. */
