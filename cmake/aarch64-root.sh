@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # Fills a folder with what libattn's tests need of Debian for 64-bit Arm: aarch64-root.sh FOLDER
-# pthreadpool's packages for two architectures exclude each other, so nothing is installed: apt, told that this is an
-# Arm machine without any package, downloads them, and dpkg-deb unpacks them. Needs no root, and no network once done.
+# Nothing is installed: apt, told that this is an Arm machine without any package, downloads them, and dpkg-deb unpacks
+# them. Needs no root, and no network once done.
 set -eu
 
 root=$1
@@ -20,7 +20,7 @@ mkdir -p "$state/lists/partial" "$state/archives/partial" "$state/root"
 state=$(cd "$state" && pwd)
 : >"$state/status"
 arm_apt update
-arm_apt install --download-only -y --no-install-recommends libopenblas-pthread-dev libpthreadpool-dev libcmocka-dev
+arm_apt install --download-only -y --no-install-recommends libopenblas-pthread-dev libcmocka-dev
 for package in "$state"/archives/*.deb; do
     dpkg-deb --extract "$package" "$state/root"
 done

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Finds what libattn links: attn::openblas, attn::pthreadpool, Threads::Threads. attn_missing says what was not found.
+# Finds what libattn links: attn::openblas, Threads::Threads. attn_missing says what was not found.
 # The build includes this file, and so does attnConfig.cmake for attn::static.
 set(attn_missing "")
 
@@ -33,18 +33,6 @@ if(NOT TARGET attn::openblas)
     else()
       list(APPEND attn_missing "OpenBLAS (Debian: libopenblas-pthread-dev)")
     endif()
-  endif()
-endif()
-
-if(NOT TARGET attn::pthreadpool)
-  find_library(attn_PTHREADPOOL_LIBRARY NAMES pthreadpool)
-  find_path(attn_PTHREADPOOL_INCLUDE NAMES pthreadpool.h)
-  if(attn_PTHREADPOOL_LIBRARY AND attn_PTHREADPOOL_INCLUDE)
-    add_library(attn::pthreadpool INTERFACE IMPORTED)
-    target_link_libraries(attn::pthreadpool INTERFACE "${attn_PTHREADPOOL_LIBRARY}")
-    target_include_directories(attn::pthreadpool SYSTEM INTERFACE "${attn_PTHREADPOOL_INCLUDE}")
-  else()
-    list(APPEND attn_missing "pthreadpool (Debian: libpthreadpool-dev)")
   endif()
 endif()
 

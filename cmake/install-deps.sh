@@ -7,7 +7,7 @@ set -eu
 packages() {
     case $1 in
     # The pthread flavour: the serial one may not be called from several threads, the OpenMP one hangs after fork().
-    build) echo "cmake make gcc libc6-dev pkg-config libopenblas-pthread-dev libpthreadpool-dev" ;;
+    build) echo "cmake make gcc libc6-dev pkg-config libopenblas-pthread-dev" ;;
     test)
         echo "$(packages build) $(packages backends) $(packages lens)"
         echo "g++ clang libcmocka-dev valgrind python3-venv libxml2-utils"

@@ -30,7 +30,7 @@ file(RELATIVE_PATH attn_pc_libdir "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FUL
 file(RELATIVE_PATH attn_pc_includedir "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
 
 # attn-static links libattn.a though libattn.so is beside it, which `pkg-config --static attn` does not.
-set(attn_pc_needs "-lopenblas -lpthreadpool -ldl -lm -pthread")
+set(attn_pc_needs "-lopenblas -ldl -lm -pthread")
 if(attn_shared)
   set(attn_pc_libs "-lattn")
   set(attn_pc_private "${attn_pc_needs}")

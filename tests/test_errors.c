@@ -93,7 +93,7 @@ static attn_status run_concat(const call *c) {
     X(options_garbage, ATTN_ERROR_STRUCT, "struct_size", c->options.known.struct_size = SIZE_MAX)                      \
     X(options_unknown, ATTN_ERROR_STRUCT, "struct_size", c->options.known.struct_size = sizeof c->options;             \
       c->options.tail[7] = 1)                                                                                          \
-    X(too_many_threads, ATTN_ERROR_VALUE, "threads", c->options.known.threads = 1025)                                  \
+    X(too_many_threads, ATTN_ERROR_VALUE, "threads", c->options.known.threads = 4097)                                  \
     X(far_too_many_threads, ATTN_ERROR_VALUE, "threads", c->options.known.threads = SIZE_MAX)                          \
     X(sgemm_and_blas, ATTN_ERROR_VALUE, "sgemm", c->options.known.sgemm = never; c->options.known.blas = "linked")     \
     X(unknown_isa, ATTN_ERROR_VALUE, "isa", c->options.known.isa = 1U << 30)                                           \

@@ -58,8 +58,8 @@ typedef struct attn_context_options {
     size_t struct_size;
 
     /* Threads a call may use, the calling one included. Each context has its own: two default ones in use at the same
-     * time want all cores each, so share them out. 0: one for each core that the process may run on, or 1 with
-     * parallel_for unset and no threads to be had. At most 1024. */
+     * time want all cores each, so share them out. 0: one for each CPU that the process may run on, or that the CPU
+     * quotas of its cgroups amount to, rounded up, if they are fewer. At most 4096. */
     size_t threads;
 
     /* The BLAS to multiply with. NULL: the environment variable ATTN_BLAS if it is set and not empty, else "linked",
@@ -85,7 +85,9 @@ typedef struct attn_context_options {
     attn_allocator allocator;
 
     /* The caller's threads instead of the context's own. NULL: own threads, started at the first call that needs them;
-     * they sleep after some milliseconds without work. */
+     * they sleep after some milliseconds without work. Where the system gives fewer (RLIMIT_NPROC, RLIMIT_AS, pids.max),
+     * calls run on those, at the least on the calling one. (OpenBLAS itself does not bear every limit: where its kernels
+     * pack, it looks for ever for 128 MB of address space a thread.) */
     attn_parallel_for_fn parallel_for;
     void *parallel_for_data;
 } attn_context_options;
@@ -100,7 +102,7 @@ typedef struct attn_context_info {
     const char *blas_threads; /* how it is threaded: "pthread", "openmp", "serial", or "" where it does not tell */
     const char *blas_path;    /* file that it was loaded from, or "" */
     const char *isa;          /* of libattn's kernels: "generic", "avx2", "avx512", "neon" */
-    size_t threads;           /* as in the options, default resolved */
+    size_t threads;           /* as in the options, default resolved; fewer once the system has refused a thread */
     size_t scratch_bytes;     /* held by the context now */
     const char *blas_choice;  /* in a sentence: which backend, why, and what would change it or be faster */
 } attn_context_info;

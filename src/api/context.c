@@ -4,11 +4,10 @@
 #include "api/check.h"
 #include "product/product.h"
 
-enum { MOST_THREADS = 1024 };
-
 static attn_status check_options(const attn_context_options *o) {
-    if (o->threads > MOST_THREADS)
-        return attni_fail(NULL, ATTN_ERROR_VALUE, "options.threads is %zu, expected 0 to %d", o->threads, MOST_THREADS);
+    if (o->threads > ATTNI_MOST_THREADS)
+        return attni_fail(NULL, ATTN_ERROR_VALUE, "options.threads is %zu, expected 0 to %d", o->threads,
+                          ATTNI_MOST_THREADS);
     if (o->sgemm && o->blas)
         return attni_fail(NULL, ATTN_ERROR_VALUE, "options.blas and options.sgemm are both set; one must be NULL");
     if (!o->allocator.allocate != !o->allocator.release)
@@ -68,7 +67,7 @@ attn_status attn_context_describe(attn_context *context, attn_context_info *info
                                 .blas_threads = blas->threads,
                                 .blas_path = blas->path,
                                 .isa = context->kernels->name,
-                                .threads = context->threads,
+                                .threads = attni_parallel_threads(context),
                                 .scratch_bytes = context->scratch_bytes,
                                 .blas_choice = blas->choice};
     attni_give(info, &known, sizeof known);

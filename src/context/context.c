@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#define _GNU_SOURCE /* sched_getaffinity */
 #include "context/context.h"
 
-#include <sched.h>
 #include <stdlib.h>
+
+#include "context/crew.h"
+#include "context/sizes.h"
 
 static void *default_allocate(void *data, size_t size) {
     (void)data;
@@ -15,13 +16,6 @@ static void default_release(void *data, void *pointer) {
     free(pointer);
 }
 
-static size_t usable_cores(void) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    return (size_t)CPU_COUNT(&set);
-}
-
 attn_context *attni_context_new(const attn_context_options *options, const attni_kernels *kernels) {
     const attn_allocator malloc_free = {default_allocate, default_release, NULL};
     const attn_allocator allocator = options->allocator.allocate ? options->allocator : malloc_free;
@@ -30,15 +24,22 @@ attn_context *attni_context_new(const attn_context_options *options, const attni
         return NULL;
     *context = (attn_context){.allocator = allocator,
                               .kernels = kernels,
-                              .threads = options->threads ? options->threads : usable_cores(),
+                              .threads = options->threads ? options->threads
+                                                          : attni_min(attni_count_cpus(""), ATTNI_MOST_THREADS),
                               .parallel_for = options->parallel_for,
                               .parallel_for_data = options->parallel_for_data};
-    return context;
+    if (context->threads == 1 || context->parallel_for)
+        return context;
+    context->crew = attni_crew_new(&allocator, context->threads);
+    if (context->crew)
+        return context;
+    attni_context_delete(context);
+    return NULL;
 }
 
 void attni_context_delete(attn_context *context) {
     const attn_allocator allocator = context->allocator;
-    attni_parallel_stop(context);
+    attni_crew_delete(context->crew, &allocator);
     attni_release(&allocator, context->scratch);
     attni_release(&allocator, context);
 }

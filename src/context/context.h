@@ -6,14 +6,13 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/types.h>
 
 #include "attn/context.h"
 #include "kernels/kernels.h"
 
 /* Work that is being handed out. The counters stay at one place and are only ever touched as atomics, so that they
- * order memory between the caller and the workers in a way that ThreadSanitizer sees: Debian's pool is not built with
- * it. */
+ * order memory between the caller and the workers in a way that ThreadSanitizer sees: a caller's threads may not be
+ * built with it. */
 typedef void (*attni_work)(void *arg, size_t unit, size_t worker);
 typedef struct attni_job {
     attni_work work;
@@ -23,22 +22,23 @@ typedef struct attni_job {
 } attni_job;
 
 struct attni_blas;
-struct pthreadpool; /* from <pthreadpool.h> */
+struct attni_crew;
 
 struct attn_context {
     attn_allocator allocator;
     const attni_kernels *kernels;
     struct attni_blas *blas; /* opened and closed by src/api, used by the rooms above */
     size_t threads;
-    attn_parallel_for_fn parallel_for; /* the caller's, or NULL: `pool` */
+    attn_parallel_for_fn parallel_for; /* the caller's, or NULL: `crew` */
     void *parallel_for_data;
-    struct pthreadpool *pool; /* NULL until the first call that needs it */
-    pid_t pool_owner;         /* the process whose threads are in `pool` */
+    struct attni_crew *crew; /* NULL: one thread, or the caller's */
     attni_job job;
     void *scratch;
     size_t scratch_bytes;
     char error[256];
 };
+
+enum { ATTNI_MOST_THREADS = 4096 };
 
 /* A context without a backend, from options that are already validated and have no defaults left but threads = 0.
  * NULL: no memory. */
@@ -64,7 +64,10 @@ attn_status attni_scratch_reserve(attn_context *context, size_t bytes);
  * floating-point operations of a matrix product or their like: too little work is not worth waking a thread for. */
 void attni_parallel(attn_context *context, size_t units, double flops, attni_work work, void *arg);
 
-/* Ends the pool's threads, if there are any. */
-void attni_parallel_stop(attn_context *context);
+/* The threads that there are to work on: fewer than `threads` once the system has refused one. */
+size_t attni_parallel_threads(const attn_context *context);
+
+/* The CPUs that the process may use, at least 1. `root` is where /proc and /sys are: "" but in tests. */
+size_t attni_count_cpus(const char *root);
 
 #endif

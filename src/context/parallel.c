@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Work on several threads: Debian's pthreadpool wakes them, and each takes the next unit until none is left. */
-#include <pthreadpool.h>
-#include <unistd.h>
-
+/* Work on several threads: each takes the next unit until none is left. */
 #include "context/context.h"
+#include "context/crew.h"
 #include "context/sizes.h"
 
 static void worker(void *arg, size_t worker) {
@@ -13,24 +11,15 @@ static void worker(void *arg, size_t worker) {
     atomic_fetch_add(&job->finished, 1);
 }
 
-/* A forked child has none of its parent's threads: it leaves their pool alone and makes its own. */
-static bool has_pool(attn_context *context) {
-    const pid_t self = getpid();
-    if (context->pool && context->pool_owner == self)
-        return true;
-    context->pool = pthreadpool_create(context->threads);
-    context->pool_owner = self;
-    return context->pool != NULL;
-}
-
-static void run(attn_context *context, size_t workers) {
+static void run(attn_context *context, size_t wanted) {
     attni_job *job = &context->job;
-    if (workers > 1 && context->parallel_for)
-        context->parallel_for(context->parallel_for_data, workers, worker, job);
-    else if (workers > 1 && has_pool(context))
-        pthreadpool_parallelize_1d(context->pool, worker, job, workers, 0);
-    else
+    const size_t workers = wanted > 1 && context->crew ? attni_crew_start(context->crew, wanted) : wanted;
+    if (workers <= 1)
         worker(job, 0);
+    else if (context->crew)
+        attni_crew_run(context->crew, workers, worker, job);
+    else
+        context->parallel_for(context->parallel_for_data, workers, worker, job);
 }
 
 /* About as long as it takes to wake a thread that slept a moment only. */
@@ -52,8 +41,6 @@ void attni_parallel(attn_context *context, size_t units, double flops, attni_wor
     atomic_load(&job->finished);
 }
 
-void attni_parallel_stop(attn_context *context) {
-    if (context->pool && context->pool_owner == getpid())
-        pthreadpool_destroy(context->pool);
-    context->pool = NULL;
+size_t attni_parallel_threads(const attn_context *context) {
+    return context->crew ? attni_crew_size(context->crew) : context->threads;
 }
