@@ -3,11 +3,15 @@
  *
  * One call at a time may use a context; threads of the caller that want to call at the same time have a context each.
  * After fork() the child may go on using its copy of a context (it gets worker threads of its own at its next call),
- * provided that no call was running on it at the time of the fork.
+ * provided that no call was running on it at the time of the fork. Other threads may be inside calls on other
+ * contexts: fork() waits for the matrix products that they are in, so that no lock of a BLAS is held in the child. Not
+ * promised: what the application's own calls of the BLAS hold at that time, the threads of an OpenMP flavour in the
+ * child, and, in the child of a callback that forks, anything but exec and _exit.
  *
- * Results are promised for the default floating-point environment. In other rounding modes errors are larger, and where
- * the CPU takes subnormal numbers for 0 (FTZ, DAZ) so may a result; own threads keep the environment of the thread that
- * started them, so that bits may then depend on their number. */
+ * A BLAS that would start threads (OpenBLAS where its kernels pack, BLIS) is held at one thread during calls. Where
+ * that setting is the process's, products of the application's own that run meanwhile get one thread too, and a number
+ * that the application sets meanwhile counts from the end of the last such call on; only 1 cannot be told from
+ * libattn's own setting and is lost. */
 #ifndef ATTN_CONTEXT_H
 #define ATTN_CONTEXT_H
 
@@ -85,9 +89,9 @@ typedef struct attn_context_options {
     attn_allocator allocator;
 
     /* The caller's threads instead of the context's own. NULL: own threads, started at the first call that needs them;
-     * they sleep after some milliseconds without work. Where the system gives fewer (RLIMIT_NPROC, RLIMIT_AS, pids.max),
-     * calls run on those, at the least on the calling one. (OpenBLAS itself does not bear every limit: where its kernels
-     * pack, it looks for ever for 128 MB of address space a thread.) */
+     * they sleep after some milliseconds without work. Where the system gives fewer (RLIMIT_NPROC, RLIMIT_AS,
+     * pids.max), calls run on those, at the least on the calling one. (OpenBLAS itself does not bear every limit: where
+     * its kernels pack, it looks for ever for 128 MB of address space a thread.) */
     attn_parallel_for_fn parallel_for;
     void *parallel_for_data;
 } attn_context_options;

@@ -45,6 +45,14 @@ static void call_cblas(void *data, size_t M, size_t N, size_t K, float alpha, co
         call_sgemv(blas, N, K, alpha, A + i * lda, B, ldb, beta, C + i * ldc);
 }
 
+static void call_library_with_locks(void *data, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda,
+                                    const float *B, size_t ldb, float beta, float *C, size_t ldc) {
+    const attni_blas *blas = data;
+    attni_blas_enter(&blas->threading);
+    call_cblas(data, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+    attni_blas_leave();
+}
+
 attn_status attni_blas_open(attn_context *context, const attn_context_options *options, const char *name) {
     attni_blas *blas = context->blas;
     *blas = (attni_blas){.name = "callback", .threads = ""};
@@ -56,5 +64,7 @@ attn_status attni_blas_open(attn_context *context, const attn_context_options *o
     blas->sgemm = call_cblas;
     blas->sgemm_data = blas;
     const attn_status status = open_library(context, name, blas);
+    if (blas->threading.reach != ATTNI_REACH_NONE)
+        blas->sgemm = call_library_with_locks;
     return status == ATTN_OK ? attni_blas_try(context) : status;
 }

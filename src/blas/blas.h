@@ -25,7 +25,7 @@ typedef enum attni_reach {
 /* A library's own threading. Its integers may be int or long: both arrive in a register, and ours are small. */
 typedef struct attni_threading {
     attni_reach reach;
-    ptrdiff_t (*get)(void);
+    ptrdiff_t (*get)(void);              /* not NULL for ATTNI_REACH_PROCESS */
     ptrdiff_t (*set)(ptrdiff_t threads); /* returns the old setting where `get` is NULL */
     struct attni_hold *hold;             /* for ATTNI_REACH_PROCESS: who else holds the library at one thread */
 } attni_threading;
@@ -86,7 +86,11 @@ bool attni_same_object(attni_symbol a, attni_symbol b);
 /* Multiplies a little with context->blas and refuses it where that comes out wrong. */
 attn_status attni_blas_try(attn_context *context);
 
-/* The hold of the library whose setter this is; NULL if there are too many libraries. */
-struct attni_hold *attni_hold_of(ptrdiff_t (*set)(ptrdiff_t));
+/* Finds out who else holds the library at one thread. False: there are too many libraries. */
+bool attni_threading_share(attni_threading *threading);
+
+/* Around each product of a library that has locks, which are not to be held while the process forks. */
+void attni_blas_enter(const attni_threading *threading);
+void attni_blas_leave(void);
 
 #endif

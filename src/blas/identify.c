@@ -82,7 +82,7 @@ static void use_threads(const library *lib, attni_threading *threading, attni_re
     const attni_symbol set = get(lib, setter);
     threading->get = getter ? (ptrdiff_t(*)(void))get(lib, getter) : NULL;
     threading->set = (ptrdiff_t(*)(ptrdiff_t))set;
-    threading->reach = set ? reach : ATTNI_REACH_NONE;
+    threading->reach = set && (!getter || threading->get) ? reach : ATTNI_REACH_NONE;
 }
 
 static void openblas_threading(const library *lib, attni_blas *blas, int parallel) {
@@ -166,10 +166,7 @@ attn_status attni_blas_identify(attn_context *context, attni_finder find, void *
         return refuse(context, blas,
                       "a serial OpenBLAS gives wrong answers when several threads call it; install a threaded one "
                       "(Debian: libopenblas0-pthread), it is called single-threaded all the same");
-    if (blas->threading.reach == ATTNI_REACH_PROCESS) {
-        blas->threading.hold = attni_hold_of(blas->threading.set);
-        if (!blas->threading.hold)
-            return refuse(context, blas, "too many different libraries in one process");
-    }
+    if (!attni_threading_share(&blas->threading))
+        return refuse(context, blas, "too many different libraries in one process");
     return ATTN_OK;
 }
