@@ -47,10 +47,10 @@ static attn_status run_concat(const call *c) {
     X(softmax_ldx, ATTN_ERROR_SHAPE, "ldx", c->ldx = COLUMNS - 1)                                                      \
     X(softmax_ldy, ATTN_ERROR_SHAPE, "ldy", c->ldy = COLUMNS - 1)                                                      \
     X(softmax_no_ldy, ATTN_ERROR_SHAPE, "ldy", c->ldy = 0)                                                             \
-    X(softmax_huge_rows, ATTN_ERROR_OVERFLOW, "x", c->rows = SIZE_MAX / 2)                                             \
-    X(softmax_huge_columns, ATTN_ERROR_OVERFLOW, "x", c->columns = c->ldx = c->ldy = PTRDIFF_MAX)                      \
-    X(softmax_huge_ldx, ATTN_ERROR_OVERFLOW, "x", c->ldx = PTRDIFF_MAX / 2)                                            \
-    X(softmax_huge_ldy, ATTN_ERROR_OVERFLOW, "y", c->ldy = PTRDIFF_MAX / 2)                                            \
+    X(softmax_huge_rows, ATTN_ERROR_OVERFLOW, "ldx", c->rows = SIZE_MAX / 2)                                           \
+    X(softmax_huge_columns, ATTN_ERROR_OVERFLOW, "ldx", c->columns = c->ldx = c->ldy = PTRDIFF_MAX)                    \
+    X(softmax_huge_ldx, ATTN_ERROR_OVERFLOW, "ldx", c->ldx = PTRDIFF_MAX / 2)                                          \
+    X(softmax_huge_ldy, ATTN_ERROR_OVERFLOW, "ldy", c->ldy = PTRDIFF_MAX / 2)                                          \
     X(softmax_in_place_other_stride, ATTN_ERROR_ALIAS, "y", c->y = c->x)                                               \
     X(softmax_y_in_x, ATTN_ERROR_ALIAS, "y", c->y = c->x + 1; c->ldy = c->ldx)                                         \
     X(softmax_y_ends_in_x, ATTN_ERROR_ALIAS, "y", c->x = c->y + 3 * c->ldy + COLUMNS - 1)                              \

@@ -84,7 +84,7 @@ typedef struct call {
     X(self_probabilities, ATTN_ERROR_SHAPE, "self_params", c->self_probabilities.size[3] = T - 1)                      \
     X(no_encoded, ATTN_ERROR_NULL, "encoded", INPUTS.encoded = NULL)                                                   \
     X(encoded_twice, ATTN_ERROR_VALUE, "encoded_cache", INPUTS.encoded_cache = c->encoded_cache)                       \
-    X(encoded_width, ATTN_ERROR_SHAPE, "encoded", c->encoded.size[3] = KEY - 1)                                        \
+    X(encoded_width, ATTN_ERROR_SHAPE, "inputs.encoded.size[3]", c->encoded.size[3] = KEY - 1)                         \
     X(encoded_batch, ATTN_ERROR_SHAPE, "encoded", c->encoded.size[0] = 1)                                              \
     X(encoded_heads, ATTN_ERROR_SHAPE, "encoded", c->encoded.size[1] = 0)                                              \
     X(same_cache, ATTN_ERROR_VALUE, "encoded_cache", INPUTS.encoded = NULL; INPUTS.cache = c->cache;                   \
@@ -109,18 +109,37 @@ typedef struct call {
 #define FORWARD_DATA_FAULTS(X)                                                                                         \
     X(x_data_null, ATTN_ERROR_NULL, "x", c->x.data = NULL)                                                             \
     X(out_data_null, ATTN_ERROR_NULL, "out", c->out.data = NULL)                                                       \
-    X(encoded_data_null, ATTN_ERROR_NULL, "encoded", c->encoded.data = NULL)                                           \
+    X(encoded_data_null, ATTN_ERROR_NULL, "inputs.encoded.data", c->encoded.data = NULL)                               \
     X(offset_missing, ATTN_ERROR_NULL, "causal_offset", c->self_params.causal = ATTN_CAUSAL_OFFSET)                    \
+    X(out_is_counts, ATTN_ERROR_ALIAS, "out overlaps inputs.counts", INPUTS.counts = c->counts;                        \
+      c->out.data = c->counts)                                                                                         \
+    X(lse_is_counts, ATTN_ERROR_ALIAS, "self_params: params.lse overlaps inputs.counts", INPUTS.counts = c->counts;    \
+      c->self_params.lse = (float *)(void *)&c->counts[1])                                                             \
+    X(cross_lse_is_counts, ATTN_ERROR_ALIAS, "inputs.counts", INPUTS.counts = c->counts;                               \
+      c->cross_params.lse = (float *)(void *)&c->counts[1])                                                            \
+    X(out_is_starts, ATTN_ERROR_ALIAS, "out overlaps inputs.starts", use_starts(c); c->out.data = c->counts)           \
+    X(encoded_shorter, ATTN_ERROR_SHAPE, "inputs.starts[1] is 4", use_starts(c); c->counts[1] = 4;                     \
+      c->x.size[2] = c->out.size[2] = 4; c->encoded.size[2] = 3)                                                       \
     X(out_half_x, ATTN_ERROR_ALIAS, "out", c->out.data = (float *)c->x.data + M)                                       \
-    X(out_in_encoded, ATTN_ERROR_ALIAS, "encoded", c->out.data = (float *)c->encoded.data + 1)                         \
+    X(out_in_encoded, ATTN_ERROR_ALIAS, "out overlaps inputs.encoded", c->out.data = (float *)c->encoded.data + 1)     \
     X(lse_in_x, ATTN_ERROR_ALIAS, "lse", c->self_params.lse = (float *)c->x.data + 1)                                  \
     X(lse_in_shared_x, ATTN_ERROR_ALIAS, "lse", c->out.data = c->x.data; c->cross_params.lse = (float *)c->x.data + 1) \
-    X(two_lse, ATTN_ERROR_ALIAS, "lse", c->cross_params.lse = c->self_params.lse)                                      \
+    X(two_lse, ATTN_ERROR_ALIAS, "self_params and cross_params: params.lse overlaps",                                  \
+      c->cross_params.lse = c->self_params.lse)                                                                        \
     X(lse_in_probabilities, ATTN_ERROR_ALIAS, "lse", c->cross_params.lse = c->self_probabilities.data)                 \
     X(probabilities_in_encoded, ATTN_ERROR_ALIAS, "weights", c->cross_probabilities.data = c->encoded.data)            \
     X(full_cache, ATTN_ERROR_FULL, "cache", INPUTS.cache = c->cache; c->self_params.weights = NULL; fill_cache(c))
 
 static void fill_cache(call *c);
+
+/* Makes it a ragged batch of one sequence of 2 tokens. */
+static void use_starts(call *c) {
+    INPUTS.starts = c->counts;
+    INPUTS.sequences = 1;
+    c->counts[1] = 2;
+    c->x.size[0] = c->out.size[0] = c->encoded.size[0] = 1;
+    c->self_params.weights = c->cross_params.weights = NULL;
+}
 
 /* Makes the matrices of the feed-forward int8, which is right too. */
 static void use_int8(call *c) {

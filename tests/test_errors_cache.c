@@ -70,7 +70,8 @@ typedef struct call {
     X(huge_first_tokens, ATTN_ERROR_OVERFLOW, "first_tokens", c->create.known.window = 1;                              \
       c->create.known.first_tokens = SIZE_MAX)                                                                         \
     X(huge_product, ATTN_ERROR_OVERFLOW, "batch", c->create.known.batch = (size_t)1 << 40;                             \
-      c->create.known.capacity = 1 << 30)
+      c->create.known.capacity = 1 << 30)                                                                              \
+    X(many_pages, ATTN_ERROR_OVERFLOW, "params.batch", c->create.known.batch = (size_t)1 << 32)
 
 /* In a pool that is there. */
 #define SHARE_FAULTS(X)                                                                                                \

@@ -260,6 +260,42 @@ static void every_fault_of_forward(void **state) {
     attn_mha_destroy(mha);
 }
 
+/* What is left out is another argument, or another field: the message names that one. */
+static void names_are_the_callers(void **state) {
+    (void)state;
+    const int64_t longer[B] = {Tq, Tq + 1};
+    call c;
+    attn_context *context = new_context_of(1, 0);
+    attn_mha *mha = new_layer(context, make_valid_layer(context, &c));
+    make_valid_call(context, mha, &c);
+    assert_status(context, attn_mha_forward(context, mha, &c.query, NULL, &c.value, &c.out, NULL), ATTN_ERROR_SHAPE);
+    assert_mentions(attn_context_last_error(context), "query.size[3] is 12, expected key_input_width");
+    c.query.size[0] = c.key.size[0] = c.out.size[0] = 1;
+    assert_status(context, attn_mha_forward(context, mha, &c.query, &c.key, NULL, &c.out, NULL), ATTN_ERROR_SHAPE);
+    assert_mentions(attn_context_last_error(context), "key.size[3] is 10, expected value_input_width");
+    attn_mha_destroy(mha);
+    use_in_weight(&c);
+    mha = new_layer(context, &c.layer.known);
+    make_valid_call(context, mha, &c);
+    c.params.weights = NULL;
+    c.params.query_lengths = longer;
+    assert_status(context, attn_mha_forward(context, mha, &c.query, NULL, NULL, &c.out, &c.params), ATTN_ERROR_VALUE);
+    assert_mentions(attn_context_last_error(context), "params.query_lengths[1] is 4");
+    int64_t *lengths = new_integers((const int64_t[]){1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, 12);
+    c.params.query_lengths = lengths;
+    c.params.lse = (float *)(void *)lengths;
+    assert_status(context, attn_mha_forward(context, mha, &c.query, NULL, NULL, &c.out, &c.params), ATTN_ERROR_ALIAS);
+    assert_mentions(attn_context_last_error(context), "params.lse overlaps params.query_lengths");
+    c.params.query_lengths = NULL;
+    c.params.lse = NULL;
+    c.params.query_starts = (const int64_t[]){0, 1};
+    c.params.sequences = 1;
+    assert_status(context, attn_mha_forward(context, mha, &c.query, NULL, NULL, &c.out, &c.params), ATTN_ERROR_SHAPE);
+    assert_mentions(attn_context_last_error(context), "query.size[0] is 2, expected 1 with params.query_starts");
+    assert_untouched(c.out);
+    attn_mha_destroy(mha);
+}
+
 static void no_fault(void **state) {
     (void)state;
     call c;
@@ -292,7 +328,11 @@ static void tolerated(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(no_fault), TEST(every_fault_of_create), TEST(missing_arguments_of_create),
-                                       TEST(every_fault_of_forward), TEST(tolerated)};
+    const struct CMUnitTest tests[] = {TEST(no_fault),
+                                       TEST(every_fault_of_create),
+                                       TEST(missing_arguments_of_create),
+                                       TEST(every_fault_of_forward),
+                                       TEST(names_are_the_callers),
+                                       TEST(tolerated)};
     return cmocka_run_group_tests_name("errors_mha", tests, NULL, NULL);
 }

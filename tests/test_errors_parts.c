@@ -39,7 +39,7 @@ typedef struct call {
     X(embed_positions, ATTN_ERROR_VALUE, "positions", c->embed.positions = (attn_positions)4)                          \
     X(embed_table_unused, ATTN_ERROR_VALUE, "position_table", c->embed.positions = ATTN_POSITIONS_SINUSOIDAL)          \
     X(embed_no_position_table, ATTN_ERROR_NULL, "position_table", c->embed.position_table = NULL)                      \
-    X(embed_too_many_tokens, ATTN_ERROR_VALUE, "first_position", c->embed.position_count = T - 1)                      \
+    X(embed_too_many_tokens, ATTN_ERROR_VALUE, "params.position_count", c->embed.position_count = T - 1)               \
     X(embed_too_far, ATTN_ERROR_VALUE, "first_position", c->embed.first_position = SIZE_MAX)                           \
     X(embed_position_out, ATTN_ERROR_VALUE, "position_ids[1,0]", c->embed.position_ids = c->embed.ids;                 \
       ((int64_t *)c->embed.ids)[3] = 5)                                                                                \
@@ -51,8 +51,8 @@ typedef struct call {
     X(embed_type_out, ATTN_ERROR_VALUE, "type_ids[0,2]", c->embed.type_ids = c->embed.ids;                             \
       ((int64_t *)c->embed.ids)[2] = 3)                                                                                \
     X(embed_norm, ATTN_ERROR_VALUE, "norm", c->embed.norm = &c->norm; c->norm.kind = (attn_norm_kind)3)                \
-    X(embed_out_in_table, ATTN_ERROR_ALIAS, "token_table", c->out.data = (float *)(void *)c->embed.token_table)        \
-    X(embed_out_in_ids, ATTN_ERROR_ALIAS, "ids", c->out.data = (void *)c->embed.ids)
+    X(embed_out_in_table, ATTN_ERROR_ALIAS, "params.token_table", c->out.data = (float *)(void *)c->embed.token_table) \
+    X(embed_out_in_ids, ATTN_ERROR_ALIAS, "params.ids", c->out.data = (void *)c->embed.ids)
 
 #define NORM_FAULTS(X)                                                                                                 \
     X(norm_x_null, ATTN_ERROR_NULL, "x", c->x_argument = NULL)                                                         \

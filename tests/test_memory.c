@@ -90,8 +90,82 @@ static void memory_is_of_a_tile(void **state) {
             const attn_tensor x = attn_tensor_bhtd(NULL, ATTN_F32, 1, 8, T, widths[n]);
             assert_ok(context, attn_sdpa_scratch_size(context, &x, &x, &x, &x, NULL, &bytes[i]));
         }
-        assert_true(bytes[1] <= bytes[0] + bytes[0] / 8); /* super-blocks are not all of one size */
+        assert_int_equal(bytes[1], bytes[0]);
         assert_true(bytes[1] <= 3 << 20);
+    }
+}
+
+/* What is asked for has a size or other that is larger each time. */
+typedef attn_status size_question(attn_context *context, size_t n, size_t *bytes);
+
+static attn_status ask_rows(attn_context *context, size_t B, size_t H, size_t Tq, size_t Tk, size_t k, size_t *bytes) {
+    float entropy;
+    const attn_top_keys top = {.k = k};
+    const attn_tensor q = attn_tensor_bhtd(NULL, ATTN_F32, B, H, Tq, 1),
+                      x = attn_tensor_bhtd(NULL, ATTN_F32, B, 1, Tk, 1);
+    const attn_sdpa_params p = {.struct_size = sizeof p, .entropy = k ? NULL : &entropy, .top_keys = &top};
+    return attn_sdpa_scratch_size(context, &q, &x, &x, &q, &p, bytes);
+}
+
+static attn_status of_batch(attn_context *context, size_t n, size_t *bytes) {
+    return ask_rows(context, n, 1, 1, 1, 0, bytes);
+}
+
+static attn_status of_heads(attn_context *context, size_t n, size_t *bytes) {
+    return ask_rows(context, 1, n, 1, 1, 0, bytes);
+}
+
+static attn_status of_queries(attn_context *context, size_t n, size_t *bytes) {
+    return ask_rows(context, 1, 1, n, 1, 0, bytes);
+}
+
+static attn_status of_keys(attn_context *context, size_t n, size_t *bytes) {
+    return ask_rows(context, 1, 1, 1, n, 0, bytes);
+}
+
+static attn_status of_top_keys(attn_context *context, size_t n, size_t *bytes) {
+    return ask_rows(context, 1, 3, 5, 1, n, bytes);
+}
+
+static attn_status of_layer(attn_context *context, size_t n, size_t *bytes) {
+    struct mha_case c = mha_case_of(6, 2, 1, 1);
+    fill_layer(&c.layer, true, 0);
+    attn_mha *mha = new_layer(context, &c.layer);
+    const attn_tensor x = attn_tensor_btm(NULL, ATTN_F32, n, 3, 6);
+    const attn_status status = attn_mha_scratch_size(context, mha, &x, NULL, NULL, &x, NULL, bytes);
+    attn_mha_destroy(mha);
+    return status;
+}
+
+static attn_status of_linear(attn_context *context, size_t n, size_t *bytes) {
+    static const float weight[6];
+    const attn_linear_params p = {.struct_size = sizeof p, .in_width = 2, .out_width = 3, .weight = weight};
+    const attn_tensor x = {NULL, ATTN_F32, {3, 1, n, 2}, {1, 0, 6, 1}}, y = attn_tensor_btm(NULL, ATTN_F32, 3, n, 3);
+    attn_linear *linear;
+    assert_ok(context, attn_linear_create(context, &p, &linear));
+    const attn_status status = attn_linear_scratch_size(context, linear, &x, &y, bytes);
+    attn_linear_destroy(linear);
+    return status;
+}
+
+/* Up to a size that is refused, more never takes less; beyond, everything is refused. */
+static void sizes_never_wrap(void **state) {
+    (void)state;
+    static size_question *const questions[] = {of_batch,    of_heads, of_queries, of_keys,
+                                               of_top_keys, of_layer, of_linear};
+    attn_context *context = new_context_of(1000, 0);
+    for (size_t i = 0; i < COUNT(questions); i++) {
+        size_t bytes = 0, largest = 0;
+        attn_status status = ATTN_OK;
+        for (unsigned bit = 0; bit < 64; bit++) {
+            const attn_status before = status;
+            name_case("question %zu, 2^%u", i, bit);
+            status = questions[i](context, (size_t)1 << bit, &bytes);
+            assert_true(status == ATTN_ERROR_OVERFLOW || (status == ATTN_OK && before == ATTN_OK && bytes >= largest));
+            largest = bytes;
+            end_case();
+        }
+        assert_int_equal(status, ATTN_ERROR_OVERFLOW);
     }
 }
 
@@ -199,12 +273,9 @@ static void any_alignment(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(reserve_then_no_allocation),
-                                       TEST(reserve_for_a_layer),
-                                       TEST(grows_once),
-                                       TEST(memory_is_of_a_tile),
-                                       TEST(sizes_without_data),
-                                       TEST(every_allocation_fails_once),
-                                       TEST(any_alignment)};
+    const struct CMUnitTest tests[] = {
+        TEST(reserve_then_no_allocation),  TEST(reserve_for_a_layer), TEST(grows_once),
+        TEST(memory_is_of_a_tile),         TEST(sizes_never_wrap),    TEST(sizes_without_data),
+        TEST(every_allocation_fails_once), TEST(any_alignment)};
     return cmocka_run_group_tests_name("memory", tests, NULL, NULL);
 }

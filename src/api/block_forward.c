@@ -67,6 +67,7 @@ static attn_status check_options(attn_context *context, arguments *a, const attn
     const bool self = append != NULL;
     attni_extras *extras = self ? &a->self_extras : &a->cross_extras;
     attn_sdpa_params p;
+    size_t longest;
     ATTNI_TRY(attni_check_params(context, "params", self ? in->self_params : in->cross_params, sizeof p, &p));
     ATTNI_TRY(check_unsaid(context, &p, in, self));
     p.query_lengths = in->counts;
@@ -76,6 +77,8 @@ static attn_status check_options(attn_context *context, arguments *a, const attn
         return attni_check_cached(context, cache, append, &p, a->data, call, extras);
     if (self && in->counts)
         p.key_lengths = in->counts;
+    if (in->starts && !p.key_starts)
+        ATTNI_TRY(attni_check_starts(context, "inputs.starts", in->starts, in->sequences, call->Tk, &longest));
     ATTNI_TRY(attni_check_sequences(context, &p, call));
     return attni_check_attention(context, &p, a->data, call, extras);
 }
@@ -88,7 +91,7 @@ static attn_status check_self(attn_context *context, const attn_block *block, ar
     call->cache = cache;
     call->starts = append.starts;
     call->counts = append.counts;
-    ATTNI_TRY(attni_check_projected(context, "x", block->self, B, T, T, STREAMS));
+    ATTNI_TRY(attni_check_projected(context, "x", "x", block->self, B, T, T, STREAMS));
     if (cache)
         ATTNI_TRY(check_cache(context, "inputs.cache", cache, block->self, a->sequences));
     if (cache && a->data)
@@ -96,12 +99,12 @@ static attn_status check_self(attn_context *context, const attn_block *block, ar
     return attni_within(context, "inputs.self_params", check_options(context, a, cache, &append, &call->attention));
 }
 
-static attn_status check_encoded(attn_context *context, const attn_mha *mha, const attn_tensor *encoded, size_t B,
-                                 bool data) {
-    ATTNI_TRY(attni_check_typed(context, "encoded", encoded, ATTNI_FLOATS, false, data));
-    ATTNI_TRY(attni_check_size(context, "encoded", encoded, 0, "B", B));
-    ATTNI_TRY(attni_check_size(context, "encoded", encoded, 1, "1", 1));
-    return attni_check_size(context, "encoded", encoded, 3, "key_input_width", mha->k.in);
+static attn_status check_encoded(attn_context *context, const char *name, const attn_tensor *encoded,
+                                 const attn_mha *mha, size_t B, bool data) {
+    ATTNI_TRY(attni_check_typed(context, name, encoded, ATTNI_FLOATS, false, data));
+    ATTNI_TRY(attni_check_size(context, name, encoded, 0, "B", B));
+    ATTNI_TRY(attni_check_size(context, name, encoded, 1, "1", 1));
+    return attni_check_size(context, name, encoded, 3, "key_input_width", mha->k.in);
 }
 
 static attn_status check_no_cross(attn_context *context, const attn_block_inputs *inputs) {
@@ -132,14 +135,14 @@ static attn_status check_cross(attn_context *context, const attn_block *block, a
         return check_no_cross(context, in);
     ATTNI_TRY(check_sources(context, in));
     if (in->encoded) {
-        ATTNI_TRY(check_encoded(context, block->cross, in->encoded, B, a->data));
+        ATTNI_TRY(check_encoded(context, "inputs.encoded", in->encoded, block->cross, B, a->data));
         *call = attention_call(block->cross, B, T, in->encoded->size[2]);
         call->key = call->value = attni_view_of(in->encoded);
     } else {
         ATTNI_TRY(check_cache(context, "inputs.encoded_cache", in->encoded_cache, block->cross, a->sequences));
         *call = attention_call(block->cross, B, T, 0);
     }
-    ATTNI_TRY(attni_check_projected(context, "x", block->cross, B, T, call->Tk, STREAMS));
+    ATTNI_TRY(attni_check_projected(context, "x", "inputs.encoded", block->cross, B, T, call->Tk, STREAMS));
     return attni_within(context, "inputs.cross_params",
                         check_options(context, a, in->encoded_cache, NULL, &call->attention));
 }
@@ -159,23 +162,24 @@ static attn_status check_apart(attn_context *context, const attni_extras *one, c
 
 /* Outputs are out and the extra ones of both attentions. x may be out. */
 static attn_status check_aliases(attn_context *context, const arguments *a) {
-    const attn_tensor *inputs[2];
-    const char *names[2];
-    size_t count = 0;
-    if (!attni_same_view(a->x, a->out)) {
-        names[count] = "x";
-        inputs[count++] = a->x;
-    }
-    if (a->inputs.encoded) {
-        names[count] = "encoded";
-        inputs[count++] = a->inputs.encoded;
-    }
-    ATTNI_TRY(check_apart(context, &a->self_extras, &a->cross_extras));
-    ATTNI_TRY(check_apart(context, &a->cross_extras, &a->self_extras));
+    enum { INPUTS = 4 };
+    static const attni_extras no_extras;
+    static const attn_tensor none;
+    static const char *const names[INPUTS] = {"x", "inputs.encoded", "inputs.counts", "inputs.starts"};
+    const attn_block_inputs *in = &a->inputs;
+    const attn_tensor counts = attn_tensor_btm(in->counts, ATTN_F32, 1, a->sequences, 2);
+    const attn_tensor starts = attn_tensor_btm(in->starts, ATTN_F32, 1, a->sequences + 1, 2);
+    const attn_tensor *const inputs[INPUTS] = {attni_same_view(a->x, a->out) ? &none : a->x,
+                                               in->encoded ? in->encoded : &none, &counts, &starts};
+    ATTNI_TRY(attni_check_outputs(context, &no_extras, a->out, INPUTS, names, inputs));
     ATTNI_TRY(attni_within(context, "inputs.self_params",
-                           attni_check_outputs(context, &a->self_extras, a->out, count, names, inputs)));
-    return attni_within(context, "inputs.cross_params",
-                        attni_check_outputs(context, &a->cross_extras, a->out, count, names, inputs));
+                           attni_check_outputs(context, &a->self_extras, a->out, INPUTS, names, inputs)));
+    ATTNI_TRY(attni_within(context, "inputs.cross_params",
+                           attni_check_outputs(context, &a->cross_extras, a->out, INPUTS, names, inputs)));
+    ATTNI_TRY(attni_within(context, "inputs.self_params and cross_params",
+                           check_apart(context, &a->self_extras, &a->cross_extras)));
+    return attni_within(context, "inputs.cross_params and self_params",
+                        check_apart(context, &a->cross_extras, &a->self_extras));
 }
 
 static attn_status check_tensors(attn_context *context, const attn_block *block, const arguments *a) {
@@ -258,11 +262,11 @@ attn_status attn_block_encode(attn_context *context, const attn_block *block, co
     if (!block->cross)
         return attni_fail(context, ATTN_ERROR_VALUE, "block: it has no cross-attention");
     const size_t B = p.starts ? 1 : cache->B;
-    ATTNI_TRY(check_encoded(context, block->cross, encoded, B, true));
+    ATTNI_TRY(check_encoded(context, "encoded", encoded, block->cross, B, true));
     ATTNI_TRY(check_cache(context, "cache", cache, block->cross, cache->B));
     attni_append append = {.cache = cache, .T = encoded->size[2], .starts = p.starts, .counts = p.counts};
     ATTNI_TRY(attni_check_append_params(context, &p, &append, &turn));
-    ATTNI_TRY(attni_check_projected(context, "x", block->cross, B, 0, encoded->size[2], STREAMS));
+    ATTNI_TRY(attni_check_projected(context, NULL, "encoded", block->cross, B, 0, encoded->size[2], STREAMS));
     attni_mha_call call = attention_call(block->cross, B, 0, encoded->size[2]);
     call.key = call.value = attni_view_of(encoded);
     call.cache = cache;

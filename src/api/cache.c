@@ -21,7 +21,8 @@ static attn_status check_page_size(attn_context *context, attn_cache_pool_params
                       p->page_size);
 }
 
-static attn_status check_pool(attn_context *context, attn_cache_pool_params *p) {
+/* `pages` names what their number comes from. */
+static attn_status check_pool(attn_context *context, const char *pages, attn_cache_pool_params *p) {
     size_t product;
     ATTNI_TRY(check_at_least_one(context, "kv_heads", p->kv_heads));
     ATTNI_TRY(check_at_least_one(context, "head_width", p->head_width));
@@ -31,10 +32,10 @@ static attn_status check_pool(attn_context *context, attn_cache_pool_params *p) 
                           "params.dtype is %d, expected ATTN_F32 (0), ATTN_F16 (1), ATTN_BF16 (2) or ATTN_INT8 (4)",
                           (int)p->dtype);
     ATTNI_TRY(check_page_size(context, p));
-    ATTNI_TRY(attni_check_int(context, "params.pages", p->pages));
+    ATTNI_TRY(attni_check_int(context, pages, p->pages));
     ATTNI_TRY(attni_check_int(context, "params.head_width", p->head_width));
     ATTNI_TRY(attni_check_int(context, "params.value_width", p->value_width));
-    ATTNI_TRY(attni_check_product(context, "params.pages", p->pages, 2 * p->page_size, &product));
+    ATTNI_TRY(attni_check_product(context, pages, p->pages, 2 * p->page_size, &product));
     ATTNI_TRY(attni_check_product(context, "params.kv_heads", product, p->kv_heads, &product));
     return attni_check_product(context, "params.head_width", product, p->head_width + p->value_width + 256, &product);
 }
@@ -49,7 +50,7 @@ attn_status attn_cache_pool_create(attn_context *context, const attn_cache_pool_
     ATTNI_TRY(attni_check_pointer(context, "params", params));
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
     ATTNI_TRY(check_at_least_one(context, "pages", p.pages));
-    ATTNI_TRY(check_pool(context, &p));
+    ATTNI_TRY(check_pool(context, "params.pages", &p));
     *pool = attni_pool_new(context, &p);
     return *pool ? ATTN_OK : attni_fail(context, ATTN_ERROR_MEMORY, "pool: no memory for %zu pages", p.pages);
 }
@@ -111,7 +112,7 @@ static attn_status describe_own_pool(attn_context *context, const attn_cache_par
     ATTNI_TRY(check_page_size(context, pool));
     ATTNI_TRY(
         attni_check_product(context, "params.batch", p->batch, pages_of_sequence(p, pool->page_size), &pool->pages));
-    return check_pool(context, pool);
+    return check_pool(context, "params.batch", pool);
 }
 
 static attn_status check_cache(attn_context *context, const attn_cache_params *p) {

@@ -89,12 +89,15 @@ typedef struct attni_extras {
 } attni_extras;
 
 /* Which sequences a call has: sets B, Tq and, without a cache, Tk of a ragged one from its arrays, where they were
- * those of the tensors. */
+ * those of the tensors, whose B must be 1 then. */
+attn_status attni_check_ragged(attn_context *context, const char *name, const attn_tensor *q,
+                               const attn_sdpa_params *params);
 attn_status attni_check_sequences(attn_context *context, const attn_sdpa_params *params, attni_sdpa *call);
 /* starts[N+1] within so many tokens; tells the longest sequence. */
 attn_status attni_check_starts(attn_context *context, const char *name, const int64_t *starts, size_t N, size_t tokens,
                                size_t *longest);
-/* All other options, once call->B … E are set; `params` is a copy from attni_check_params. */
+/* All other options, once call->B … E are set; `params` is a copy from attni_check_params. Where a layer's key_lengths
+ * are its query_lengths, the message names these: they come first. */
 attn_status attni_check_attention(attn_context *context, const attn_sdpa_params *params, bool data, attni_sdpa *call,
                                   attni_extras *extras);
 /* An array of the params; elements of 8 bytes count as two. */

@@ -20,8 +20,8 @@ static attn_status check_ids(attn_context *context, const char *name, const int6
     ATTNI_TRY(attni_check_disjoint(context, "out", out, name, &floats));
     for (size_t i = 0; ids && i < tokens; i++)
         if (ids[i] < 0 || (uint64_t)ids[i] >= count)
-            return attni_fail(context, ATTN_ERROR_VALUE, "params.%s[%zu,%zu] is %" PRId64 ", expected 0 to %zu", name,
-                              i / T, i % T, ids[i], count - 1);
+            return attni_fail(context, ATTN_ERROR_VALUE, "%s[%zu,%zu] is %" PRId64 ", expected 0 to %zu", name, i / T,
+                              i % T, ids[i], count - 1);
     return ATTN_OK;
 }
 
@@ -29,7 +29,7 @@ static attn_status check_table(attn_context *context, const char *name, const fl
                                size_t count, const attni_embed *e, const attn_tensor *out) {
     size_t floats;
     if (count == 0)
-        return attni_fail(context, ATTN_ERROR_SHAPE, "params.%s is 0, expected at least 1", count_name);
+        return attni_fail(context, ATTN_ERROR_SHAPE, "%s is 0, expected at least 1", count_name);
     ATTNI_TRY(attni_check_product(context, count_name, count, e->M ? e->M : 1, &floats));
     const attn_tensor rows = dense(table, count, e->M);
     return attni_check_disjoint(context, "out", out, name, &rows);
@@ -45,19 +45,20 @@ static attn_status check_tokens(attn_context *context, const attni_embed *e, con
         return ATTN_OK;
     ATTNI_TRY(attni_check_pointer(context, "params.ids", p->ids));
     ATTNI_TRY(attni_check_pointer(context, "params.token_table", p->token_table));
-    ATTNI_TRY(check_table(context, "token_table", p->token_table, "token_count", p->token_count, e, out));
-    return check_ids(context, "ids", p->ids, e, p->token_count, out);
+    ATTNI_TRY(check_table(context, "params.token_table", p->token_table, "params.token_count", p->token_count, e, out));
+    return check_ids(context, "params.ids", p->ids, e, p->token_count, out);
 }
 
 static attn_status check_position_table(attn_context *context, const attni_embed *e, const attn_tensor *out) {
     const attn_embed_params *p = &e->params;
     ATTNI_TRY(attni_check_pointer(context, "params.position_table", p->position_table));
-    ATTNI_TRY(check_table(context, "position_table", p->position_table, "position_count", p->position_count, e, out));
+    ATTNI_TRY(check_table(context, "params.position_table", p->position_table, "params.position_count",
+                          p->position_count, e, out));
     if (p->position_ids || (p->first_position <= p->position_count && e->T <= p->position_count - p->first_position))
         return ATTN_OK;
     return attni_fail(context, ATTN_ERROR_VALUE,
-                      "params.first_position is %zu, too many for %zu tokens and a table of %zu", p->first_position,
-                      e->T, p->position_count);
+                      "params.position_count is %zu, too few for %zu tokens from params.first_position = %zu on",
+                      p->position_count, e->T, p->first_position);
 }
 
 static attn_status check_positions(attn_context *context, const attni_embed *e, const attn_tensor *out) {
@@ -81,7 +82,8 @@ static attn_status check_positions(attn_context *context, const attni_embed *e, 
                           p->first_position, e->T);
     if (table)
         ATTNI_TRY(check_position_table(context, e, out));
-    return check_ids(context, "position_ids", p->position_ids, e, table ? p->position_count : (size_t)INT64_MAX, out);
+    return check_ids(context, "params.position_ids", p->position_ids, e, table ? p->position_count : (size_t)INT64_MAX,
+                     out);
 }
 
 static attn_status check_types(attn_context *context, const attni_embed *e, const attn_tensor *out) {
@@ -90,8 +92,8 @@ static attn_status check_types(attn_context *context, const attni_embed *e, cons
         return attni_fail(context, ATTN_ERROR_VALUE, "params.type_ids is set, but params.type_table is not");
     if (!p->type_table)
         return ATTN_OK;
-    ATTNI_TRY(check_table(context, "type_table", p->type_table, "type_count", p->type_count, e, out));
-    return check_ids(context, "type_ids", p->type_ids, e, p->type_count, out);
+    ATTNI_TRY(check_table(context, "params.type_table", p->type_table, "params.type_count", p->type_count, e, out));
+    return check_ids(context, "params.type_ids", p->type_ids, e, p->type_count, out);
 }
 
 static attn_status check(attn_context *context, const attn_embed_params *params, const attn_tensor *out,

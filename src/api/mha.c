@@ -145,7 +145,23 @@ void attn_mha_destroy(attn_mha *mha) {
 /* The tensors of a call: what the caller left out filled in. */
 typedef struct tensors {
     const attn_tensor *query, *key, *value, *out;
+    const char *key_name, *value_name; /* of what the caller gave */
+    bool self;
 } tensors;
+
+static tensors complete(const attn_tensor *query, const attn_tensor *key, const attn_tensor *value,
+                        const attn_tensor *out) {
+    tensors t = {query, key, value, out, "key", "value", !key};
+    if (!key) {
+        t.key = query;
+        t.key_name = "query";
+    }
+    if (!value) {
+        t.value = t.key;
+        t.value_name = t.key_name;
+    }
+    return t;
+}
 
 static attn_status check_input(attn_context *context, const char *name, const attn_tensor *t, bool output, bool data,
                                const char *letter, size_t width) {
@@ -156,22 +172,23 @@ static attn_status check_input(attn_context *context, const char *name, const at
 
 static attn_status check_tensors(attn_context *context, const attn_mha *mha, const tensors *t, bool data) {
     ATTNI_TRY(check_input(context, "query", t->query, false, data, "model_width", mha->M));
-    ATTNI_TRY(check_input(context, "key", t->key, false, data, "key_input_width", mha->k.in));
-    ATTNI_TRY(check_input(context, "value", t->value, false, data, "value_input_width", mha->v.in));
+    ATTNI_TRY(check_input(context, t->key_name, t->key, false, data, "key_input_width", mha->k.in));
+    ATTNI_TRY(check_input(context, t->value_name, t->value, false, data, "value_input_width", mha->v.in));
     ATTNI_TRY(check_input(context, "out", t->out, true, data, "model_width", mha->M));
-    ATTNI_TRY(attni_check_size(context, "key", t->key, 0, "B", t->query->size[0]));
-    ATTNI_TRY(attni_check_size(context, "value", t->value, 0, "B", t->query->size[0]));
-    ATTNI_TRY(attni_check_size(context, "value", t->value, 2, "Tk", t->key->size[2]));
+    ATTNI_TRY(attni_check_size(context, t->key_name, t->key, 0, "B", t->query->size[0]));
+    ATTNI_TRY(attni_check_size(context, t->value_name, t->value, 0, "B", t->query->size[0]));
+    ATTNI_TRY(attni_check_size(context, t->value_name, t->value, 2, "Tk", t->key->size[2]));
     ATTNI_TRY(attni_check_size(context, "out", t->out, 0, "B", t->query->size[0]));
     return attni_check_size(context, "out", t->out, 2, "Tq", t->query->size[2]);
 }
 
-attn_status attni_check_projected(attn_context *context, const char *name, const attn_mha *mha, size_t B, size_t T,
-                                  size_t keys, size_t streams) {
+attn_status attni_check_projected(attn_context *context, const char *name, const char *key_name, const attn_mha *mha,
+                                  size_t B, size_t T, size_t keys, size_t streams) {
+    const char *longer = T > keys ? name : key_name;
     const size_t widest = mha->q.out + mha->k.out + mha->v.out + mha->out.in + streams * mha->M + mha->k.in + mha->v.in;
     size_t rows, floats;
-    ATTNI_TRY(attni_check_product(context, name, B, T > keys ? T : keys, &rows));
-    return attni_check_product(context, name, rows + 16, widest, &floats);
+    ATTNI_TRY(attni_check_product(context, longer, B, T > keys ? T : keys, &rows));
+    return attni_check_product(context, longer, rows + 16, 4 * widest, &floats); /* with room for that of attention */
 }
 
 static attn_status check(attn_context *context, const attn_mha *mha, tensors t, const attn_sdpa_params *params,
@@ -179,11 +196,9 @@ static attn_status check(attn_context *context, const attn_mha *mha, tensors t, 
     attni_extras extras;
     attn_sdpa_params p;
     ATTNI_TRY(attni_check_pointer(context, "mha", mha));
-    const bool self = !t.key;
-    t.key = t.key ? t.key : t.query;
-    t.value = t.value ? t.value : t.key;
     ATTNI_TRY(check_tensors(context, mha, &t, data));
-    ATTNI_TRY(attni_check_projected(context, "query", mha, t.query->size[0], t.query->size[2], t.key->size[2], 2));
+    ATTNI_TRY(attni_check_projected(context, "query", t.key_name, mha, t.query->size[0], t.query->size[2],
+                                    t.key->size[2], 2));
     *call = (attni_mha_call){.mha = mha,
                              .B = t.query->size[0],
                              .Tq = t.query->size[2],
@@ -200,13 +215,14 @@ static attn_status check(attn_context *context, const attn_mha *mha, tensors t, 
                                            .D = mha->D,
                                            .E = mha->E}};
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
-    if (self && !p.key_lengths)
+    if (t.self && !p.key_lengths)
         p.key_lengths = p.query_lengths;
+    ATTNI_TRY(attni_check_ragged(context, "query", t.query, &p));
     ATTNI_TRY(attni_check_sequences(context, &p, &call->attention));
     ATTNI_TRY(attni_check_attention(context, &p, data, &call->attention, &extras));
     if (!data)
         return ATTN_OK;
-    return attni_check_outputs(context, &extras, t.out, 3, (const char *const[]){"query", "key", "value"},
+    return attni_check_outputs(context, &extras, t.out, 3, (const char *const[]){"query", t.key_name, t.value_name},
                                (const attn_tensor *const[]){t.query, t.key, t.value});
 }
 
@@ -219,7 +235,7 @@ attn_status attn_mha_forward(attn_context *context, const attn_mha *mha, const a
                              const attn_sdpa_params *params) {
     attni_mha_call call;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
-    ATTNI_TRY(check(context, mha, (tensors){query, key, value, out}, params, true, &call));
+    ATTNI_TRY(check(context, mha, complete(query, key, value, out), params, true, &call));
     const size_t scratch = scratch_of(context, out, &call);
     if (scratch == 0)
         return ATTN_OK;
@@ -233,7 +249,7 @@ attn_status attn_mha_scratch_size(attn_context *context, const attn_mha *mha, co
     attni_mha_call call;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "bytes", bytes));
-    ATTNI_TRY(check(context, mha, (tensors){query, key, value, out}, params, false, &call));
+    ATTNI_TRY(check(context, mha, complete(query, key, value, out), params, false, &call));
     *bytes = scratch_of(context, out, &call);
     return ATTN_OK;
 }

@@ -43,6 +43,11 @@ static attn_status check_key_starts(attn_context *context, const attn_sdpa_param
                               p->sequences, call->Tk, &call->Tk);
 }
 
+attn_status attni_check_ragged(attn_context *context, const char *name, const attn_tensor *q,
+                               const attn_sdpa_params *p) {
+    return p->query_starts ? attni_check_size(context, name, q, 0, "1 with params.query_starts, B", 1) : ATTN_OK;
+}
+
 attn_status attni_check_sequences(attn_context *context, const attn_sdpa_params *p, attni_sdpa *call) {
     if (!p->query_starts) {
         if (p->key_starts)
@@ -52,8 +57,6 @@ attn_status attni_check_sequences(attn_context *context, const attn_sdpa_params 
                               p->sequences);
         return ATTN_OK;
     }
-    if (call->B != 1)
-        return attni_fail(context, ATTN_ERROR_SHAPE, "q.size[0] is %zu, expected 1 with params.query_starts", call->B);
     call->ragged_tokens = call->Tq;
     call->ragged_keys = call->Tk;
     ATTNI_TRY(attni_check_starts(context, "params.query_starts", p->query_starts, p->sequences, call->Tq, &call->Tq));
@@ -259,12 +262,15 @@ static attn_status check_array(attn_context *context, const char *name, void *da
     return ATTN_OK;
 }
 
+/* More than the threads keep of a head, and for each of the most probable keys of its rows. */
+static size_t floats_of_head(const attn_context *context) { return 4096 * context->threads; }
+
 static attn_status check_top_keys(attn_context *context, const attn_top_keys *top, bool data, attni_sdpa *call,
                                   attni_extras *extras) {
     size_t product;
     if (!top || top->k == 0)
         return ATTN_OK;
-    ATTNI_TRY(attni_check_product(context, "params.top_keys->k", call->H, 2048, &product));
+    ATTNI_TRY(attni_check_product(context, "params.top_keys->k", call->H, floats_of_head(context), &product));
     ATTNI_TRY(attni_check_product(context, "params.top_keys->k", top->k, product, &product));
     if (data)
         ATTNI_TRY(attni_check_pointer(context, "params.top_keys->keys", top->keys));
@@ -298,6 +304,19 @@ static attn_status check_extra_outputs(attn_context *context, const attn_sdpa_pa
     return check_top_keys(context, p->top_keys, data, call, extras);
 }
 
+/* What is kept for each row; and, where scores are looked at again, for the rows of a tile in all heads. */
+static attn_status check_scratch(attn_context *context, const attni_sdpa *call) {
+    enum { FLOATS_OF_ROW = 16 };
+    size_t floats;
+    if (!attni_sdpa_writes(call))
+        return ATTN_OK;
+    ATTNI_TRY(attni_check_product(context, "out", call->B, call->H, &floats));
+    ATTNI_TRY(attni_check_product(context, "out", floats, call->Tq, &floats));
+    ATTNI_TRY(attni_check_product(context, "out", floats, FLOATS_OF_ROW, &floats));
+    return attni_inspects(call) ? attni_check_product(context, "out", call->H, floats_of_head(context), &floats)
+                                : ATTN_OK;
+}
+
 static void add_input(attni_extras *extras, const char *name, attn_tensor tensor) {
     size_t n = 0;
     while (extras->input_names[n])
@@ -320,8 +339,8 @@ static void note_inputs(const attn_sdpa_params *p, const attni_sdpa *call, attni
     attni_add_array(extras, "params.alibi_slopes", p->alibi_slopes, call->H);
     attni_add_array(extras, "params.sinks", p->sinks, call->H);
     attni_add_array(extras, "params.causal_offset", p->causal_offset, 2 * call->B);
-    attni_add_array(extras, "params.key_lengths", p->key_lengths, 2 * call->B);
     attni_add_array(extras, "params.query_lengths", p->query_lengths, 2 * call->B);
+    attni_add_array(extras, "params.key_lengths", p->key_lengths, 2 * call->B);
     attni_add_array(extras, "params.query_starts", p->query_starts, 2 * (p->sequences + 1));
     attni_add_array(extras, "params.key_starts", p->key_starts, 2 * (p->sequences + 1));
 }
@@ -338,8 +357,8 @@ attn_status attni_check_dropout(attn_context *context, const char *name, float d
 attn_status attni_check_attention(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call,
                                   attni_extras *extras) {
     *extras = (attni_extras){0};
-    ATTNI_TRY(check_lengths(context, "key_lengths", p->key_lengths, call->B, call->Tk));
     ATTNI_TRY(check_lengths(context, "query_lengths", p->query_lengths, call->B, call->Tq));
+    ATTNI_TRY(check_lengths(context, "key_lengths", p->key_lengths, call->B, call->Tk));
     call->key_lengths = p->key_lengths;
     call->query_lengths = p->query_lengths;
     ATTNI_TRY(check_scale(context, p, call));
@@ -354,6 +373,7 @@ attn_status attni_check_attention(attn_context *context, const attn_sdpa_params 
     call->score_data = p->score_data;
     note_inputs(p, call, extras);
     ATTNI_TRY(check_extra_outputs(context, p, data, call, extras));
+    ATTNI_TRY(check_scratch(context, call));
     if (call->pages)
         return ATTN_OK;
     ATTNI_TRY(attni_check_turns(context, p, p->query_starts ? call->ragged_keys : call->Tk, data, call, extras));

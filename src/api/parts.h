@@ -32,9 +32,9 @@ attn_status attni_check_scale(attn_context *context, const char *name, const flo
 attn_status attni_check_order(attn_context *context, const char *name, attn_weight_order order);
 
 /* The projected heads of B·T queries and B·keys keys, and `streams` rows of the model's width for each, fit in memory;
- * `name` is that of the queries. */
-attn_status attni_check_projected(attn_context *context, const char *name, const attn_mha *mha, size_t B, size_t T,
-                                  size_t keys, size_t streams);
+ * the names are those of the queries and of the keys. */
+attn_status attni_check_projected(attn_context *context, const char *name, const char *key_name, const attn_mha *mha,
+                                  size_t B, size_t T, size_t keys, size_t streams);
 
 /* Puts "name: " before the message of a call that failed. */
 attn_status attni_within(attn_context *context, const char *name, attn_status status);

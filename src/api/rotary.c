@@ -79,12 +79,12 @@ attn_status attni_check_turns(attn_context *context, const attn_sdpa_params *par
     return params->qk_norm ? check_qk_norm(context, params->qk_norm, call, extras) : ATTN_OK;
 }
 
-static attn_status outside(attn_context *context, const char *name, size_t b, size_t t, int64_t position,
-                           size_t table) {
+static attn_status outside(attn_context *context, const char *name, const attni_turn *turn, size_t b, size_t t,
+                           int64_t position) {
     return attni_fail(context, ATTN_ERROR_VALUE,
-                      "%s: token %zu of sequence %zu is at %lld, expected 0 to less than "
+                      "%s%s: token %zu of sequence %zu is at %lld, expected 0 to less than "
                       "rotary.positions = %zu",
-                      name, t, b, (long long)position, table);
+                      name, turn->positions ? "" : " is NULL", t, b, (long long)position, turn->table);
 }
 
 attn_status attni_check_positions(attn_context *context, const char *name, const attni_turn *turn, size_t b,
@@ -94,13 +94,13 @@ attn_status attni_check_positions(attn_context *context, const char *name, const
         return ATTN_OK;
     for (size_t t = 0; t < tokens && positions; t++)
         if (positions[t] < 0 || (uint64_t)positions[t] >= turn->table)
-            return outside(context, name, b, t, positions[t], turn->table);
+            return outside(context, name, turn, b, t, positions[t]);
     if (positions)
         return ATTN_OK;
     if (first < 0)
-        return outside(context, name, b, 0, first, turn->table);
+        return outside(context, name, turn, b, 0, first);
     if ((size_t)first >= turn->table || tokens > turn->table - (size_t)first)
-        return outside(context, name, b, tokens - 1, (int64_t)first + (int64_t)tokens - 1, turn->table);
+        return outside(context, name, turn, b, tokens - 1, (int64_t)first + (int64_t)tokens - 1);
     return ATTN_OK;
 }
 
@@ -146,6 +146,7 @@ attn_status attn_rotate(attn_context *context, const attn_tensor *x, const attn_
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "rotary", rotary));
     ATTNI_TRY(check_rows(context, x, out));
+    ATTNI_TRY(attni_check_int(context, "x.size[3]", x->size[3]));
     ATTNI_TRY(check_rotary(context, "rotary", rotary, x->size[3], true, &p, &turn));
     if (attni_is_empty(out))
         return ATTN_OK;

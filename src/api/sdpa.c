@@ -52,6 +52,7 @@ static attn_status check(attn_context *context, const attn_tensor *q, const attn
                          .v = attni_view_of(v),
                          .out = attni_view_of(out)};
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
+    ATTNI_TRY(attni_check_ragged(context, "q", q, &p));
     ATTNI_TRY(attni_check_sequences(context, &p, call));
     ATTNI_TRY(attni_check_attention(context, &p, data, call, &extras));
     if (!data)

@@ -210,7 +210,6 @@ void attni_settle(const attni_engine *e, attni_query_tile *tile);
 void attni_write_output(const attni_engine *e, const attni_query_tile *tile);
 
 /* inspect.c: walks over the scores again, now that each row's maximum and sum are known. */
-bool attni_inspects(const attni_sdpa *call);
 void attni_inspect(attn_context *context, attni_engine *e);
 
 #endif

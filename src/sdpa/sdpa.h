@@ -133,6 +133,9 @@ size_t attni_output_width(size_t E);
 /* Whether a call writes anything. One that does not returns at once, whatever its sizes are. */
 bool attni_sdpa_writes(const attni_sdpa *call);
 
+/* Whether it walks over the scores again, and keeps something for each row and head meanwhile. */
+bool attni_inspects(const attni_sdpa *call);
+
 /* Bytes of scratch that attni_sdpa_run needs. */
 size_t attni_sdpa_scratch(const attn_context *context, const attni_sdpa *call);
 
