@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Finds what libattn links: attn::openblas, Threads::Threads. attn_missing says what was not found.
+# Finds what libattn links: attn::openblas where attn_links_openblas is set, Threads::Threads. attn_missing says what
+# was not found.
 # The build includes this file, and so does attnConfig.cmake for attn::static.
 set(attn_missing "")
 
@@ -8,7 +9,7 @@ if(NOT Threads_FOUND)
   list(APPEND attn_missing "POSIX threads (Debian: libc6-dev)")
 endif()
 
-if(NOT TARGET attn::openblas)
+if(attn_links_openblas AND NOT TARGET attn::openblas)
   find_package(PkgConfig QUIET)
   if(PkgConfig_FOUND)
     pkg_check_modules(attn_openblas QUIET IMPORTED_TARGET openblas)

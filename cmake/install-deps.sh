@@ -1,13 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Installs what is missing on a Debian or Ubuntu machine: install-deps.sh [build|test|lint|bench|lens|aarch64]...
+# Installs what is missing on a Debian or Ubuntu machine: install-deps.sh [build|builtin|test|lint|bench|lens|aarch64]...
 # The default is build. Asks the network only when something is missing. As root, or with sudo.
 set -eu
 
 packages() {
     case $1 in
+    base) echo "cmake make gcc libc6-dev pkg-config" ;;
     # The pthread flavour: the serial one may not be called from several threads, the OpenMP one hangs after fork().
-    build) echo "cmake make gcc libc6-dev pkg-config libopenblas-pthread-dev" ;;
+    build) echo "$(packages base) libopenblas-pthread-dev" ;;
+    # For -DATTN_OPENBLAS=OFF, and its tests.
+    builtin) echo "$(packages base) g++ libcmocka-dev" ;;
     test)
         echo "$(packages build) $(packages backends) $(packages lens)"
         echo "g++ clang libcmocka-dev valgrind python3-venv libxml2-utils"
@@ -24,7 +27,7 @@ packages() {
         echo "libblis4-pthread libblis4-openmp libblas3 libatlas3-base"
         ;;
     *)
-        echo "install-deps.sh: no list '$1'; there are: build, test, lint, bench, lens, aarch64" >&2
+        echo "install-deps.sh: no list '$1'; there are: build, builtin, test, lint, bench, lens, aarch64" >&2
         return 1
         ;;
     esac

@@ -30,7 +30,10 @@ file(RELATIVE_PATH attn_pc_libdir "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FUL
 file(RELATIVE_PATH attn_pc_includedir "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
 
 # attn-static links libattn.a though libattn.so is beside it, which `pkg-config --static attn` does not.
-set(attn_pc_needs "-lopenblas -ldl -lm -pthread")
+set(attn_pc_needs "-ldl -lm -pthread")
+if(ATTN_OPENBLAS)
+  string(PREPEND attn_pc_needs "-lopenblas ")
+endif()
 if(attn_shared)
   set(attn_pc_libs "-lattn")
   set(attn_pc_private "${attn_pc_needs}")

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Installs what is missing, builds, and runs the tests:  bash tests/run.sh [release|asan|tsan|valgrind|lint|aarch64|all]
+# Installs what is missing, builds, and runs the tests:  bash tests/run.sh [release|builtin|asan|tsan|valgrind|lint|aarch64|all]
 #   release   every test (default)
+#   builtin   the tests of a libattn without OpenBLAS
 #   asan      every test but the consumers and peers, under AddressSanitizer and UndefinedBehaviorSanitizer
 #   tsan      the same under ThreadSanitizer
 #   valgrind  the tests with the label "valgrind"
@@ -62,6 +63,11 @@ tsan() {
     fi
 }
 
+builtin() {
+    configure_and_build builtin
+    run_tests builtin
+}
+
 valgrind() {
     configure_and_build valgrind
     run_tests valgrind
@@ -92,7 +98,7 @@ lint() {
 
 all() {
     local lane
-    for lane in release lint asan tsan valgrind aarch64; do
+    for lane in release builtin lint asan tsan valgrind aarch64; do
         printf '\n== %s\n' "$lane"
         bash tests/run.sh "$lane"
     done
@@ -102,6 +108,7 @@ mkdir -p build
 lane=${1:-release}
 case $lane in
 lint) sh cmake/install-deps.sh lint ;;
+builtin) sh cmake/install-deps.sh builtin ;;
 aarch64)
     sh cmake/install-deps.sh aarch64
     sh cmake/aarch64-root.sh build/aarch64-root
@@ -109,7 +116,7 @@ aarch64)
 release | asan | tsan | valgrind) sh cmake/install-deps.sh test ;;
 all) ;;
 *)
-    echo "tests/run.sh: no lane '$lane'; there are: release, asan, tsan, valgrind, lint, aarch64, all" >&2
+    echo "tests/run.sh: no lane '$lane'; there are: release, builtin, asan, tsan, valgrind, lint, aarch64, all" >&2
     exit 2
     ;;
 esac

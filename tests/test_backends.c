@@ -278,12 +278,12 @@ static void environment(void **state) {
     setenv("ATTN_BLAS", "/no/such/library.so", 1);
     assert_status(NULL, attn_context_create(&options, &context), ATTN_ERROR_BACKEND);
     assert_mentions(attn_context_last_error(NULL), "library");
-    options.blas = "linked";
-    (void)new_context(&options);
+    options.blas = "builtin";
+    assert_string_equal(describe(new_context(&options)).blas, "builtin");
     setenv("ATTN_BLAS", "", 1);
-    options.blas = NULL;
-    assert_string_equal(describe(new_context(&options)).blas, "openblas");
+    const char *empty = describe(new_context(NULL)).blas_choice;
     unsetenv("ATTN_BLAS");
+    assert_string_equal(empty, describe(new_context(NULL)).blas_choice);
 }
 
 /* ---- products that are none ---- */

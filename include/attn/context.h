@@ -68,8 +68,9 @@ typedef struct attn_context_options {
 
     /* The BLAS to multiply with. NULL: the environment variable ATTN_BLAS if it is set and not empty, else "linked",
      * but "builtin" where the linked library took kernels older than this CPU and OPENBLAS_CORETYPE did not ask for
-     * them: attn_context_info.blas_choice tells. "linked" is the OpenBLAS that libattn.so was linked with, "builtin"
-     * libattn's own products, whose bits depend neither on other rows nor on the batch. Other names:
+     * them, or where libattn was built without OpenBLAS: attn_context_info.blas_choice tells. "linked" is the OpenBLAS
+     * that libattn.so was linked with, "builtin" libattn's own products, whose bits depend neither on other rows nor on
+     * the batch. Other names:
      * "openblas-pthread", "openblas-openmp", "blis", "reference", "mkl". Anything with a '/' is the path of a shared
      * library that has cblas_sgemm (or scipy_cblas_sgemm, as PyPI's scipy-openblas32 has). A library that is
      * missing, has 64-bit integers, cannot be called from several threads or multiplies wrongly is refused. Where a

@@ -44,6 +44,9 @@ typedef struct attni_blas {
     char choice[256]; /* why it is this one */
 } attni_blas;
 
+/* Who multiplies where nobody is named: "linked", or "builtin" where no BLAS is linked. */
+extern const char attni_blas_default[];
+
 /* Opens the caller's sgemm, or else the library of this name, as context->blas. */
 attn_status attni_blas_open(attn_context *context, const attn_context_options *options, const char *name);
 

@@ -44,6 +44,8 @@ static attni_symbol find_linked(void *library, const char *name) {
     return library ? find_in(library, name) : NULL;
 }
 
+const char attni_blas_default[] = "linked";
+
 attn_status attni_blas_link(attn_context *context, attni_blas *blas) {
     Dl_info info;
     void *library = NULL;

@@ -76,7 +76,7 @@ static attn_status identify(attn_context *context, void *library, attni_blas *bl
     if (is_shadowed(library))
         return attni_fail(context, ATTN_ERROR_BACKEND,
                           "blas: %s cannot be used beside the linked BLAS, which has its names: this system has no "
-                          "RTLD_DEEPBIND; use \"linked\", or link the program with it",
+                          "RTLD_DEEPBIND; use \"linked\" or \"builtin\", or link the program with it",
                           blas->path);
     return attni_blas_identify(context, find_loaded, library, blas);
 }
@@ -85,7 +85,8 @@ static attn_status identify(attn_context *context, void *library, attni_blas *bl
 static attn_status load_first(attn_context *context, const char *name, const char *const *files, attni_blas *blas) {
     if (SANITIZED)
         return attni_fail(context, ATTN_ERROR_BACKEND,
-                          "blas: %s cannot be loaded under ASan or TSan, which forbid RTLD_DEEPBIND; use \"linked\"",
+                          "blas: %s cannot be loaded under ASan or TSan, which forbid RTLD_DEEPBIND; use \"linked\" or "
+                          "\"builtin\"",
                           name);
     char reason[160] = "";
     for (size_t i = 0; i < 4 && files[i]; i++) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Which backend a context gets: the one asked for; else the linked BLAS, unless it took kernels older than this CPU. */
+/* Which backend a context gets: the one asked for; else the linked BLAS, unless there is none or it took kernels older
+ * than this CPU. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,15 +26,19 @@ static void say(attni_blas *blas, const char *format, ...) {
     va_end(args);
 }
 
-static void take_builtin(attn_context *context) {
+static void take_builtin(attn_context *context, bool asked) {
     *context->blas = (attni_blas){.name = "builtin", .threads = ""};
-    say(context->blas, "builtin, as asked for: libattn's own products in %s", context->kernels->name);
+    say(context->blas,
+        asked ? "builtin, as asked for: libattn's own products in %s"
+              : "builtin, the default, as this libattn was built without OpenBLAS: its own products in %s; ATTN_BLAS "
+                "would load a BLAS",
+        context->kernels->name);
 }
 
 /* The linked library is left for libattn's own kernels. */
 static void leave(attn_context *context) {
     const attni_blas left = *context->blas;
-    take_builtin(context);
+    take_builtin(context, false);
     say(context->blas,
         "builtin, since the linked openblas %s took kernels older than this CPU (%s, where it has %s); a newer "
         "OpenBLAS, "
@@ -61,11 +66,12 @@ static void explain(const attn_context *context, bool asked) {
 }
 
 static attn_status open_wish(attn_context *context, const attn_context_options *options, const char *wish) {
-    if (!options->sgemm && wish && strcmp(wish, "builtin") == 0) {
-        take_builtin(context);
+    const char *name = wish ? wish : attni_blas_default;
+    if (!options->sgemm && strcmp(name, "builtin") == 0) {
+        take_builtin(context, wish);
         return ATTN_OK;
     }
-    const attn_status status = attni_blas_open(context, options, wish ? wish : "linked");
+    const attn_status status = attni_blas_open(context, options, name);
     const attni_blas *blas = context->blas;
     if (status != ATTN_OK)
         return status;
