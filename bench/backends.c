@@ -27,16 +27,18 @@ static bool add(void *data, const char *label, const char *blas) {
     return true;
 }
 
-/* "PATH:name", "PATH" or a name. */
-static void add_wish(wishes *w, const char *wish) {
+backend backend_named(const char *wish) {
     char path[256];
+    backend b = {0};
     const char *slash = strrchr(wish, '/');
     const char *colon = slash == NULL ? NULL : strchr(slash, ':');
     const size_t length = colon != NULL ? (size_t)(colon - wish) : strlen(wish);
     text_print(path, sizeof path, "%.*s", (int)length, wish);
     const char *last = strrchr(path, '/');
     const char *short_name = last != NULL && last[1] != '\0' ? last + 1 : path;
-    add(w, colon != NULL && colon[1] != '\0' ? colon + 1 : short_name, discover_named(path));
+    text_print(b.label, sizeof b.label, "%s", colon != NULL && colon[1] != '\0' ? colon + 1 : short_name);
+    text_print(b.blas, sizeof b.blas, "%s", discover_named(path));
+    return b;
 }
 
 /* Each core as the first backend, which is an OpenBLAS or will be refused. */
@@ -63,6 +65,7 @@ static void read_about(backend *b, char *line) {
     take_field(&line, b->threading, sizeof b->threading);
     take_field(&line, b->path, sizeof b->path);
     take_field(&line, b->isa, sizeof b->isa);
+    take_field(&line, b->choice, sizeof b->choice);
 }
 
 /* OpenBLAS falls back in silence to what it has. */
@@ -107,13 +110,22 @@ static void promote(backends *set, size_t index) {
     set->item[set->running++] = moved;
 }
 
+/* A worker that names no backend tells, and ends. */
+static void find_choice(backends *set, const options *o, const char *self) {
+    backend nobody = {0};
+    const bool runs = start_backend(&nobody, o, self);
+    text_print(set->choice, sizeof set->choice, "%s", runs ? nobody.choice : nobody.child.reason);
+    child_stop(&nobody.child);
+}
+
 bool backends_start(backends *set, const options *o, const char *self) {
     *set = (backends){.item = calloc(BACKENDS_MAX, sizeof *set->item)};
     wishes w = {.set = set};
     if (set->item == NULL)
         return false;
+    find_choice(set, o, self);
     for (size_t i = 0; i < o->blas.count; i++)
-        add_wish(&w, o->blas.item[i]);
+        set->item[w.count++] = backend_named(o->blas.item[i]);
     if (o->blas.count == 0)
         discover(add, &w);
     add_cores(&w, &o->cores);
@@ -141,15 +153,19 @@ void backend_describe(const backend *b, char *to, size_t size) {
                *b->threading != '\0' ? ", " : "", b->threading);
 }
 
+static void print_backend(const backend *b, FILE *file) {
+    fprintf(file, "  %-18s %s\n", b->label, b->choice);
+    if (*b->path != '\0')
+        fprintf(file, "  %-18s %s%s%s\n", "", b->threading, *b->threading != '\0' ? ", " : "", b->path);
+}
+
 void backends_print(const backends *set, FILE *file) {
     char about[400];
+    fprintf(file, "default:   %s\n", set->choice);
     if (set->running > 0)
         fputs("backends:\n", file);
-    for (size_t i = 0; i < set->running; i++) {
-        backend_describe(&set->item[i], about, sizeof about);
-        fprintf(file, "  %-18s %s%s%s\n", set->item[i].label, about,
-                *set->item[i].path != '\0' ? "\n                     " : "", set->item[i].path);
-    }
+    for (size_t i = 0; i < set->running; i++)
+        print_backend(&set->item[i], file);
     if (set->running < set->count)
         fputs("not run:\n", file);
     for (size_t i = set->running; i < set->count; i++)

@@ -13,14 +13,19 @@ typedef struct backend {
     char blas[256]; /* what libattn is asked for: a name or a path */
     const char *core;
     child child;
-    char library[32], version[64], kernels[32], threading[16], path[256], isa[16]; /* as attn_context_describe tells */
+    /* As attn_context_describe tells. */
+    char library[32], version[64], kernels[32], threading[16], path[256], isa[16], choice[256];
     double speed[8]; /* of the latest case of each bench_op, in flop/s; 0: none yet */
 } backend;
 
 typedef struct backends {
     backend *item; /* first those that run, then those that cannot, in the order asked for */
     size_t running, count;
+    char choice[400]; /* what libattn does for a caller that names no backend */
 } backends;
+
+/* What a name, a path or PATH:name on the command line stands for: label and blas. */
+backend backend_named(const char *wish);
 
 /* Starts a worker for each backend of o->blas or, where it is empty, each that is found, and for each of o->cores.
  * Backends that cannot run have child.reason. False: no memory. */

@@ -16,7 +16,7 @@ typedef struct child {
 
 /* What a worker is to be. */
 typedef struct child_wish {
-    const char *blas; /* name or path */
+    const char *blas; /* name or path; "": what libattn chooses */
     const char *core; /* of OpenBLAS; NULL: as it likes */
     bool pin;
 } child_wish;

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "backends.h"
 #include "cases.h"
 #include "inside.h"
 #include "text.h"
@@ -12,18 +13,24 @@ static void print_backend(attn_context *context) {
     attn_context_info info;
     ATTN_INIT(&info);
     attn_context_describe(context, &info);
-    printf("  backend      %s%s%s%s%s%s, libattn's kernels: %s\n", info.blas, *info.blas_version != '\0' ? " " : "",
-           info.blas_version, *info.blas_core != '\0' ? ", core " : "", info.blas_core,
-           *info.blas_threads != '\0' ? ", threaded, held at one thread" : "", info.isa);
+    printf("  backend      %s\n  kernels      libattn's: %s%s\n", info.blas_choice, info.isa,
+           *info.blas_threads != '\0' ? "; the backend, which is threaded, is held at one thread" : "");
 }
 
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
 static void print_tiles(const inside_plan *p, const bench_case *c) {
-    printf("  products     %s\n", p->small_kernels ? "small-matrix kernels that pack nothing, up to M·N·K = 1,000,000"
-                                                   : "a backend that packs each call: larger products");
+    static const char *const products[] = {
+        [INSIDE_OWN] = "libattn's own kernels, which pack nothing: few rows, whose scores stay in the L1",
+        [INSIDE_SMALL] = "small-matrix kernels that pack nothing, up to M·N·K = 1,000,000",
+        [INSIDE_PACKS] = "a backend that packs each call: larger products"};
+    const size_t keys = least(p->keys, c->T), own = p->who == INSIDE_OWN;
+    printf("  products     %s\n", products[p->who]);
     printf("  tile rule    up to %zu query rows, keys in blocks of %zu, %zu keys a step, %zu columns of V\n",
            p->rule_rows, p->width, p->keys, p->columns);
     printf("  this shape   tiles of %zu row%s; Q·Kᵀ is %zu×%zu×%zu, P·V is %zu×%zu×%zu\n", p->rows,
-           p->rows == 1 ? "" : "s", p->rows, p->width, c->D, p->rows, p->columns < c->D ? p->columns : c->D, p->keys);
+           p->rows == 1 ? "" : "s", p->rows, own ? keys : least(p->width, keys), c->D, p->rows,
+           own ? c->D : least(p->columns, c->D), keys);
     printf("  super-block  %zu tile%s walk%s the keys together; %zu super-block%s for each key/value head\n", p->tiles,
            p->tiles == 1 ? "" : "s", p->tiles == 1 ? "s" : "", p->supers, p->supers == 1 ? "" : "s");
 }
@@ -81,11 +88,11 @@ static void print_sizes(attn_context *context, const bench_case *c) {
     printf("  work         %s on %s of inputs and outputs\n\n", flops, bytes);
 }
 
-static bool explain_case(const bench_case *c, const char *blas) {
+static bool explain_case(const bench_case *c, const backend *b) {
     char title[200], error[400];
-    attn_context *context = work_context(blas, c->threads, error, sizeof error);
+    attn_context *context = work_context(b->blas, c->threads, error, sizeof error);
     case_name(c, title, sizeof title);
-    printf("%s on %s\n", title, blas);
+    printf("%s on %s\n", title, b->label);
     if (context == NULL) {
         printf("  cannot be used: %s\n", error);
         return false;
@@ -102,12 +109,13 @@ static bool explain_case(const bench_case *c, const char *blas) {
 
 int explain_run(const options *o) {
     size_t count;
-    bool good = true;
+    bool good = false;
     bench_case *cases = cases_expand(o, &count);
     for (size_t i = 0; cases != NULL && i < count; i++)
-        for (size_t b = 0; b < o->blas.count; b++)
-            good = explain_case(&cases[i], o->blas.item[b]) && good;
-    good = good && cases != NULL;
+        for (size_t b = 0; b < o->blas.count; b++) {
+            const backend named = backend_named(o->blas.item[b]);
+            good = explain_case(&cases[i], &named) || good;
+        }
     free(cases);
     return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

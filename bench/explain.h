@@ -4,7 +4,8 @@
 
 #include "options.h"
 
-/* Prints what libattn will do for each shape on each backend: nothing is run. Returns the exit status. */
+/* Prints what libattn will do for each shape on each backend: nothing is run. Returns the exit status, a failure where
+ * none of the backends can be used. */
 int explain_run(const options *o);
 
 #endif

@@ -56,6 +56,7 @@ static void put_machine(const sweep *s, FILE *file) {
     put_line(file, "Instruction sets", m->isa);
     text_print(text, sizeof text, "libattn %s, measured in %.0f s", attn_version(), s->end - s->begin);
     put_line(file, "Library", text);
+    put_line(file, "Default backend", s->backends.choice);
     backends_note(&s->backends, text, sizeof text);
     put_line(file, "Note", text);
     sweep_noise(s, text, sizeof text);
@@ -64,7 +65,6 @@ static void put_machine(const sweep *s, FILE *file) {
 }
 
 static void put_backends(const sweep *s, FILE *file) {
-    char text[400];
     fputs("<section><h2>Backends</h2>\n<table class=\"backends\"><tr><th class=\"name\">name</th><th "
           "class=\"name\">what it is</th>"
           "<th>times as fast as the first</th><th>cases</th></tr>\n",
@@ -74,11 +74,10 @@ static void put_backends(const sweep *s, FILE *file) {
         const bool runs = b < s->backends.running;
         size_t n = 0;
         const double ratio = runs ? sweep_mean_ratio(s, b, &n) : 0;
-        backend_describe(item, text, sizeof text);
         fputs("<tr><td class=\"name\">", file);
         text_xml(file, item->label);
         fprintf(file, "</td><td class=\"name%s\">", runs ? "" : " bad");
-        text_xml(file, runs ? text : item->child.reason);
+        text_xml(file, runs ? item->choice : item->child.reason);
         if (n > 0)
             fprintf(file, "</td><td title=\"times as fast as the first\">%.2f</td><td title=\"cases\">%zu</td></tr>\n",
                     ratio, n);

@@ -22,7 +22,9 @@ inside_plan inside_plan_of(const attn_context *context, size_t B, size_t H, size
     const attni_tile rule = attni_tile_for_attention(context, D, D, causal, false);
     const attni_panel panel = attni_panel_for_weights(context, ATTN_F32);
     const attni_cut cut = attni_cut_call(context, &call);
-    return (inside_plan){.small_kernels = context->blas->no_pack,
+    return (inside_plan){.who = !context->blas->sgemm    ? INSIDE_OWN
+                                : context->blas->no_pack ? INSIDE_SMALL
+                                                         : INSIDE_PACKS,
                          .width = rule.width,
                          .rule_rows = rule.rows,
                          .keys = rule.keys,
@@ -35,6 +37,11 @@ inside_plan inside_plan_of(const attn_context *context, size_t B, size_t H, size
                          .panel_width = panel.width,
                          .panel_rows = panel.rows,
                          .panel_depth = panel.depth};
+}
+
+inside_widths inside_widths_of(const attn_context *context, size_t D) {
+    const attni_tile rule = attni_tile_for_attention(context, D, D, false, false);
+    return (inside_widths){rule.width, rule.columns < D ? rule.columns : D};
 }
 
 double inside_tile_flops(size_t D) { return INSIDE_REPEAT * 4.0 * INSIDE_ROWS * INSIDE_KEYS * (double)D; }
@@ -52,9 +59,9 @@ typedef struct tile_job {
 
 static void multiply(void *arg, size_t unit, size_t worker) {
     const tile_job *j = arg;
-    const attni_panels k = {
-        .data = (const char *)j->k, .width = INSIDE_WIDTH, .ld = INSIDE_WIDTH, .step = INSIDE_WIDTH * j->D};
-    const attni_panels v = {.data = (const char *)j->v, .width = INSIDE_WIDTH, .ld = j->D, .step = INSIDE_WIDTH};
+    const inside_widths w = inside_widths_of(j->context, j->D);
+    const attni_panels k = {.data = (const char *)j->k, .width = w.block, .ld = w.block, .step = w.block * j->D};
+    const attni_panels v = {.data = (const char *)j->v, .width = w.panel, .ld = w.panel, .step = w.panel * INSIDE_KEYS};
     (void)unit, (void)worker;
     for (int repeat = 0; repeat < INSIDE_REPEAT; repeat++) {
         attni_multiply(j->context, INSIDE_ROWS, INSIDE_KEYS, j->D, 1, j->q, j->D, &k, false, j->scores, INSIDE_KEYS);

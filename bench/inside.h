@@ -10,21 +10,25 @@
 
 /* How attention of a shape is cut. */
 typedef struct inside_plan {
-    bool small_kernels;                     /* of OpenBLAS: a product under its limit packs nothing */
-    size_t width, rule_rows, keys, columns; /* the tile rule of the backend */
-    size_t rows;                            /* of a tile of this shape */
-    size_t tiles, supers;                   /* tiles that walk the keys together; such super-blocks for a K/V head */
-    size_t segments;                        /* of the keys */
-    bool apart;                             /* threads share the keys of a head, and results are merged */
+    enum { INSIDE_OWN, INSIDE_SMALL, INSIDE_PACKS } who; /* multiplies: libattn, OpenBLAS's small kernels, another */
+    size_t width, rule_rows, keys, columns;              /* the tile rule of the backend */
+    size_t rows;                                         /* of a tile of this shape */
+    size_t tiles, supers; /* tiles that walk the keys together; such super-blocks for a K/V head */
+    size_t segments;      /* of the keys */
+    bool apart;           /* threads share the keys of a head, and results are merged */
     size_t panel_width, panel_rows, panel_depth; /* of a projection */
 } inside_plan;
 inside_plan inside_plan_of(const attn_context *context, size_t B, size_t H, size_t G, size_t Tq, size_t Tk, size_t D,
                            bool causal);
 
-/* The two products of the tile loop, as the rule for OpenBLAS's small kernels shapes them: 32 rows by 256 keys of width
- * D, the same on every backend. scores [32, 256] = q [32, D] · k [4][D][64], then out [32, D] += scores · v [256, D].
- */
-enum { INSIDE_ROWS = 32, INSIDE_KEYS = 256, INSIDE_WIDTH = 64, INSIDE_REPEAT = 16 };
+/* The two products of the tile loop, of 32 rows by 256 keys of width D on every backend, in blocks and panels as wide
+ * as its rule has them: scores [32, 256] = q [32, D] · k [256/W][D][W], then out [32, D] += scores · v [D/C][256][C],
+ * where the last panel has C columns too, though fewer are used. */
+enum { INSIDE_ROWS = 32, INSIDE_KEYS = 256, INSIDE_REPEAT = 16 };
+typedef struct inside_widths {
+    size_t block, panel; /* W, C */
+} inside_widths;
+inside_widths inside_widths_of(const attn_context *context, size_t D);
 double inside_tile_flops(size_t D);
 double inside_tile_bytes(size_t D);
 void inside_tile(attn_context *context, size_t D, const float *q, const float *k, const float *v, float *scores,

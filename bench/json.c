@@ -29,6 +29,8 @@ static void put_backends(const sweep *s, FILE *file) {
         put_string(file, b < s->backends.running ? "description" : "refused",
                    b < s->backends.running ? about : item->child.reason);
         fputs(", ", file);
+        put_string(file, "choice", item->choice);
+        fputs(", ", file);
         put_string(file, "path", item->path);
         fputc('}', file);
     }
@@ -86,6 +88,8 @@ static void put_context(const sweep *s, FILE *file) {
     sweep_noise(s, note, sizeof note);
     fputs(",\n    ", file);
     put_string(file, "noise", note);
+    fputs(",\n    ", file);
+    put_string(file, "default_backend", s->backends.choice);
     fputs(",\n    \"backends\": [", file);
     put_backends(s, file);
     fputs("\n    ]\n  },\n", file);

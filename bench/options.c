@@ -207,12 +207,12 @@ static const struct {
     {ROOFLINE, "--heads", "12"},
     {ROOFLINE, "--ops", OP_NAMES},
     {ROOFLINE, "--variants", "full"},
-    {ROOFLINE, "--blas", "linked"},
+    {ROOFLINE, "--blas", "linked,builtin"},
     {ROOFLINE, "--chart", "roofline"},
     {EXPLAIN, "--lengths", "512"},
     {EXPLAIN, "--heads", "12"},
     {EXPLAIN, "--variants", "full"},
-    {EXPLAIN, "--blas", "linked"},
+    {EXPLAIN, "--blas", "linked,builtin"},
     {EXPLAIN, "--ops", "sdpa"},
 };
 

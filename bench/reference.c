@@ -133,16 +133,18 @@ static void softmax_row(const row *r) {
 static void tile_row(const row *r) {
     const work *w = r->w;
     const size_t D = w->what.D;
+    const inside_widths widths = inside_widths_of(w->context, D);
+    const size_t W = widths.block, C = widths.panel;
     for (size_t j = 0; j < INSIDE_KEYS; j++) {
-        const float *block = (const float *)w->k.data + j / INSIDE_WIDTH * INSIDE_WIDTH * D + j % INSIDE_WIDTH;
+        const float *block = (const float *)w->k.data + j / W * W * D + j % W;
         r->scores[j] = 0;
         for (size_t d = 0; d < D; d++)
-            r->scores[j] += in_q(w, r->i * D + d) * (double)block[d * INSIDE_WIDTH];
+            r->scores[j] += in_q(w, r->i * D + d) * (double)block[d * W];
     }
     for (size_t d = 0; d < D; d++) {
         r->truth[d] = 0;
         for (size_t j = 0; j < INSIDE_KEYS; j++)
-            r->truth[d] += INSIDE_REPEAT * r->scores[j] * in_v(w, j * D + d);
+            r->truth[d] += INSIDE_REPEAT * r->scores[j] * in_v(w, d / C * C * INSIDE_KEYS + j * C + d % C);
     }
 }
 

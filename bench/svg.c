@@ -229,9 +229,11 @@ static const struct {
                         "same run; a point above its slope ran from the caches."},
 };
 
-static void put_troubles(picture *p) {
+static void put_remarks(picture *p) {
     char text[800];
     const backends *set = &p->sweep->backends;
+    text_print(text, sizeof text, "Default: %s", set->choice);
+    picture_note(p, text);
     backends_note(set, text, sizeof text);
     picture_note(p, text);
     sweep_noise(p->sweep, text, sizeof text);
@@ -272,7 +274,7 @@ static void put_body(picture *p) {
     p->y += LINE_HEIGHT - 4;
     picture_note(p, chart_table[p->kind].note);
     if (p->alone)
-        put_troubles(p);
+        put_remarks(p);
 }
 
 static double body_height(const picture *p) {

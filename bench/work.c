@@ -12,7 +12,7 @@ attn_context *work_context(const char *blas, size_t threads, char *error, size_t
     attn_context *context;
     attn_context_options wanted;
     ATTN_INIT(&wanted);
-    wanted.blas = blas;
+    wanted.blas = *blas != '\0' ? blas : NULL;
     wanted.threads = threads;
     if (attn_context_create(&wanted, &context) != ATTN_OK)
         text_print(error, size, "%s", attn_context_last_error(NULL));
@@ -100,13 +100,14 @@ static void lay_softmax(work *w, pile *p) {
 }
 
 static void lay_tile(work *w, pile *p) {
-    const double D = (double)w->what.D;
+    const double D = (double)w->what.D, C = (double)inside_widths_of(w->context, w->what.D).panel;
     const dtype_spec *type = &dtype_table[0];
     w->out = attn_tensor_bhtd(take(p, INSIDE_ROWS * D * sizeof(float)), ATTN_F32, 1, 1, INSIDE_ROWS, w->what.D);
     w->between = take(p, INSIDE_ROWS * INSIDE_KEYS * sizeof(float));
     w->q = attn_tensor_bhtd(fill_piece(p, type, INSIDE_ROWS * D, 1), ATTN_F32, 1, 1, INSIDE_ROWS, w->what.D);
     w->k = attn_tensor_bhtd(fill_piece(p, type, INSIDE_KEYS * D, 2), ATTN_F32, 1, 1, INSIDE_KEYS, w->what.D);
-    w->v = attn_tensor_bhtd(fill_piece(p, type, INSIDE_KEYS * D, 3), ATTN_F32, 1, 1, INSIDE_KEYS, w->what.D);
+    w->v =
+        attn_tensor_bhtd(fill_piece(p, type, INSIDE_KEYS * C * ceil(D / C), 3), ATTN_F32, 1, 1, INSIDE_KEYS, w->what.D);
 }
 
 static void lay(work *w, pile *p) {

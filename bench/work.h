@@ -26,7 +26,8 @@ typedef struct work {
     float *between; /* projected heads, or scores */
 } work;
 
-/* A context of `threads` threads on the backend called `blas`, or NULL, and then `error` tells why. */
+/* A context of `threads` threads on the backend called `blas` ("": on what libattn chooses), or NULL, and then `error`
+ * tells why. */
 attn_context *work_context(const char *blas, size_t threads, char *error, size_t size);
 
 /* Makes `w` ready: the same inputs on every backend, scratch reserved. On failure `error` tells why, and nothing is

@@ -43,8 +43,8 @@ static bool announce(worker *w) {
     }
     ATTN_INIT(&info);
     attn_context_describe(context, &info);
-    fprintf(w->answers, "ready\t%s\t%s\t%s\t%s\t%s\t%s\n", info.blas, info.blas_version, info.blas_core,
-            info.blas_threads, info.blas_path, info.isa);
+    fprintf(w->answers, "ready\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", info.blas, info.blas_version, info.blas_core,
+            info.blas_threads, info.blas_path, info.isa, info.blas_choice);
     attn_context_destroy(context);
     return true;
 }

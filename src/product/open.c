@@ -50,7 +50,7 @@ static void explain(const attn_context *context, bool asked) {
     attni_blas *blas = context->blas;
     const char *why = asked ? "as asked for" : "the default";
     if (!*blas->core)
-        say(blas, "%s, %s", blas->name, why);
+        say(blas, "%s%s%s, %s", blas->name, *blas->version ? " " : "", blas->version, why);
     else if (!attni_blas_fits(blas, context->kernels->isa))
         say(blas,
             "%s %s, %s, with kernels older than this CPU (%s, where it has %s): ATTN_BLAS=builtin, or a newer "
