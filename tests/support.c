@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include <ctype.h>
+#include <fenv.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,23 @@ void name_case(const char *format, ...) {
     va_start(args, format);
     vsnprintf(case_name, sizeof case_name, format, args);
     va_end(args);
+}
+
+void set_floating_point_mode(int rounding, bool subnormals) {
+    fesetround(rounding);
+#if defined(__x86_64__)
+    enum { DAZ_AND_FTZ = 0x8040 };
+    const unsigned mode = __builtin_ia32_stmxcsr() & ~(unsigned)DAZ_AND_FTZ;
+    __builtin_ia32_ldmxcsr(subnormals ? mode : mode | DAZ_AND_FTZ);
+#elif defined(__aarch64__)
+    enum { FZ = 1 << 24 };
+    uint64_t mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    mode = subnormals ? mode & ~(uint64_t)FZ : mode | FZ;
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode));
+#else
+    (void)subnormals;
+#endif
 }
 
 /* Prints, names the case, and ends the test. */

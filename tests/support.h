@@ -131,6 +131,10 @@ void check_bits(const char *what, attn_tensor got, attn_tensor want, const char 
 #define assert_untouched(t) check_untouched(#t, t, false, __FILE__, __LINE__)
 void check_untouched(const char *what, attn_tensor t, bool gaps_only, const char *file, int line);
 
+/* How this thread rounds from now on (FE_TONEAREST, …) and, where the CPU has the choice, whether subnormal numbers are
+ * more than 0. */
+void set_floating_point_mode(int rounding, bool subnormals);
+
 /* Each row sums to 1 within 1e-6, or is empty: lse = −inf, all zeros. Rows with NaN are none of its business. */
 #define assert_rows_sum_to_one(p, lse) check_rows_sum(#p, p, lse, __FILE__, __LINE__)
 void check_rows_sum(const char *what, attn_tensor p, const float *lse, const char *file, int line);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The same bits, whatever runs the work: any number of threads, any pool, any time, any batch. */
+#include <fenv.h>
 #include <string.h>
 
 #include "pools.h"
@@ -55,6 +56,42 @@ static void any_pool(void **state) {
     parallel_calls = 0;
     check_same_bits(contexts, COUNT(contexts));
     assert_true(parallel_calls > 0);
+}
+
+/* Most of it is subnormal. */
+static void shrink(attn_tensor dense) {
+    float *x = dense.data;
+    for (size_t i = 0; i < dense.size[0] * dense.size[1] * dense.size[2] * dense.size[3]; i++)
+        x[i] *= 1e-38F;
+}
+
+static struct sdpa_result run_in_mode(attn_context *context, const struct sdpa_case *c, int rounding, bool subnormals) {
+    set_floating_point_mode(rounding, subnormals);
+    const struct sdpa_result result = run_sdpa(context, c);
+    set_floating_point_mode(FE_TONEAREST, true);
+    return result;
+}
+
+/* Threads that were started in one mode work in the caller's. */
+static void any_floating_point_mode(void **state) {
+    (void)state;
+    static const int roundings[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+    attn_context *contexts[] = {new_context_of(1, 0), new_context_of(2, 0), new_context_of(7, 0),
+                                new_context_on(run_on_pthreads, &THREADS[2])};
+    check_same_bits(contexts, COUNT(contexts));
+    seed(3);
+    for (size_t i = 0; i < SHAPES * COUNT(roundings) * 2; i++) {
+        const int rounding = roundings[i / SHAPES % COUNT(roundings)];
+        const bool subnormals = i / SHAPES / COUNT(roundings);
+        const struct sdpa_case c = shape(i % SHAPES);
+        shrink(c.v);
+        const struct sdpa_result want = run_in_mode(contexts[0], &c, rounding, subnormals);
+        for (size_t n = 1; n < COUNT(contexts); n++) {
+            const struct sdpa_result got = run_in_mode(contexts[n], &c, rounding, subnormals);
+            assert_same_result(&got, &want);
+        }
+        end_case();
+    }
 }
 
 /* Nothing of a call stays behind in the context and shows in the next. */
@@ -258,6 +295,7 @@ static void prefill_of_a_cache(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(any_number_of_threads),
                                        TEST(any_pool),
+                                       TEST(any_floating_point_mode),
                                        TEST(calls_again),
                                        TEST(any_chunking),
                                        TEST(any_batch),

@@ -30,9 +30,9 @@
  * these types rounds keys and values so as they come; int8 is off by half a step, 1/254 of the largest of the row (of a
  * cache: of a token and head, of weights: of an output feature). Inputs of f16 and bf16 are read exactly.
  *
- * Subnormal numbers count as the calling thread's mode says: with FTZ or DAZ set, as by -ffast-math, what is below
- * 1.2e-38 may be 0. Threads of a context keep the mode that their caller had when they were started, at the first call
- * that needed them: change it before, or such bits depend on the number of threads.
+ * Results are promised in the default floating-point mode. In another, all threads of a call work in the calling
+ * thread's, so that the bits are the same on any number of them: with FTZ or DAZ, as -ffast-math sets them, what is
+ * below 1.2e-38 in f32 may be 0; rounded otherwise than to the nearest, errors are larger.
  *
  * C99 and C++ compatible. All symbols begin with attn_ or ATTN_. No function prints, exits, or keeps a pointer to the
  * caller's tensors after it returns. */

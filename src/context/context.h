@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "attn/context.h"
+#include "context/mode.h"
 #include "kernels/kernels.h"
 
 /* Work that is being handed out. The counters stay at one place and are only ever touched as atomics, so that they
@@ -18,6 +19,7 @@ typedef struct attni_job {
     attni_work work;
     void *arg;
     size_t units;
+    attni_mode mode; /* of the thread that calls */
     atomic_size_t next, finished;
 } attni_job;
 

@@ -4,18 +4,27 @@
 #include "context/crew.h"
 #include "context/sizes.h"
 
-static void worker(void *arg, size_t worker) {
-    attni_job *job = arg;
+static void drain(attni_job *job, size_t worker) {
     for (size_t unit; (unit = atomic_fetch_add(&job->next, 1)) < job->units;)
         job->work(job->arg, unit, worker);
     atomic_fetch_add(&job->finished, 1);
+}
+
+/* Whichever thread it is works in the mode of the one that calls, so that the bits are the same. */
+static void worker(void *arg, size_t worker) {
+    attni_job *job = arg;
+    const attni_mode own = attni_mode_get();
+    atomic_load(&job->next);
+    attni_mode_set(job->mode);
+    drain(job, worker);
+    attni_mode_set(own);
 }
 
 static void run(attn_context *context, size_t wanted) {
     attni_job *job = &context->job;
     const size_t workers = wanted > 1 && context->crew ? attni_crew_start(context->crew, wanted) : wanted;
     if (workers <= 1)
-        worker(job, 0);
+        drain(job, 0);
     else if (context->crew)
         attni_crew_run(context->crew, workers, worker, job);
     else
@@ -35,6 +44,7 @@ void attni_parallel(attn_context *context, size_t units, double flops, attni_wor
     job->work = work;
     job->arg = arg;
     job->units = units;
+    job->mode = attni_mode_get();
     atomic_store(&job->finished, 0);
     atomic_store(&job->next, 0);
     run(context, count_workers(context, units, flops));

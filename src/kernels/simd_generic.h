@@ -53,23 +53,24 @@ static inline float float_of(uint32_t u) {
     return x;
 }
 
-/* A half's exponent and fraction, read as a single's, are 2^112 too small; that product is exact, subnormal or not. */
+/* In neither direction is a single subnormal on the way, since the CPU may take those for 0. A half's exponent and
+ * fraction as a single's, the exponent 224 larger, are 2^112 too large; a subnormal one is a multiple of 2^−24, which
+ * is the last bit of what begins at ½. */
 static inline V v_load_f16(const uint16_t *p) {
-    const uint32_t magnitude = (uint32_t)(*p & 0x7FFF) << 13, sign = (uint32_t)(*p & 0x8000) << 16;
-    const uint32_t special = magnitude >= 0x7C00U << 13 ? magnitude | 0x7F800000U : 0; /* Inf and NaN */
-    return float_of(sign | (special ? special : bits_of(float_of(magnitude) * 0x1p112F)));
+    const uint32_t half = *p & 0x7FFFU, sign = (uint32_t)(*p & 0x8000U) << 16;
+    const float normal = float_of((half << 13) + (224U << 23)) * 0x1p-112F;
+    const float subnormal = float_of(half | 126U << 23) - 0.5F;
+    return float_of(sign | bits_of(half < 0x400U ? subnormal : normal));
 }
-/* Adding 2^(e + 13) rounds to the multiples of 2^(e − 10) that a half with exponent e, or −14, can have. */
+/* Adding 2^(e + 13) rounds to the multiples of 2^(e − 10) that a half with exponent e, or −14, can have, and leaves how
+ * many there are in the last bits. */
 static inline void v_store_f16(uint16_t *p, V x) {
     const uint32_t u = bits_of(x), sign = (u >> 16) & 0x8000U, magnitude = u & 0x7FFFFFFFU;
     const uint32_t exponent = magnitude >> 23 < 113 ? 113 : magnitude >> 23;
-    if (magnitude >= 0x477FF000U) { /* 65520 and more */
-        *p = (uint16_t)(sign | 0x7C00U | (magnitude > 0x7F800000U ? 0x200U | (magnitude >> 13 & 0x3FFU) : 0));
-        return;
-    }
-    const float anchor = float_of((exponent + 13) << 23);
-    const uint32_t rounded = bits_of((float_of(magnitude) + anchor) - anchor);
-    *p = (uint16_t)(sign | bits_of(float_of(rounded) * 0x1p-112F) >> 13);
+    const uint32_t sum = bits_of(float_of(magnitude) + float_of((exponent + 13) << 23));
+    const uint32_t finite = ((exponent - 113) << 10) + (sum & 0xFFFU),
+                   other = magnitude > 0x7F800000U ? 0x7E00U : 0x7C00U;
+    *p = (uint16_t)(sign | (magnitude < 0x477FF000U ? finite : other)); /* below 65520 */
 }
 static inline V v_load_bf16(const uint16_t *p) { return float_of((uint32_t)*p << 16); }
 static inline V v_load_int8(const int8_t *p) { return *p; }
