@@ -94,6 +94,13 @@ void *encoder_new(const encoder_shape *shape, const float *weights, int threads)
     return NULL;
 }
 
+const char *encoder_choice(void *encoder_) {
+    const encoder *e = encoder_;
+    attn_context_info info;
+    ATTN_INIT(&info);
+    return attn_context_describe(e->context, &info) == ATTN_OK ? info.blas_choice : "";
+}
+
 int encoder_run(void *encoder_, const float *x, float *out) {
     const encoder *e = encoder_;
     const size_t B = (size_t)e->shape.batch, T = (size_t)e->shape.tokens, M = (size_t)e->shape.width;

@@ -13,6 +13,9 @@ typedef struct encoder_shape {
  * failed. */
 void *encoder_new(const encoder_shape *shape, const float *weights, int threads);
 
+/* Which backend it multiplies with, and why. */
+const char *encoder_choice(void *encoder);
+
 /* Returns 0, or the status that it failed with. */
 int encoder_run(void *encoder, const float *x, float *out);
 void encoder_free(void *encoder);

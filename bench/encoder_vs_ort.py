@@ -60,6 +60,8 @@ class Libattn:
         self.encoder = ctypes.c_void_p(library.encoder_new(ctypes.byref(shape), pointer, threads))
         if not self.encoder:
             sys.exit("encoder_vs_ort: libattn could not make the encoder")
+        library.encoder_choice.restype = ctypes.c_char_p
+        self.choice = library.encoder_choice(self.encoder).decode()
         self.out = np.empty((shape.batch, shape.tokens, shape.width), np.float32)
 
     def __call__(self, x):
@@ -194,6 +196,8 @@ def main():
             s = Shape(a.layers, 1, tokens, 768, 12, 3072, 1, 0, 0, GELU, 0)
             attn, ort, x = pair(library, s, threads)
             error = difference(attn(x), ort(x))
+            if (threads, tokens) == (a.threads[0], a.tokens[0]):
+                print(f"libattn: {attn.choice}")
             (mine, theirs), ratio = median_times((attn, ort), x, a.rounds)
             print(f"threads={threads} {s}: libattn {mine * 1e3:.1f} ms, onnxruntime {onnxruntime.__version__} "
                   f"{theirs * 1e3:.1f} ms, ratio {ratio:.3f}, relative error {error:.1e}", flush=True)

@@ -10,7 +10,7 @@ packages() {
     # The pthread flavour: the serial one may not be called from several threads, the OpenMP one hangs after fork().
     build) echo "$(packages base) libopenblas-pthread-dev" ;;
     # For -DATTN_OPENBLAS=OFF, and its tests.
-    builtin) echo "$(packages base) g++ libcmocka-dev" ;;
+    builtin) echo "$(packages base) g++ libcmocka-dev python3" ;;
     test)
         echo "$(packages build) $(packages backends) $(packages lens)"
         echo "g++ clang libcmocka-dev valgrind python3-venv libxml2-utils"
