@@ -6,6 +6,9 @@
 /* Sums that the registers hold at once: up to so many rows of up to so many vectors. */
 enum { MOST_ROWS = 6, MOST_VECTORS = VL == 1 ? 2 : 4 };
 
+/* So many bytes ahead of what is read are fetched meanwhile. */
+enum { AHEAD = 32768 };
+
 /* AVX2 has 16 registers, where the others have 32. */
 static inline __attribute__((always_inline)) size_t vectors_for(size_t rows) {
     return VL == 8 && rows > 2 ? 2 : MOST_VECTORS;
@@ -18,7 +21,6 @@ typedef struct factors {
     size_t lda;
     const char *low, *high; /* the first and the second half of the columns, */
     size_t step;            /* whose rows are so many bytes apart */
-    size_t ahead;           /* bytes from what is read to what is fetched meanwhile */
 } factors;
 
 /* Where a product goes: c = factor · scale[column] · sum (+ c). */
@@ -43,30 +45,31 @@ static inline __attribute__((always_inline)) V load_factor(attn_dtype type, cons
 }
 
 /* sum [R, N] of R rows and N vectors. R, N and the type are constants wherever this is inlined. */
-static inline __attribute__((always_inline)) void sum_products(size_t R, size_t N, attn_dtype type, const factors *x,
+static inline __attribute__((always_inline)) void sum_products(size_t R, size_t N, attn_dtype type, const factors *of,
                                                                const float *a, size_t columns,
                                                                V sum[MOST_ROWS][MOST_VECTORS]) {
     enum { LINE = 64 };
     const size_t half = (N + 1) / 2 * VL * attni_size_of(type);
+    const factors x = *of; /* in registers */
 #pragma GCC unroll 6
     for (size_t r = 0; r < R; r++)
 #pragma GCC unroll 4
         for (size_t j = 0; j < N; j++)
             sum[r][j] = v_set(0.0F);
-    for (size_t k = 0; k < x->depth; k++) {
+    for (size_t k = 0; k < x.depth; k++) {
         V v[MOST_VECTORS];
 #pragma GCC unroll 4
         for (size_t j = 0; j < N; j++)
-            v[j] = load_factor(type, x, N, j, k, columns);
+            v[j] = load_factor(type, &x, N, j, k, columns);
 #pragma GCC unroll 4
         for (size_t at = 0; at < half; at += LINE) {
-            fetch(x->low + k * x->step, at + x->ahead);
-            if (N > 1)
-                fetch(x->high + k * x->step, at + x->ahead);
+            fetch(x.low + k * x.step, at + AHEAD);
+            if (N > 1 && half >= LINE) /* else both halves are in one line */
+                fetch(x.high + k * x.step, at + AHEAD);
         }
 #pragma GCC unroll 6
         for (size_t r = 0; r < R; r++) {
-            const V f = v_set(a[r * x->lda + k]);
+            const V f = v_set(a[r * x.lda + k]);
 #pragma GCC unroll 4
             for (size_t j = 0; j < N; j++)
                 sum[r][j] = v_mul_add(f, v[j], sum[r][j]);
@@ -169,10 +172,8 @@ static void product_of_int8(size_t columns, const attni_panels *b, factors *x, c
 
 static void multiply(size_t rows, size_t columns, size_t depth, float factor, const float *a, size_t lda,
                      const attni_panels *b, bool add, float *c, size_t ldc) {
-    enum { AHEAD = 32768, FEW_ROWS = 2 * MOST_ROWS };
     factors x = {.rows = rows, .depth = depth, .a = a, .lda = lda, .step = b->ld * attni_size_of(b->type)};
     const target to = {factor, b->scale, add, c, ldc};
-    x.ahead = rows <= FEW_ROWS ? AHEAD : 0;
     if (b->type == ATTN_F32)
         product_of_f32(columns, b, &x, &to);
     else if (b->type == ATTN_F16)
