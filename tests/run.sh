@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Installs what is missing, builds, and runs the tests:  bash tests/run.sh [release|builtin|asan|tsan|valgrind|lint|aarch64|all]
+# Installs what is missing, builds, and runs the tests:  bash tests/run.sh [LANE]
 #   release   every test (default)
 #   builtin   the tests of a libattn without OpenBLAS
 #   asan      every test but the consumers and peers, under AddressSanitizer and UndefinedBehaviorSanitizer
 #   tsan      the same under ThreadSanitizer
+#   coverage  tests of the library, counting: fails if they run less than 99 % of the lines of src/, 95 % of the branches
 #   valgrind  the tests with the label "valgrind"
 #   aarch64   tests that need no other BLAS, cross-compiled for 64-bit Arm and run under qemu-user
 #   lint      format, cppcheck, clang-tidy, and a clang build without warnings
@@ -12,6 +13,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+lanes=(release builtin lint asan tsan coverage valgrind aarch64)
 jobs=$(nproc)
 
 configure_and_build() {
@@ -68,6 +70,22 @@ builtin() {
     run_tests builtin
 }
 
+# Of src/, lines and branches. A kernel is written once and compiled for each instruction set: what one of them runs
+# counts as run. The kernels for AVX-512 are left out where the CPU has none.
+coverage() {
+    local objects=build/coverage/src/CMakeFiles/attn_objects.dir left_out=()
+    configure_and_build coverage
+    find "$objects" -name '*.gcda' -delete
+    run_tests coverage
+    if ! grep -q avx512vl /proc/cpuinfo; then
+        rm -f "$objects"/kernels/kernels_avx512.c.gc*
+        left_out=(--exclude src/kernels/simd_avx512.h)
+    fi
+    mkdir -p build/coverage/report
+    gcovr --filter src/ "${left_out[@]}" --html-details build/coverage/report/index.html --print-summary \
+        --fail-under-line 99 --fail-under-branch 95 "$objects"
+}
+
 valgrind() {
     configure_and_build valgrind
     run_tests valgrind
@@ -98,7 +116,7 @@ lint() {
 
 all() {
     local lane
-    for lane in release builtin lint asan tsan valgrind aarch64; do
+    for lane in "${lanes[@]}"; do
         printf '\n== %s\n' "$lane"
         bash tests/run.sh "$lane"
     done
@@ -107,8 +125,7 @@ all() {
 mkdir -p build
 lane=${1:-release}
 case $lane in
-lint) sh cmake/install-deps.sh lint ;;
-builtin) sh cmake/install-deps.sh builtin ;;
+lint | builtin | coverage) sh cmake/install-deps.sh "$lane" ;;
 aarch64)
     sh cmake/install-deps.sh aarch64
     sh cmake/aarch64-root.sh build/aarch64-root
@@ -116,7 +133,7 @@ aarch64)
 release | asan | tsan | valgrind) sh cmake/install-deps.sh test ;;
 all) ;;
 *)
-    echo "tests/run.sh: no lane '$lane'; there are: release, builtin, asan, tsan, valgrind, lint, aarch64, all" >&2
+    echo "tests/run.sh: no lane '$lane'; there are: ${lanes[*]} all" >&2
     exit 2
     ;;
 esac
