@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Libraries for test_backends to load: a plain BLAS with integers of type FAKE_INT, with FAKE_SCIPY the names of
  * PyPI's scipy-openblas32, with FAKE_OPENBLAS the marks of an OpenBLAS whose openblas_get_parallel returns that, and
- * whose core is named by the environment variable FAKE_CORE. With FAKE_LONE there is sgemm alone. With FAKE_FORBIDDEN
- * a product ends the program. */
+ * whose core is named by the environment variable FAKE_CORE, with FAKE_MKL those of MKL. With FAKE_LONE there is sgemm
+ * alone. With FAKE_FORBIDDEN a product ends the program, with FAKE_MKL one in a thread that was not told to use one. */
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #ifndef FAKE_INT
@@ -31,10 +32,31 @@ float FAKE_NAME(cblas_sasum)(FAKE_INT n, const float *x, FAKE_INT step) {
 }
 #endif
 
+#ifdef FAKE_MKL
+void mkl_get_version_string(char *text, int size);
+int MKL_Set_Num_Threads_Local(int threads);
+
+static _Thread_local int own_threads; /* 0: as many as the process has */
+
+void mkl_get_version_string(char *text, int size) {
+    snprintf(text, (size_t)size, "Intel(R) oneAPI Math Kernel Library Version 2024.1-Product Build 20240215");
+}
+
+int MKL_Set_Num_Threads_Local(int threads) {
+    const int before = own_threads;
+    own_threads = threads;
+    return before;
+}
+#endif
+
 static float product(FAKE_INT K, const float *a, FAKE_INT a_step, const float *b, FAKE_INT b_step) {
     float sum = 0;
 #ifdef FAKE_FORBIDDEN
     abort();
+#endif
+#ifdef FAKE_MKL
+    if (own_threads != 1)
+        abort();
 #endif
     for (FAKE_INT k = 0; k < K; k++)
         sum += a[k * a_step] * b[k * b_step];

@@ -26,7 +26,7 @@ configure_and_build() {
 run_tests() {
     local preset=$1
     shift
-    "$@" ctest --preset "$preset" --output-log "build/$preset/ctest.log"
+    "$@" ctest --preset "$preset" --parallel "$jobs" --output-log "build/$preset/ctest.log"
 }
 
 # runs SANITIZER [COMMAND...]: can a program built with the sanitizer run here, through COMMAND?

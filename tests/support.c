@@ -224,6 +224,8 @@ static uint64_t random_bits(void) {
     return z ^ (z >> 31);
 }
 
+size_t every(void) { return getenv("ATTN_TEST_SHORT") ? 5 : 1; }
+
 size_t random_below(size_t n) { return (size_t)(random_bits() % n); }
 
 /* In (0, 1]. */

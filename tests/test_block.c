@@ -71,7 +71,7 @@ static void random_blocks(void **state) {
     const size_t n = new_isa_contexts(2, contexts);
     for (size_t i = 0; i < n; i++) {
         seed(1);
-        for (int k = 0; k < 60; k++)
+        for (size_t k = 0; k < 60; k += every())
             check_random_block(contexts[i]);
     }
 }

@@ -7,7 +7,7 @@
 
 enum { CACHES = 3, CAPACITY = 700 };
 
-static size_t steps = UNDER_TSAN || UNDER_ASAN ? 150 : 700;
+static size_t steps = 700;
 static uint64_t only_seed;
 
 struct world {
@@ -167,7 +167,7 @@ static void fuzz(attn_dtype dtype) {
     w.isas = new_isa_contexts(2, w.contexts);
     for (uint64_t n = 0; n < WORLDS; n++) {
         new_world(&w, only_seed ? only_seed : 100 * (uint64_t)dtype + n, dtype);
-        for (size_t i = 0; i < steps / WORLDS; i++)
+        for (size_t i = 0; i < steps / WORLDS; i += every())
             step(&w, i);
         end_world(&w);
     }

@@ -49,7 +49,7 @@ static void reserved_once(void **state) {
     static const attn_dtype types[] = {ATTN_F32, ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8};
     attn_context *other = new_context_of(1, 0);
     seed(1);
-    for (size_t i = 0; i < (UNDER_ASAN || UNDER_TSAN ? 15 : 50); i++) {
+    for (size_t i = 0; i < 50; i += every()) {
         struct meter m = {0};
         const size_t B = 1 + random_below(3), G = 1 + random_below(2), H = G * (1 + random_below(5));
         const size_t D = random_pick(widths), E = random_pick(widths), Tq = random_pick(tokens);

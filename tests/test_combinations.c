@@ -120,7 +120,7 @@ static void all_pairs(void **state) {
         rows[count++] = next_row();
     print_message("%zu rows cover all pairs but %zu\n", count, all.left);
     assert_int_equal(all.left, 0);
-    for (size_t i = 0; i < SHAPES_A_ROW * count; i++) {
+    for (size_t i = 0; i < SHAPES_A_ROW * count; i += every()) {
         char name[32];
         seed(SEED + i);
         snprintf(name, sizeof name, "row %zu, seed %zu", i / SHAPES_A_ROW, SEED + i);
@@ -145,7 +145,7 @@ static void random_walk(void **state) {
     attn_context *one[ISAS], *three[ISAS];
     const size_t n = new_variant_contexts(one, three);
     struct levels levels = {{0}};
-    for (size_t i = 0; i < CASES; i++) {
+    for (size_t i = 0; i < CASES; i += every()) {
         char name[32];
         seed(SEED + i);
         snprintf(name, sizeof name, "seed %zu", SEED + i);
@@ -193,7 +193,7 @@ static void from_a_cache(void **state) {
     static const enum option without[] = {RAGGED};
     attn_context *one[ISAS], *three[ISAS];
     const size_t n = new_variant_contexts(one, three);
-    for (size_t i = 0; i < CASES; i++) {
+    for (size_t i = 0; i < CASES; i += every()) {
         char name[32];
         attn_top_keys top;
         seed(SEED + i);
@@ -233,7 +233,7 @@ static void through_a_layer(void **state) {
     static const enum option without[] = {INPUT_TYPES, OUT_TYPE, POISON};
     attn_context *one[ISAS], *three[ISAS];
     const size_t n = new_variant_contexts(one, three);
-    for (size_t i = 0; i < CASES; i++) {
+    for (size_t i = 0; i < CASES; i += every()) {
         char name[32];
         attn_top_keys top;
         seed(SEED + i);

@@ -17,6 +17,7 @@ typedef struct call {
     attn_sdpa_params self_params, cross_params;
     attn_cache *cache, *encoded_cache;
     WITH_TAIL(attn_block_inputs) inputs;
+    attn_tensor bias;
     int64_t counts[3];
     const attn_tensor *x_argument, *out_argument;
 } call;
@@ -128,9 +129,17 @@ typedef struct call {
       c->cross_params.lse = c->self_params.lse)                                                                        \
     X(lse_in_probabilities, ATTN_ERROR_ALIAS, "lse", c->cross_params.lse = c->self_probabilities.data)                 \
     X(probabilities_in_encoded, ATTN_ERROR_ALIAS, "weights", c->cross_probabilities.data = c->encoded.data)            \
+    X(lse_in_other_bias, ATTN_ERROR_ALIAS, "params.lse overlaps params.bias", use_bias(c);                             \
+      c->self_params.lse = (float *)c->bias.data + 1)                                                                  \
     X(full_cache, ATTN_ERROR_FULL, "cache", INPUTS.cache = c->cache; c->self_params.weights = NULL; fill_cache(c))
 
 static void fill_cache(call *c);
+
+/* Gives the cross-attention a bias, which is right too. */
+static void use_bias(call *c) {
+    c->bias = new_normal(BHTD, B, H, T, Te);
+    c->cross_params.bias = &c->bias;
+}
 
 /* Makes it a ragged batch of one sequence of 2 tokens. */
 static void use_starts(call *c) {
@@ -316,6 +325,11 @@ static void no_fault(void **state) {
     assert_ok(context, run(&c));
     assert_status(context, ask_size(&c, NULL), ATTN_ERROR_NULL);
     assert_mentions(attn_context_last_error(context), "bytes");
+    c.context = NULL;
+    assert_int_equal(run(&c), ATTN_ERROR_NULL);
+    assert_int_equal(ask_size(&c, &bytes), ATTN_ERROR_NULL);
+    assert_int_equal(attn_block_encode(NULL, block, &c.encoded, c.encoded_cache, NULL), ATTN_ERROR_NULL);
+    c.context = context;
     c.x.data = c.out.data = NULL;
     assert_ok(context, ask_size(&c, &bytes));
     attn_block_destroy(block);
@@ -365,6 +379,14 @@ static void faults_of_encode(void **state) {
     inputs.encoded = &encoded;
     assert_status(context, attn_block_forward(context, block, &x, &out, &inputs), ATTN_ERROR_VALUE);
     assert_mentions(attn_context_last_error(context), "encoded");
+    inputs.encoded = NULL;
+    inputs.encoded_cache = caches[1];
+    assert_status(context, attn_block_forward(context, block, &x, &out, &inputs), ATTN_ERROR_VALUE);
+    assert_mentions(attn_context_last_error(context), "encoded_cache");
+    inputs.encoded_cache = NULL;
+    inputs.cross_params = &(const attn_sdpa_params){.struct_size = sizeof(attn_sdpa_params)};
+    assert_status(context, attn_block_forward(context, block, &x, &out, &inputs), ATTN_ERROR_VALUE);
+    assert_mentions(attn_context_last_error(context), "cross_params");
     assert_untouched(out);
     attn_block_destroy(block);
     attn_cache_destroy(caches[0]);

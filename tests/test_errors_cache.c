@@ -192,6 +192,10 @@ typedef struct call {
     X(negative_lengths, ATTN_ERROR_VALUE, "key_lengths[0]", c->params.key_lengths = c->lengths; c->lengths[0] = -1)    \
     X(query_lengths, ATTN_ERROR_VALUE, "query_lengths[0]", c->params.query_lengths = c->lengths;                       \
       c->lengths[0] = Tq + 1)                                                                                          \
+    X(attend_key_positions, ATTN_ERROR_VALUE, "key_positions", c->params.rotary = &c->rotary;                          \
+      c->rotary.key_positions = c->positions)                                                                          \
+    X(attend_beyond, ATTN_ERROR_VALUE, "query_positions", c->params.rotary = &c->rotary;                               \
+      c->rotary.positions = HELD - 1)                                                                                  \
     X(mask_too_long, ATTN_ERROR_SHAPE, "mask", c->params.mask = &c->mask; c->params.polarity = ATTN_KEEP)              \
     X(ragged_batch, ATTN_ERROR_SHAPE, "q", c->params.query_starts = c->lengths; c->params.sequences = 1)               \
     X(ragged_sequences, ATTN_ERROR_SHAPE, "sequences", c->q.size[0] = c->out.size[0] = 1;                              \
@@ -394,6 +398,8 @@ static void other_faults(void **state) {
     assert_status(context, attn_cache_scratch_size(context, c.cache, &c.q, &c.out, &c.params, &bytes),
                   ATTN_ERROR_SHAPE);
     assert_int_equal(bytes, 7);
+    assert_status(NULL, attn_cache_pool_describe(NULL, pool, &c.info.known), ATTN_ERROR_NULL);
+    assert_status(NULL, attn_cache_scratch_size(NULL, c.cache, &c.q, &c.out, &c.params, &bytes), ATTN_ERROR_NULL);
     c.info.known.struct_size = 0;
     assert_status(context, attn_cache_pool_describe(context, pool, &c.info.known), ATTN_ERROR_STRUCT);
     assert_status(context, attn_cache_pool_describe(context, pool, NULL), ATTN_ERROR_NULL);

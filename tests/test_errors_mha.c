@@ -35,10 +35,19 @@ typedef struct call {
     X(no_v_weight, ATTN_ERROR_NULL, "v_weight", c->layer.known.v_weight = NULL)                                        \
     X(no_out_weight, ATTN_ERROR_NULL, "out_weight", c->layer.known.out_weight = NULL)                                  \
     X(extra_key_alone, ATTN_ERROR_NULL, "extra_value", c->layer.known.extra_key = c->layer.known.q_bias)               \
+    X(extra_value_alone, ATTN_ERROR_NULL, "extra_key", c->layer.known.extra_value = c->layer.known.q_bias)             \
     X(in_bias_alone, ATTN_ERROR_VALUE, "in_bias", c->layer.known.in_bias = c->layer.known.q_bias)                      \
     X(both_kinds, ATTN_ERROR_VALUE, "in_weight", c->layer.known.in_weight = c->layer.known.q_weight)                   \
     X(in_weight_and_v_bias, ATTN_ERROR_VALUE, "in_weight", use_in_weight(c);                                           \
       c->layer.known.v_bias = c->layer.known.out_bias)                                                                 \
+    X(in_weight_and_k_weight, ATTN_ERROR_VALUE, "in_weight", use_in_weight(c);                                         \
+      c->layer.known.k_weight = c->layer.known.out_weight)                                                             \
+    X(in_weight_and_v_weight, ATTN_ERROR_VALUE, "in_weight", use_in_weight(c);                                         \
+      c->layer.known.v_weight = c->layer.known.out_weight)                                                             \
+    X(in_weight_and_q_bias, ATTN_ERROR_VALUE, "in_weight", use_in_weight(c);                                           \
+      c->layer.known.q_bias = c->layer.known.out_bias)                                                                 \
+    X(in_weight_and_k_bias, ATTN_ERROR_VALUE, "in_weight", use_in_weight(c);                                           \
+      c->layer.known.k_bias = c->layer.known.out_bias)                                                                 \
     X(in_weight_and_key_width, ATTN_ERROR_SHAPE, "key_input_width", use_in_weight(c);                                  \
       c->layer.known.key_input_width = KEY)                                                                            \
     X(in_weight_and_value_width, ATTN_ERROR_SHAPE, "value_input_width", use_in_weight(c);                              \
@@ -65,6 +74,10 @@ typedef struct call {
       c->layer.known.in_scale = c->layer.known.q_scale)                                                                \
     X(in_weight_and_q_scale, ATTN_ERROR_VALUE, "in_weight", use_int8(c, true);                                         \
       c->layer.known.q_scale = c->layer.known.in_scale)                                                                \
+    X(in_weight_and_k_scale, ATTN_ERROR_VALUE, "in_weight", use_int8(c, true);                                         \
+      c->layer.known.k_scale = c->layer.known.in_scale)                                                                \
+    X(in_weight_and_v_scale, ATTN_ERROR_VALUE, "in_weight", use_int8(c, true);                                         \
+      c->layer.known.v_scale = c->layer.known.in_scale)                                                                \
     X(nan_scale, ATTN_ERROR_VALUE, "v_scale[11]", use_int8(c, false); spoil_scale(c->layer.known.v_scale, 11, NAN))    \
     X(inf_scale, ATTN_ERROR_VALUE, "in_scale[35]", use_int8(c, true);                                                  \
       spoil_scale(c->layer.known.in_scale, 35, -INFINITY))                                                             \

@@ -47,6 +47,10 @@ typedef struct call {
       c->embed.first_position = 1)                                                                                     \
     X(embed_position_unused, ATTN_ERROR_VALUE, "first_position", c->embed.positions = ATTN_POSITIONS_NONE;             \
       c->embed.position_table = NULL; c->embed.first_position = 1)                                                     \
+    X(embed_position_ids_unused, ATTN_ERROR_VALUE, "position_ids", c->embed.positions = ATTN_POSITIONS_NONE;           \
+      c->embed.position_table = NULL; c->embed.position_ids = c->embed.ids)                                            \
+    X(embed_huge_positions, ATTN_ERROR_OVERFLOW, "position_count", c->embed.position_count = SIZE_MAX / 8)             \
+    X(embed_huge_types, ATTN_ERROR_OVERFLOW, "type_count", c->embed.type_count = SIZE_MAX / 8)                         \
     X(embed_types_unused, ATTN_ERROR_VALUE, "type_ids", c->embed.type_table = NULL; c->embed.type_ids = c->embed.ids)  \
     X(embed_type_out, ATTN_ERROR_VALUE, "type_ids[0,2]", c->embed.type_ids = c->embed.ids;                             \
       ((int64_t *)c->embed.ids)[2] = 3)                                                                                \
@@ -113,6 +117,7 @@ typedef struct call {
     X(patch_count, ATTN_ERROR_SHAPE, "out", c->out.size[2] = 2)                                                        \
     X(patch_elements, ATTN_ERROR_SHAPE, "out", c->out.size[3] = 3)                                                     \
     X(patch_batch, ATTN_ERROR_SHAPE, "out", c->out.size[0] = 1)                                                        \
+    X(patch_heads, ATTN_ERROR_SHAPE, "out", c->out.size[1] = 0)                                                        \
     X(patch_overlap, ATTN_ERROR_ALIAS, "image", c->out.data = c->x.data)
 
 DEFINE_FAULTS(embed_faults, EMBED_FAULTS);
@@ -214,6 +219,13 @@ static void every_fault_of_linear(void **state) {
     attn_context *context = new_context_of(1, 0);
     CHECK_FAULTS(linear_faults, make_valid_linear, create_linear(context, &c))
     make_valid_linear(&valid);
+    assert_status(context, attn_linear_create(context, &valid.linear, NULL), ATTN_ERROR_NULL);
+    assert_mentions(attn_context_last_error(context), "linear");
+    linear = (attn_linear *)context;
+    assert_status(context, attn_linear_create(context, NULL, &linear), ATTN_ERROR_NULL);
+    assert_mentions(attn_context_last_error(context), "params");
+    assert_null(linear);
+    assert_int_equal(attn_linear_create(NULL, &valid.linear, &linear), ATTN_ERROR_NULL);
     assert_ok(context, attn_linear_create(context, &valid.linear, &linear));
     const attn_tensor out = new_tensor(BHTD, B, 1, T, V), wide = new_tensor(BHTD, B, 1, T, V + 1);
     assert_status(context, attn_linear_forward(context, linear, &out, &out), ATTN_ERROR_SHAPE);
@@ -223,7 +235,19 @@ static void every_fault_of_linear(void **state) {
     attn_tensor inside = out;
     inside.data = valid.x.data;
     assert_status(context, attn_linear_forward(context, linear, &valid.x, &inside), ATTN_ERROR_ALIAS);
+    for (size_t axis = 0; axis < 3; axis++) {
+        attn_tensor other = out;
+        other.size[axis]--;
+        assert_status(context, attn_linear_forward(context, linear, &valid.x, &other), ATTN_ERROR_SHAPE);
+        assert_mentions(attn_context_last_error(context), "out");
+    }
+    attn_tensor no_heads = valid.x;
+    no_heads.size[1] = 0;
+    assert_status(context, attn_linear_forward(context, linear, &no_heads, &out), ATTN_ERROR_SHAPE);
+    assert_mentions(attn_context_last_error(context), "x");
+    assert_int_equal(attn_linear_forward(NULL, linear, &valid.x, &out), ATTN_ERROR_NULL);
     assert_status(context, attn_linear_scratch_size(context, linear, &valid.x, &wide, &bytes), ATTN_ERROR_SHAPE);
+    assert_int_equal(attn_linear_scratch_size(NULL, linear, &valid.x, &out, &bytes), ATTN_ERROR_NULL);
     assert_status(context, attn_linear_scratch_size(context, linear, &valid.x, &out, NULL), ATTN_ERROR_NULL);
     assert_untouched(out);
     assert_untouched(wide);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block_case.h"
 #include "layer.h"
 #include "meter.h"
 #include "sdpa_case.h"
@@ -255,6 +256,81 @@ static void every_allocation_fails_once(void **state) {
     assert_true(n > 4); /* a context, its scratch, a layer, more scratch */
 }
 
+/* Calls that want scratch, and cannot have it at first. */
+struct wanting {
+    attn_context *context;
+    attn_linear *linear;
+    attn_block *block;
+    attn_cache *cache;
+    attn_rotary rotary;
+    attn_tensor x, halves, out;
+};
+
+enum { WIDTH = 24, TOKENS = 5, CALLS = 5 };
+
+static attn_status project(const struct wanting *w) {
+    return attn_linear_forward(w->context, w->linear, &w->halves, &w->out);
+}
+
+static attn_status quantize(const struct wanting *w) {
+    int8_t bytes[WIDTH * TOKENS];
+    return attn_quantize_weight(w->context, ATTN_IN_OUT, WIDTH, TOKENS, w->x.data, bytes, w->out.data);
+}
+
+static attn_status rotate(const struct wanting *w) { return attn_rotate(w->context, &w->x, &w->out, &w->rotary, NULL); }
+
+static attn_status run_block(const struct wanting *w) {
+    attn_block_inputs inputs;
+    ATTN_INIT(&inputs);
+    inputs.encoded = &w->x;
+    return attn_block_forward(w->context, w->block, &w->x, &w->out, &inputs);
+}
+
+static attn_status encode(const struct wanting *w) {
+    return attn_block_encode(w->context, w->block, &w->x, w->cache, NULL);
+}
+
+static void want(struct wanting *w) {
+    struct block_case parts;
+    attn_linear_params p = {.struct_size = sizeof p, .in_width = WIDTH, .out_width = WIDTH};
+    const attn_cache_params of_cache = {
+        .struct_size = sizeof of_cache, .batch = 1, .capacity = 9, .kv_heads = 2, .head_width = WIDTH / 2};
+    init_block(&parts, WIDTH, 2, 2 * WIDTH, WHOLE);
+    fill_block(&parts, true);
+    p.weight = parts.self.out_weight;
+    w->x = new_normal(BHTD, 1, 1, TOKENS, WIDTH);
+    w->halves = new_copy_of(ATTN_F16, w->x);
+    w->out = new_tensor(BHTD, 1, 1, TOKENS, WIDTH);
+    w->rotary = (attn_rotary){.struct_size = sizeof w->rotary, .positions = TOKENS, .cos = w->x.data, .sin = w->x.data};
+    w->block = new_block(w->context, &parts);
+    assert_ok(w->context, attn_linear_create(w->context, &p, &w->linear));
+    assert_ok(w->context, attn_cache_create(w->context, &of_cache, &w->cache));
+}
+
+static void reserves_that_fail(void **state) {
+    (void)state;
+    attn_status (*const calls[CALLS])(const struct wanting *) = {project, quantize, rotate, run_block, encode};
+    seed(6);
+    for (size_t i = 0; i < CALLS; i++) {
+        struct meter m = {0};
+        struct wanting w = {.context = new_metered(&m, 1)};
+        want(&w);
+        m.fail_at = m.calls + 1;
+        name_case("call %zu", i);
+        assert_status(w.context, calls[i](&w), ATTN_ERROR_MEMORY);
+        assert_int_equal(m.calls, m.fail_at);
+        assert_untouched(w.out);
+        assert_int_equal(attn_cache_length(w.cache, 0), 0);
+        assert_ok(w.context, calls[i](&w));
+        attn_cache_destroy(w.cache);
+        attn_block_destroy(w.block);
+        attn_linear_destroy(w.linear);
+        attn_context_destroy(w.context);
+        assert_int_equal(m.live, 0);
+        end_case();
+    }
+}
+
 /* The allocator may give any alignment. */
 static void any_alignment(void **state) {
     (void)state;
@@ -276,6 +352,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(reserve_then_no_allocation),  TEST(reserve_for_a_layer), TEST(grows_once),
         TEST(memory_is_of_a_tile),         TEST(sizes_never_wrap),    TEST(sizes_without_data),
-        TEST(every_allocation_fails_once), TEST(any_alignment)};
+        TEST(every_allocation_fails_once), TEST(reserves_that_fail),  TEST(any_alignment)};
     return cmocka_run_group_tests_name("memory", tests, NULL, NULL);
 }

@@ -45,7 +45,7 @@ static void attention(void **state) {
     const size_t n = new_isa_contexts(2, contexts);
     for (size_t i = 0; i < n; i++) {
         seed(2);
-        for (int k = 0; k < 150; k++) {
+        for (int k = 0; k < 150; k += (int)every()) {
             struct turns turns;
             struct sdpa_case c = random_case(contexts[i], &turns);
             set_random_program(&c);
@@ -109,7 +109,7 @@ static void any_number_of_threads(void **state) {
     (void)state;
     attn_context *one = new_context_of(1, 0), *more = new_context_of(4, 0);
     seed(4);
-    for (int k = 0; k < 40; k++) {
+    for (int k = 0; k < 40; k += (int)every()) {
         struct turns turns;
         struct sdpa_case c = random_case(one, &turns);
         set_random_program(&c);

@@ -38,7 +38,7 @@ static void random_shapes(void **state) {
     size_t n = new_isa_contexts(1, contexts);
     contexts[n++] = new_context_of(2, 0);
     seed(1);
-    for (size_t i = 0; i < 150; i++) {
+    for (size_t i = 0; i < 150; i += every()) {
         const int64_t offsets[3] = {random_pick(OFFSETS), random_pick(OFFSETS), random_pick(OFFSETS)};
         const struct sdpa_case c = random_case(offsets);
         check_sdpa(contexts[random_below(n)], &c);
@@ -51,7 +51,7 @@ static void all_lengths(void **state) {
     (void)state;
     attn_context *context = new_context_of(1, 0);
     seed(2);
-    for (size_t i = 0; i < COUNT(LENGTHS) * COUNT(LENGTHS) * CAUSALS; i++) {
+    for (size_t i = 0; i < COUNT(LENGTHS) * COUNT(LENGTHS) * CAUSALS; i += every()) {
         const size_t Tq = LENGTHS[i / CAUSALS % COUNT(LENGTHS)], Tk = LENGTHS[i / CAUSALS / COUNT(LENGTHS)];
         struct sdpa_case c = sdpa_case_of(2, 2, 1, Tq, Tk, 8, 3);
         const int64_t offsets[2] = {random_pick(OFFSETS), random_pick(OFFSETS)};
@@ -67,7 +67,7 @@ static void all_widths(void **state) {
     attn_context *contexts[ISAS];
     const size_t n = new_isa_contexts(1, contexts);
     seed(3);
-    for (size_t i = 0; i < COUNT(WIDTHS) * COUNT(WIDTHS); i++) {
+    for (size_t i = 0; i < COUNT(WIDTHS) * COUNT(WIDTHS); i += every()) {
         struct sdpa_case c = sdpa_case_of(1, 1, 1, 37, 70, WIDTHS[i / COUNT(WIDTHS)], WIDTHS[i % COUNT(WIDTHS)]);
         set_causal(&c, i % 2 ? ATTN_CAUSAL_BOTTOM_RIGHT : ATTN_CAUSAL_NONE, NULL);
         check_sdpa(contexts[i % n], &c);
@@ -98,7 +98,7 @@ static void decoding_steps(void **state) {
     attn_context *contexts[ISAS];
     const size_t n = new_isa_contexts(2, contexts);
     seed(40);
-    for (size_t i = 0; i < COUNT(keys) * COUNT(offsets) * n; i++) {
+    for (size_t i = 0; i < COUNT(keys) * COUNT(offsets) * n; i += every()) {
         struct sdpa_case c = sdpa_case_of(1, 4, 2, 1 + i % 3, keys[i % COUNT(keys)], 24, 70);
         c.probabilities = false;
         set_causal(&c, i % 4 ? ATTN_CAUSAL_OFFSET : ATTN_CAUSAL_NONE, &offsets[i / COUNT(keys) % COUNT(offsets)]);
@@ -144,7 +144,7 @@ static void every_layout_of_every_tensor(void **state) {
     (void)state;
     attn_context *context = new_context_of(2, 0);
     seed(7);
-    for (size_t i = 0; i < LAYOUTS * LAYOUTS; i++) {
+    for (size_t i = 0; i < LAYOUTS * LAYOUTS; i += every()) {
         struct sdpa_case c = sdpa_case_of(2, 4, 2, 70, 130, 24, 72);
         c.q = new_normal((enum layout)(i % LAYOUTS), 2, 4, 70, 24);
         c.k = new_normal((enum layout)(i / LAYOUTS), 2, 2, 130, 24);

@@ -69,7 +69,7 @@ static void every_type_and_width(void **state) {
     attn_context *contexts[ISAS];
     const size_t isas = new_isa_contexts(2, contexts);
     seed(1);
-    for (size_t n = 0; n < 2 * COUNT(NARROW) * COUNT(widths); n++) {
+    for (size_t n = 0; n < 2 * COUNT(NARROW) * COUNT(widths); n += every()) {
         const size_t *w = widths[n / (2 * COUNT(NARROW))];
         const attn_linear_params p =
             map_of(NARROW[n / 2 % COUNT(NARROW)], (attn_weight_order)(n % 2), w[0], w[1], n % 3 > 0);
@@ -246,7 +246,7 @@ static void layers(void **state) {
     attn_context *contexts[ISAS];
     const size_t isas = new_isa_contexts(2, contexts);
     seed(7);
-    for (size_t n = 0; n < 60; n++)
+    for (size_t n = 0; n < 60; n += every())
         check_layer(contexts[n % isas], n);
 }
 
@@ -288,7 +288,7 @@ static void blocks(void **state) {
     (void)state;
     attn_context *one = new_context_of(1, 0), *three = new_context_of(3, 0);
     seed(8);
-    for (size_t n = 0; n < 32; n++)
+    for (size_t n = 0; n < 32; n += every())
         check_block(n % 2 ? one : three, n % 2 ? three : one, n);
 }
 
@@ -424,7 +424,7 @@ static void quantize(void **state) {
     attn_context *contexts[ISAS];
     const size_t isas = new_isa_contexts(1, contexts);
     seed(10);
-    for (size_t n = 0; n < 2 * isas * COUNT(widths) * COUNT(widths); n++)
+    for (size_t n = 0; n < 2 * isas * COUNT(widths) * COUNT(widths); n += every())
         check_quantize(contexts[n / 2 % isas], (attn_weight_order)(n % 2), widths[n / (2 * isas) % COUNT(widths)],
                        widths[n / (2 * isas) / COUNT(widths)]);
 }
