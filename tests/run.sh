@@ -5,7 +5,7 @@
 #   builtin   the tests of a libattn without OpenBLAS
 #   asan      every test but the consumers and peers, under AddressSanitizer and UndefinedBehaviorSanitizer
 #   tsan      the same under ThreadSanitizer
-#   coverage  tests of the library, counting: fails if they run less than 99 % of the lines of src/, 95 % of the branches
+#   coverage  the tests, counting: fails where they run less than 99 % of the lines, or 95 % of the branches, of src/
 #   valgrind  the tests with the label "valgrind"
 #   aarch64   tests that need no other BLAS, cross-compiled for 64-bit Arm and run under qemu-user
 #   lint      format, cppcheck, clang-tidy, and a clang build without warnings

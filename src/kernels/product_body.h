@@ -87,7 +87,8 @@ static inline __attribute__((always_inline)) void product_tile(size_t R, size_t 
 #pragma GCC unroll 4
     for (size_t j = 0; j < N; j++) {
         const size_t n = N > 1 ? VL : columns;
-        const V f = type == ATTN_INT8 && to->scale ? v_mul(load_up_to(to->scale + column + j * VL, n, zero), factor) : factor;
+        const V f =
+            type == ATTN_INT8 && to->scale ? v_mul(load_up_to(to->scale + column + j * VL, n, zero), factor) : factor;
         float *c = to->c + row * to->ldc + column + j * VL;
 #pragma GCC unroll 6
         for (size_t r = 0; r < R; r++, c += to->ldc)
