@@ -93,7 +93,11 @@ static void open_case(worker *w, const char *line) {
 
 static void flush_caches(worker *w) {
     if (w->flush == NULL) {
+#ifdef _SC_LEVEL3_CACHE_SIZE
         const long level3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
+#else
+        const long level3 = 0;
+#endif
         const size_t wanted = level3 > 0 ? 2 * (size_t)level3 : 0;
         w->flush_bytes = wanted < FLUSH_LEAST ? FLUSH_LEAST : wanted > FLUSH_MOST ? FLUSH_MOST : wanted;
         w->flush = calloc(w->flush_bytes, 1);

@@ -12,7 +12,7 @@
 
 /* The kernel refuses masks that are shorter than its own: here 65,536 CPUs, eight times as many as Linux can have. */
 static size_t count_runnable(void) {
-    cpu_set_t sets[65536 / CPU_SETSIZE];
+    cpu_set_t sets[65536 / 8 / sizeof(cpu_set_t)]; /* musl's CPU_SETSIZE is in bytes */
     if (sched_getaffinity(0, sizeof sets, sets) != 0)
         return 1;
     return (size_t)CPU_COUNT_S(sizeof sets, sets);
