@@ -9,7 +9,7 @@
 #include "context/context.h"
 #include "context/sizes.h"
 
-/* Where one thread waits until `left` is 0: looking for some milliseconds, then asleep. */
+/* Where one thread waits until `left` is 0: looking for some 20 ms, then asleep. */
 typedef struct bell {
     atomic_size_t left;
     atomic_bool asleep;
@@ -33,7 +33,7 @@ struct attni_crew {
     seat seats[];                  /* of workers 1, 2, … */
 };
 
-enum { LOOKS = 1 << 18 };
+enum { LOOKS = 1 << 20 };
 
 static void look_away(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -55,13 +55,14 @@ static void wait_for(bell *b) {
     pthread_mutex_unlock(&b->lock);
 }
 
-/* `left` has become 0. Who goes to sleep says so before the last look, hence one of the two sees the other. */
+/* `left` has become 0. Who goes to sleep says so before the last look, hence one of the two sees the other. The signal is
+ * given outside of the lock: who woke up to find it taken would often go on where its waker runs, milliseconds late. */
 static void ring(bell *b) {
     if (!atomic_load(&b->asleep))
         return;
     pthread_mutex_lock(&b->lock);
-    pthread_cond_signal(&b->rung);
     pthread_mutex_unlock(&b->lock);
+    pthread_cond_signal(&b->rung);
 }
 
 static bool claim(seat *s) { return atomic_exchange(&s->order.left, 1) == 0; }
