@@ -102,7 +102,7 @@ static void weighted_sum(const struct row *r, double *out) {
         const bool keeps =
             params->dropout == 0 || dropout_keeps(params->dropout, params->dropout_seed, r->n, r->h, r->i, j);
         for (size_t e = 0; e < r->a->E; e++)
-            out[e] += (keeps ? p * kept : 0) * v[e];
+            out[e] += p * (keeps ? kept : 0) * v[e];
     }
 }
 

@@ -25,22 +25,22 @@ span span_of(const attn_sdpa_params *params, size_t n, size_t Tq, size_t Tk) {
     return s;
 }
 
-/* Where query i stands among the keys. As a double, because the offset can be any integer: exact where it matters. */
-static double position(const attn_sdpa_params *params, const span *s, size_t n, size_t i) {
+/* Where query i stands among the keys; the offset can be any integer. */
+static long double position(const attn_sdpa_params *params, const span *s, size_t n, size_t i) {
     if (params->causal == ATTN_CAUSAL_TOP_LEFT)
-        return (double)i;
+        return (long double)i;
     if (params->causal == ATTN_CAUSAL_OFFSET)
-        return (double)i + (double)params->causal_offset[n];
-    return (double)i + (double)s->keys - (double)s->queries;
+        return (long double)i + (long double)params->causal_offset[n];
+    return (long double)i + (long double)s->keys - (long double)s->queries;
 }
 
-static bool in_reach(const attn_sdpa_params *params, double p, size_t j) {
+static bool in_reach(const attn_sdpa_params *params, long double p, size_t j) {
     const attn_window *w = params->window;
-    if (params->causal != ATTN_CAUSAL_NONE && (double)j > p)
+    if (params->causal != ATTN_CAUSAL_NONE && (long double)j > p)
         return false;
-    if (w && w->left >= 0 && (double)j < p - (double)w->left)
+    if (w && w->left >= 0 && (long double)j < p - (long double)w->left)
         return false;
-    return !(w && w->right >= 0 && (double)j > p + (double)w->right);
+    return !(w && w->right >= 0 && (long double)j > p + (long double)w->right);
 }
 
 /* A boolean mask that may be NULL, or too short. */
@@ -98,6 +98,6 @@ double biased_score(const attn_sdpa_params *params, const span *s, size_t n, siz
     if (params->bias)
         x = (double)(float)(x + value_at(*params->bias, n, h, i, j));
     if (params->alibi != ATTN_ALIBI_NONE)
-        x = (double)(float)(x - alibi_slope(params, h, H) * fabs(position(params, s, n, i) - (double)j));
+        x = (double)(float)(x - alibi_slope(params, h, H) * (double)fabsl(position(params, s, n, i) - (long double)j));
     return called_back(params, n, h, i, j, x);
 }

@@ -23,9 +23,10 @@ void set_causal(struct sdpa_case *c, attn_causal causal, const int64_t *offsets)
 
 void name_sdpa(const struct sdpa_case *c) {
     const size_t *q = c->q.size, *v = c->v.size;
+    const int64_t *offset = sequences_of(&c->params, q[0]) ? c->params.causal_offset : NULL;
     name_case("sdpa %s B=%zu H=%zu G=%zu Tq=%zu Tk=%zu D=%zu E=%zu causal=%d offset=%lld scale=%g", c->name, q[0], q[1],
-              v[1], q[2], v[2], q[3], v[3], (int)c->params.causal,
-              c->params.causal_offset ? (long long)c->params.causal_offset[0] : 0LL, (double)c->params.scale);
+              v[1], q[2], v[2], q[3], v[3], (int)c->params.causal, offset ? (long long)*offset : 0LL,
+              (double)c->params.scale);
 }
 
 /* ---- outputs ---- */

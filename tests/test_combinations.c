@@ -230,7 +230,7 @@ static struct mha_case layer_for(const struct sdpa_case *c, enum layout layout) 
 static void through_a_layer(void **state) {
     (void)state;
     enum { CASES = 120 };
-    static const enum option without[] = {INPUT_TYPES, OUT_TYPE, POISON};
+    static const enum option without[] = {INPUT_TYPES, NUMBERS, INPUT_LAYOUT, OUT_TYPE, POISON};
     attn_context *one[ISAS], *three[ISAS];
     const size_t n = new_variant_contexts(one, three);
     for (size_t i = 0; i < CASES; i += every()) {

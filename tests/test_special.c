@@ -160,6 +160,33 @@ static void slopes_at_the_end_of_floats(void **state) {
     check_sdpa(context, &c);
 }
 
+/* Offsets and windows can be any integers: which keys are seen, and how far they are. */
+static void positions_at_the_ends_of_integers(void **state) {
+    (void)state;
+    static const struct {
+        attn_causal causal;
+        int64_t offset;
+        attn_window window;
+    } cases[] = {{ATTN_CAUSAL_OFFSET, INT64_MAX, {INT64_MAX, -1}},
+                 {ATTN_CAUSAL_OFFSET, INT64_MAX, {INT64_MAX / 2, -1}},
+                 {ATTN_CAUSAL_OFFSET, INT64_MAX / 4 + 100, {INT64_MAX / 4 + 90, -1}},
+                 {ATTN_CAUSAL_OFFSET, INT64_MAX, {-1, INT64_MAX}},
+                 {ATTN_CAUSAL_OFFSET, INT64_MIN, {INT64_MAX, INT64_MAX}},
+                 {ATTN_CAUSAL_OFFSET, INT64_MAX, {-1, -1}},
+                 {ATTN_CAUSAL_NONE, 0, {INT64_MAX, INT64_MAX}}};
+    attn_context *context = new_context_of(1, 0);
+    seed(31);
+    for (size_t i = 0; i < 2 * COUNT(cases); i++) {
+        struct sdpa_case c = sdpa_case_of(1, 2, 1, 20, 30, 8, 8);
+        set_causal(&c, cases[i / 2].causal, &cases[i / 2].offset);
+        c.params.window = &cases[i / 2].window;
+        c.params.alibi = i % 2 ? ATTN_ALIBI_STANDARD : ATTN_ALIBI_NONE;
+        c.probabilities = i % 2 == 0; /* so far away they are rounded */
+        check_sdpa(context, &c);
+        end_case();
+    }
+}
+
 /* ---- many keys ---- */
 
 /* All keys and values are alike, so that rounding errors do not cancel. */
@@ -611,6 +638,7 @@ int main(void) {
                                        TEST(differences_of_large_scores),
                                        TEST(options_at_the_ends_of_floats),
                                        TEST(slopes_at_the_end_of_floats),
+                                       TEST(positions_at_the_ends_of_integers),
                                        TEST(errors_do_not_grow_with_keys),
                                        TEST(values_without_width),
                                        TEST(distant_keys),

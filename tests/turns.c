@@ -50,14 +50,14 @@ attn_tensor turned(attn_tensor x, const struct sdpa_case *c, bool is_q) {
         const span s = span_of(p, n, c->q.size[2], c->k.size[2]);
         const size_t b = p->query_starts ? 0 : n, start = is_q ? s.q_start : s.k_start;
         const int64_t *positions = !rotary ? NULL : is_q ? rotary->query_positions : rotary->key_positions;
-        const int64_t first = !is_q || p->causal == ATTN_CAUSAL_TOP_LEFT ? 0
-                              : p->causal == ATTN_CAUSAL_OFFSET          ? p->causal_offset[n]
-                                                                         : (int64_t)s.keys - (int64_t)s.queries;
+        const int64_t first = !rotary || !is_q || p->causal == ATTN_CAUSAL_TOP_LEFT ? 0
+                              : p->causal == ATTN_CAUSAL_OFFSET                     ? p->causal_offset[n]
+                                                                : (int64_t)s.keys - (int64_t)s.queries;
         for (size_t h = 0; h < x.size[1]; h++)
             for (size_t i = 0; i < (is_q ? s.queries : s.keys); i++) {
-                const int64_t at = positions ? positions[b * T + start + i] : first + (int64_t)i;
+                const size_t at = positions ? (size_t)positions[b * T + start + i] : (size_t)first + i;
                 const float *weight = !p->qk_norm ? NULL : is_q ? p->qk_norm->q_weight : p->qk_norm->k_weight;
-                turn_row(x, b, h, start + i, p->qk_norm, weight, rotary, (size_t)at, row);
+                turn_row(x, b, h, start + i, p->qk_norm, weight, rotary, at, row);
                 for (size_t d = 0; d < D; d++)
                     set_value_at(y, b, h, start + i, d, row[d]);
             }
@@ -97,7 +97,9 @@ void set_random_turns(attn_context *context, struct sdpa_case *c, struct turns *
     const size_t B = c->q.size[0], H = c->q.size[1], G = c->k.size[1], Tq = c->q.size[2], Tk = c->k.size[2];
     const size_t D = c->q.size[3], width = random_below(2) && D % 2 == 0 ? 0 : D / 4 * 2;
     const unsigned which = 1 + (unsigned)random_below(3);
-    turns->rotary = rotary_of(context, (attn_rotary_kind)random_below(2), width, D, TABLE);
+    const bool rotates = width || D % 2 == 0;
+    if (rotates)
+        turns->rotary = rotary_of(context, (attn_rotary_kind)random_below(2), width, D, TABLE);
     if (random_below(2))
         turns->rotary.query_positions = random_positions(B * Tq, TABLE);
     if (random_below(2))
@@ -107,6 +109,6 @@ void set_random_turns(attn_context *context, struct sdpa_case *c, struct turns *
     turns->norm.per_head = (int)random_below(2);
     turns->norm.q_weight = random_below(2) ? random_weights(H * D) : NULL;
     turns->norm.k_weight = random_below(2) ? random_weights(G * D) : NULL;
-    c->params.rotary = which & 1 ? &turns->rotary : NULL;
+    c->params.rotary = rotates && which & 1 ? &turns->rotary : NULL;
     c->params.qk_norm = which & 2 ? &turns->norm : NULL;
 }

@@ -6,10 +6,11 @@
 
 #include "pools.h"
 
-const char *const OPTION_NAMES[OPTIONS] = {
-    "scale",    "softcap", "bias",     "alibi",  "callback", "mask",   "key_mask",   "polarity", "pad_masks",
-    "causal",   "window",  "key_lens", "q_lens", "blocks",   "ragged", "sinks",      "dropout",  "in_types",
-    "out_type", "layout",  "no_lse",   "stage",  "averaged", "w_type", "inspection", "poison"};
+const char *const OPTION_NAMES[OPTIONS] = {"scale",    "softcap",   "bias",       "alibi",  "callback", "mask",
+                                           "key_mask", "polarity",  "pad_masks",  "causal", "window",   "key_lens",
+                                           "q_lens",   "blocks",    "ragged",     "sinks",  "dropout",  "in_types",
+                                           "numbers",  "in_layout", "out_type",   "layout", "no_lse",   "stage",
+                                           "averaged", "w_type",    "inspection", "poison"};
 
 static const float SCALES[] = {0, 0.4F, -0.25F};
 static const float SOFTCAPS[] = {0, 1.5F, 30};
@@ -20,6 +21,7 @@ static const attn_dtype TYPES[][3] = {{ATTN_F32, ATTN_F32, ATTN_F32},
                                       {ATTN_BF16, ATTN_BF16, ATTN_BF16},
                                       {ATTN_F32, ATTN_F16, ATTN_BF16},
                                       {ATTN_BF16, ATTN_F32, ATTN_F16}};
+static const enum layout SHARED[] = {OUTPUT_LAYOUTS, SLIDING, SAME_TOKENS, SAME_HEADS, SAME_BATCHES};
 static const size_t BLOCKS[][2] = {{0, 0}, {16, 16}, {7, 33}, {64, 64}, {1000, 1}};
 
 const unsigned OPTION_LEVELS[OPTIONS] = {[SCALE] = COUNT(SCALES),
@@ -30,7 +32,7 @@ const unsigned OPTION_LEVELS[OPTIONS] = {[SCALE] = COUNT(SCALES),
                                          [MASK] = 6,
                                          [KEY_MASK] = 3,
                                          [POLARITY] = 2,
-                                         [PAD_MASKS] = 2,
+                                         [PAD_MASKS] = 3,
                                          [CAUSAL] = CAUSALS,
                                          [WINDOW] = COUNT(WINDOWS),
                                          [KEY_LENGTHS] = 2,
@@ -40,6 +42,8 @@ const unsigned OPTION_LEVELS[OPTIONS] = {[SCALE] = COUNT(SCALES),
                                          [SINKS] = 3,
                                          [DROPOUT] = COUNT(DROPOUTS),
                                          [INPUT_TYPES] = COUNT(TYPES),
+                                         [NUMBERS] = 5,
+                                         [INPUT_LAYOUT] = COUNT(SHARED),
                                          [OUT_TYPE] = 3,
                                          [LAYOUT] = OUTPUT_LAYOUTS,
                                          [LSE] = 2,
@@ -92,24 +96,54 @@ static const int64_t *random_starts(size_t N, size_t longest, size_t *total) {
     return starts;
 }
 
+/* Small ones have products that underflow; large ones, sums of products near the end of f32. */
+static double factor_of(unsigned level, attn_dtype dtype) {
+    const bool half = dtype == ATTN_F16;
+    return level == SMALL_NUMBERS ? (half ? 0x1p-20 : 0x1p-80) : level == LARGE_NUMBERS ? (half ? 64 : 0x1p55) : 1;
+}
+
+/* Some elements are no numbers. Inf among values is a question of whether a weight is 0 or next to it. */
+static void spoil_numbers(const struct builder *b, attn_tensor t, bool values) {
+    const double spoilt = b->levels.of[NUMBERS] == SOME_NAN ? (double)NAN : (double)INFINITY;
+    if (b->levels.of[NUMBERS] < SOME_NAN || (values && (b->levels.of[ALIBI] || !isnan(spoilt))))
+        return;
+    for (size_t n = 0; n < element_count(t); n += 1 + random_below(30 * t.size[3] + 1))
+        set_value(t, n, random_below(2) ? spoilt : -spoilt);
+}
+
+static attn_tensor new_input(const struct builder *b, attn_dtype dtype, size_t heads, size_t T, size_t width,
+                             bool values) {
+    const unsigned shared = b->levels.of[INPUT_LAYOUT];
+    const enum layout layout = shared ? SHARED[shared] : (enum layout)b->levels.of[LAYOUT];
+    const attn_tensor t = new_tensor_of(dtype, layout, b->levels.of[RAGGED] ? 1 : b->s.B, heads, T, width);
+    const double factor = factor_of(b->levels.of[NUMBERS], dtype);
+    for (size_t n = 0; n < element_count(t); n++)
+        set_value(t, n, factor * (double)random_normal());
+    spoil_numbers(b, t, values);
+    return t;
+}
+
 static void make_inputs(struct builder *b) {
     const struct shape *s = &b->s;
     const attn_dtype *types = TYPES[b->levels.of[INPUT_TYPES]];
-    const enum layout layout = (enum layout)b->levels.of[LAYOUT];
-    size_t B = s->B, Tq = s->Tq, Tk = s->Tk;
+    const unsigned numbers = b->levels.of[NUMBERS];
+    size_t Tq = s->Tq, Tk = s->Tk;
     if (b->levels.of[RAGGED]) {
-        B = 1;
         b->c.params.sequences = s->B;
         b->c.params.query_starts = random_starts(s->B, s->Tq, &Tq);
         if (b->levels.of[RAGGED] == 2)
             b->c.params.key_starts = random_starts(s->B, s->Tk, &Tk);
         else
             b->s.Tk = s->Tq, Tk = Tq;
+        if (s->B == 0) /* nor are there longest ones */
+            b->s.Tq = b->s.Tk = 0;
     }
-    b->c.q = new_normal_of(types[0], layout, B, s->H, Tq, s->D);
-    b->c.k = new_normal_of(types[1], layout, B, s->G, Tk, s->D);
-    b->c.v = new_normal_of(types[2], layout, B, s->G, Tk, s->E);
-    b->c.out_layout = layout;
+    b->c.q = new_input(b, types[0], s->H, Tq, s->D, false);
+    b->c.k = new_input(b, types[1], s->G, Tk, s->D, false);
+    b->c.v = new_input(b, types[2], s->G, Tk, s->E, true);
+    b->c.score_size = fmax(1, factor_of(numbers, types[0]) * factor_of(numbers, types[1]));
+    b->c.value_size = factor_of(numbers, types[2]);
+    b->c.out_layout = (enum layout)b->levels.of[LAYOUT];
 }
 
 static float *random_floats(size_t n) {
@@ -120,7 +154,10 @@ static float *random_floats(size_t n) {
 }
 
 /* Columns of masks and biases: fewer than keys if they are to be padded. */
-static size_t columns(const struct builder *b) { return b->levels.of[PAD_MASKS] ? b->s.Tk - b->s.Tk / 3 : b->s.Tk; }
+static size_t columns(const struct builder *b) {
+    const size_t Tk = b->s.Tk, padded[] = {Tk, Tk - Tk / 3, 0};
+    return padded[b->levels.of[PAD_MASKS]];
+}
 
 static void make_bias(struct builder *b) {
     static const attn_dtype types[] = {[1] = ATTN_F32, [2] = ATTN_F16, [3] = ATTN_BF16, [4] = ATTN_F32, [5] = ATTN_F32};
@@ -211,7 +248,7 @@ static void make_masks(struct builder *b) {
 }
 
 static void make_bounds(struct builder *b) {
-    static const int64_t offsets[] = {0, 3, -16, 17, 70, -1, 40};
+    static const int64_t offsets[] = {0, 3, -16, 17, 70, -1, 40, INT64_MIN, INT64_MAX};
     attn_window *window = (attn_window *)(void *)new_integers((const int64_t[]){0, 0}, 2);
     int64_t *offset = new_integers((const int64_t[64]){0}, b->s.B);
     for (size_t n = 0; n < b->s.B; n++)
@@ -361,7 +398,7 @@ struct sdpa_case variant_of(const char *prefix, const struct levels *levels, con
     make_block_map(&b);
     make_softmax(&b);
     choose_outputs(&b);
-    if (levels->of[POISON])
+    if (levels->of[POISON] && !levels->of[INPUT_LAYOUT])
         poison(&b);
     return b.c;
 }

@@ -24,6 +24,8 @@ enum option {
     SINKS,
     DROPOUT,
     INPUT_TYPES,
+    NUMBERS,      /* of what size q, k and v are; NaN and Inf among those that are seen */
+    INPUT_LAYOUT, /* rows that share memory */
     OUT_TYPE,
     LAYOUT,
     LSE,
@@ -31,7 +33,7 @@ enum option {
     AVERAGED,
     WEIGHTS_TYPE,
     INSPECTION,
-    POISON, /* NaN and Inf in all that no query sees */
+    POISON, /* NaN and Inf in all that no query sees; not in rows that share memory */
     OPTIONS
 };
 
@@ -40,6 +42,7 @@ extern const char *const OPTION_NAMES[OPTIONS];
 extern const unsigned OPTION_LEVELS[OPTIONS];
 
 enum { BIAS_MINUS_INFINITY = 4, BIAS_SMALLEST = 5 };
+enum { SMALL_NUMBERS = 1, LARGE_NUMBERS = 2, SOME_NAN = 3, SOME_INFINITY = 4 };
 
 struct levels {
     unsigned of[OPTIONS];

@@ -92,8 +92,6 @@ static attn_status check_causal(attn_context *context, const attn_sdpa_params *p
     return ATTN_OK;
 }
 
-static ptrdiff_t bound(int64_t x) { return x > PTRDIFF_MAX / 4 ? PTRDIFF_MAX / 4 : (ptrdiff_t)x; }
-
 static attn_status check_window(attn_context *context, const attn_window *window, attni_sdpa *call) {
     call->left = call->right = -1;
     if (!window)
@@ -102,8 +100,8 @@ static attn_status check_window(attn_context *context, const attn_window *window
         return bad_value(context, "window->left", (double)window->left, "−1 (unbounded) or more");
     if (window->right < -1)
         return bad_value(context, "window->right", (double)window->right, "−1 (unbounded) or more");
-    call->left = bound(window->left);
-    call->right = bound(window->right);
+    call->left = (ptrdiff_t)window->left;
+    call->right = (ptrdiff_t)window->right;
     return ATTN_OK;
 }
 

@@ -97,11 +97,10 @@ attn_status attni_check_positions(attn_context *context, const char *name, const
             return outside(context, name, turn, b, t, positions[t]);
     if (positions)
         return ATTN_OK;
-    if (first < 0)
+    if (first < 0 || (size_t)first >= turn->table)
         return outside(context, name, turn, b, 0, first);
-    if ((size_t)first >= turn->table || tokens > turn->table - (size_t)first)
-        return outside(context, name, turn, b, tokens - 1, (int64_t)first + (int64_t)tokens - 1);
-    return ATTN_OK;
+    const size_t most = turn->table - (size_t)first;
+    return tokens > most ? outside(context, name, turn, b, most, (int64_t)turn->table) : ATTN_OK;
 }
 
 attn_status attni_check_all_positions(attn_context *context, const attni_sdpa *call) {

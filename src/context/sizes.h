@@ -4,6 +4,7 @@
 #define ATTNI_SIZES_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* Strides of rows that a backend reads or writes are below this, others are copied: ATLAS computes stride · 4 in an
  * int. */
@@ -11,6 +12,11 @@ enum { ATTNI_MOST_STRIDE = 1 << 28 };
 
 static inline size_t attni_min(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t attni_max(size_t a, size_t b) { return a > b ? a : b; }
+/* Positions can be any integer: a sum that does not fit is the nearest that does. */
+static inline ptrdiff_t attni_add(ptrdiff_t a, ptrdiff_t b) {
+    ptrdiff_t sum;
+    return !__builtin_add_overflow(a, b, &sum) ? sum : a < 0 ? PTRDIFF_MIN : PTRDIFF_MAX;
+}
 static inline size_t attni_ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 static inline size_t attni_round_up(size_t a, size_t step) { return attni_ceil_div(a, step) * step; }
 

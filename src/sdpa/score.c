@@ -95,17 +95,17 @@ float attni_slope(const attni_sdpa *call, size_t h) {
 }
 
 /* Where floats do not count from key to key any more. */
-static void add_far_slope(size_t n, float *s, double slope, ptrdiff_t distance) {
+static void add_far_slope(size_t n, float *s, double slope, double distance) {
     for (size_t j = 0; j < n; j++)
-        s[j] = (float)((double)s[j] - slope * fabs((double)(distance + (ptrdiff_t)j)));
+        s[j] = (float)((double)s[j] - slope * fabs(distance + (double)j));
 }
 
 static void add_slope(const attni_engine *e, const area *a) {
     const float slope = attni_slope(e->call, a->h);
-    const ptrdiff_t counted = (1 << 24) - (ptrdiff_t)(a->rows + a->keys);
-    ptrdiff_t distance = (ptrdiff_t)a->key - attni_first_position(e->call, a->b) - (ptrdiff_t)a->i;
-    const bool far = distance < -counted || distance > counted;
-    for (size_t r = 0; r < a->rows; r++, distance--)
+    const double counted = 0x1p24 - (double)(a->rows + a->keys);
+    double distance = (double)a->key - (double)attni_first_position(e->call, a->b) - (double)a->i;
+    const bool far = fabs(distance) > counted;
+    for (size_t r = 0; r < a->rows; r++, distance -= 1)
         if (far)
             add_far_slope(a->keys, a->s + r * a->lds, (double)slope, distance);
         else
@@ -177,9 +177,8 @@ static unsigned block_map_seen(const attni_engine *e, const area *a) {
 
 /* Keys of the area that row r does not see, [begin, end) from its first key on. */
 static attni_range hole_of(const attni_sdpa *call, const area *a, size_t r) {
-    const ptrdiff_t p = attni_first_position(call, a->b) + (ptrdiff_t)(a->i + r);
-    return attni_within_columns((attni_range){call->first_keys, (size_t)attni_first_in_window(call, a->b, p)}, a->key,
-                                a->keys);
+    const size_t end = (size_t)attni_first_in_window(call, a->b, a->i + r);
+    return attni_within_columns((attni_range){call->first_keys, end}, a->key, a->keys);
 }
 
 static void cut_hole(const attni_engine *e, const area *a) {

@@ -7,12 +7,11 @@ static ptrdiff_t clamp(ptrdiff_t x, ptrdiff_t low, ptrdiff_t high) { return x < 
 
 /* Where query token 0 stands among the keys; token i stands i further. */
 ptrdiff_t attni_first_position(const attni_sdpa *call, size_t b) {
-    const ptrdiff_t far = PTRDIFF_MAX / 4;
     switch (call->causal) {
     case ATTN_CAUSAL_TOP_LEFT:
         return 0;
     case ATTN_CAUSAL_OFFSET:
-        return clamp((ptrdiff_t)call->causal_offset[b], -far, far);
+        return (ptrdiff_t)call->causal_offset[b];
     case ATTN_CAUSAL_BOTTOM_RIGHT:
     case ATTN_CAUSAL_NONE:
         break;
@@ -30,10 +29,11 @@ attni_range attni_within_columns(attni_range visible, size_t begin, size_t colum
 /* Where the first keys are seen too, what the window's left end masks is not the beginning of a range. */
 bool attni_has_hole(const attni_sdpa *call) { return call->first_keys && call->left >= 0; }
 
-/* The first key that the window of a query at position p reaches, of those that are still there. */
-ptrdiff_t attni_first_in_window(const attni_sdpa *call, size_t b, ptrdiff_t p) {
+/* The first key that the window of query token i reaches, of those that are still there. */
+ptrdiff_t attni_first_in_window(const attni_sdpa *call, size_t b, size_t i) {
     const ptrdiff_t gone = call->forgotten ? (ptrdiff_t)call->forgotten[b] : 0;
-    return clamp(call->left < 0 || p - call->left < gone ? gone : p - call->left, 0, (ptrdiff_t)call->Tk);
+    const ptrdiff_t first = attni_add(attni_add(attni_first_position(call, b), -call->left), (ptrdiff_t)i);
+    return clamp(call->left < 0 || first < gone ? gone : first, 0, (ptrdiff_t)call->Tk);
 }
 
 /* Around the visible key that is nearest to the query. */
@@ -44,10 +44,10 @@ static void cut_to_reach(ptrdiff_t position, ptrdiff_t reach, ptrdiff_t *begin, 
 }
 
 attni_range attni_visible(const attni_sdpa *call, size_t b, size_t h, size_t i) {
-    const ptrdiff_t Tk = (ptrdiff_t)call->Tk, p = attni_first_position(call, b) + (ptrdiff_t)i;
+    const ptrdiff_t Tk = (ptrdiff_t)call->Tk, p = attni_add(attni_first_position(call, b), (ptrdiff_t)i);
     const ptrdiff_t right = call->causal == ATTN_CAUSAL_NONE ? call->right : 0;
-    ptrdiff_t end = right < 0 ? Tk : clamp(p + right + 1, 0, Tk);
-    ptrdiff_t begin = attni_has_hole(call) ? 0 : clamp(attni_first_in_window(call, b, p), 0, end);
+    ptrdiff_t end = right < 0 ? Tk : clamp(attni_add(attni_add(p, right), 1), 0, Tk);
+    ptrdiff_t begin = attni_has_hole(call) ? 0 : clamp(attni_first_in_window(call, b, i), 0, end);
     if (call->reach && begin < end)
         cut_to_reach(p, (ptrdiff_t)call->reach[b * call->H + h], &begin, &end);
     return (attni_range){(size_t)begin, (size_t)end};

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <float.h>
+#include <math.h>
+
+#include "fuzz.h"
+
+static uint64_t take(struct bytes *in, size_t count) {
+    uint64_t x = 0;
+    for (size_t i = 0; i < count && in->left; i++, in->left--)
+        x = x << 8 | *in->at++;
+    return x;
+}
+
+uint64_t take_bits(struct bytes *in) { return take(in, sizeof(uint64_t)); }
+
+size_t take_below(struct bytes *in, size_t n) {
+    const size_t count = n <= 1 ? 0 : n <= 256 ? 1 : n <= 65536 ? 2 : sizeof(uint64_t);
+    return count ? (size_t)(take(in, count) % n) : 0;
+}
+
+int64_t take_integer(struct bytes *in) {
+    static const int64_t ends[] = {INT64_MIN, INT64_MAX, INT32_MIN, INT32_MAX, UINT32_MAX, 4096, 65536};
+    switch (take_below(in, 8)) {
+    case 0:
+        return take_pick(in, ends);
+    case 1:
+        return (int64_t)((UINT64_C(1) << take_below(in, 64)) - take_below(in, 2));
+    case 2:
+        return (int64_t)take_bits(in);
+    default:
+        return (int64_t)take_below(in, 12) - 3;
+    }
+}
+
+double take_number(struct bytes *in) {
+    static const double ends[] = {(double)NAN,
+                                  (double)INFINITY,
+                                  -(double)INFINITY,
+                                  -0.0,
+                                  1e-45,
+                                  1e-38,
+                                  1e38,
+                                  (double)FLT_MAX,
+                                  -(double)FLT_MAX,
+                                  1,
+                                  0.5,
+                                  -1,
+                                  1e-300,
+                                  1e300,
+                                  2,
+                                  10000};
+    return take_below(in, 4) ? take_pick(in, ends) : ((double)take_below(in, 65536) - 32768) / 64;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Fuzzers in libFuzzer's form: an input is bytes, which are read as choices. The numbers in tensors come from a seed
+ * among them. Assertions are those of the tests.
+ *
+ * Built as they are (driver.c), they replay files or inputs made of seeds, as ctest does; a failure names its seed:
+ *     build/asan/tests/fuzz/fuzz_sdpa --seeds 1 100000
+ *     build/asan/tests/fuzz/fuzz_sdpa FILE...
+ * With clang and -DATTN_LIBFUZZER=ON they are libFuzzer's programs:
+ *     cmake -B build/fuzz -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DATTN_LIBFUZZER=ON \
+ *           -DATTN_SANITIZE=address,undefined
+ *     cmake --build build/fuzz --target fuzz_sdpa
+ *     mkdir -p corpus && build/fuzz/tests/fuzz/fuzz_sdpa -max_total_time=3600 corpus */
+#ifndef ATTN_TESTS_FUZZ_H
+#define ATTN_TESTS_FUZZ_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* What is left of an input. When it is used up, zeros come. */
+struct bytes {
+    const uint8_t *at;
+    size_t left;
+};
+
+uint64_t take_bits(struct bytes *in);
+size_t take_below(struct bytes *in, size_t n); /* 0 where n is 0 */
+#define take_pick(in, array) ((array)[take_below(in, sizeof(array) / sizeof *(array))])
+
+/* Small ones, those around powers of two, the ends of their types; any. */
+int64_t take_integer(struct bytes *in);
+double take_number(struct bytes *in); /* NaN and Inf too */
+
+#endif
