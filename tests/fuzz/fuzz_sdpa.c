@@ -23,7 +23,7 @@ static struct world {
 } world;
 
 static void make_world(void) {
-    static const char *const backends[BACKENDS] = {"linked", "builtin"};
+    static const char *const backends[BACKENDS] = {NULL, "builtin"};
     static size_t threads = THREADS;
     uint32_t isas[ISAS];
     const size_t n = list_isas(isas);
