@@ -9,16 +9,16 @@ for room in include src tests bench cmake examples .ci; do
     [ ! -d $room ] || rooms="$rooms $room"
 done
 
+# The pattern in halves, or its line would count as one.
 find CMakeLists.txt $rooms -type f \( -name '*.[ch]' -o -name '*.cpp' -o -name '*.sh' -o -name '*.py' \
-    -o -name CMakeLists.txt -o -name '*.cmake' -o -name '*.in' -o -path .ci/run \) | sort | {
-    bad=0
-    while read -r file; do
-        # In halves, or this line would count as one.
-        if [ "$(head -n 3 "$file" | grep -c 'SPDX-License-''Identifier: BSD-3-Clause')" != 1 ] ||
-            [ "$(grep -c '^[^A-Za-z]*SPDX-License-''Identifier' "$file")" != 1 ]; then
-            echo "$file: wants one line SPDX-License-""Identifier: BSD-3-Clause at its beginning"
-            bad=1
-        fi
-    done
-    exit $bad
-}
+    -o -name CMakeLists.txt -o -name '*.cmake' -o -name '*.in' -o -path .ci/run \) -exec awk '
+    function judge() {
+        if (file != "" && (early != 1 || all != 1)) {
+            print file ": wants one line SPDX-License-" "Identifier: BSD-3-Clause at its beginning"
+            bad = 1
+        }
+    }
+    FNR == 1 { judge(); file = FILENAME; early = all = 0 }
+    FNR <= 3 && index($0, "SPDX-License-" "Identifier: BSD-3-Clause") { early++ }
+    $0 ~ "^[^A-Za-z]*SPDX-License-" "Identifier" { all++ }
+    END { judge(); exit bad }' {} +
