@@ -67,6 +67,18 @@ static size_t page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
 static char *block_data(const block *b) { return b->map + page_size() + b->inner - b->bytes; }
 
+/* A page as new memory is. */
+static const char *new_page(void) {
+    static char *page;
+    if (page)
+        return page;
+    page = malloc(page_size());
+    assert_non_null(page);
+    for (size_t i = 0; i < page_size(); i += sizeof UNTOUCHED)
+        memcpy(page + i, &UNTOUCHED, sizeof UNTOUCHED);
+    return page;
+}
+
 static void *new_block(size_t bytes) {
     const size_t page = page_size(), inner = (bytes + page) / page * page;
     char *map = mmap(NULL, inner + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -74,8 +86,8 @@ static void *new_block(size_t bytes) {
     assert_true(b && map != MAP_FAILED && mprotect(map + page, inner, PROT_READ | PROT_WRITE) == 0);
     *b = (block){blocks, map, inner, bytes};
     blocks = b;
-    for (size_t i = 0; i < inner; i += sizeof UNTOUCHED)
-        memcpy(map + page + i, &UNTOUCHED, sizeof UNTOUCHED);
+    for (size_t i = 0; i < inner; i += page)
+        memcpy(map + page + i, new_page(), page);
     return block_data(b);
 }
 
@@ -108,9 +120,8 @@ static bool is_untouched(const block *b, const char *p) {
 }
 
 static bool release_block(block *b) {
-    bool intact = true;
-    for (const char *p = b->map + page_size(); p < block_data(b); p++)
-        intact = intact && is_untouched(b, p);
+    const size_t slack = (size_t)(block_data(b) - b->map) - page_size(); /* up to a page */
+    const bool intact = memcmp(b->map + page_size(), new_page(), slack) == 0;
     munmap(b->map, b->inner + 2 * page_size());
     free(b);
     return intact;

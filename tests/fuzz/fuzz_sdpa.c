@@ -49,7 +49,7 @@ static struct shape take_shape(struct bytes *in) {
     static const size_t lengths[] = {1, 2, 3, 5, 7, 8, 12, 15, 16, 17, 31, 33, 0, 63, 64, 65, 70, 129, 200, 300};
     static const size_t widths[] = {8, 1, 2, 3, 4, 5, 12, 16, 17, 20, 0, 33, 40, 64, 65, 72};
     const size_t G = take_below(in, 16) ? 1 + take_below(in, 2) : take_below(in, 4),
-                 most = take_below(in, 64) ? 3000 : 60000;
+                 most = take_below(in, 64) ? 600 : 60000;
     struct shape s = {take_below(in, 24) ? 1 + take_below(in, 3) : 0,
                       G * (take_below(in, 16) ? 1 + take_below(in, 3) : 0),
                       G,

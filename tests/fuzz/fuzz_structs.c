@@ -153,8 +153,8 @@ static attn_score_fn score = leave;
 
 #define F(in, object, field, kind) {in, #field, offsetof(struct world, object.known.field), kind, NULL},
 #define P(in, object, field, kind, value) {in, #field, offsetof(struct world, object.known.field), kind, value},
-#define VIEW(in, object)                                                                                               \
-    F(in, object, data, INPUT)                                                                                         \
+#define VIEW(in, object, kind)                                                                                         \
+    F(in, object, data, kind)                                                                                          \
     F(in, object, dtype, CHOICE)                                                                                       \
     F(in, object, size[0], SMALL_SIZE)                                                                                 \
     F(in, object, size[1], SMALL_SIZE)                                                                                 \
@@ -237,8 +237,8 @@ static const struct field fields[] = {
     F(EMBED, embed, positions, CHOICE) F(EMBED, embed, position_table, INPUT) F(EMBED, embed, position_count, SIZE)
     F(EMBED, embed, position_ids, INPUT) F(EMBED, embed, first_position, SIZE) F(EMBED, embed, type_table, INPUT)
     F(EMBED, embed, type_count, SIZE) F(EMBED, embed, type_ids, INPUT) P(EMBED, embed, norm, NESTED, &w.norm)
-    VIEW(QKV, q) VIEW(QKV, k) VIEW(QKV, v) VIEW(QKV | ROWS, out) VIEW(ROWS, x) VIEW(ROWS, y)
-    VIEW(MASKS, bias) VIEW(MASKS, mask) VIEW(MASKS, weights)
+    VIEW(QKV, q, INPUT) VIEW(QKV, k, INPUT) VIEW(QKV, v, INPUT) VIEW(QKV | ROWS, out, OUTPUT) VIEW(ROWS, x, INPUT)
+    VIEW(ROWS, y, INPUT) VIEW(MASKS, bias, INPUT) VIEW(MASKS, mask, INPUT) VIEW(MASKS, weights, OUTPUT)
     {SIZES, "width", offsetof(struct world, n[0]), SIZE, NULL}, {SIZES, "height", offsetof(struct world, n[1]), SIZE, NULL},
     {SIZES, "rows", offsetof(struct world, n[2]), SIZE, NULL}, {SIZES, "columns", offsetof(struct world, n[3]), SIZE, NULL},
     {SIZES, "ldx", offsetof(struct world, n[4]), SIZE, NULL}, {SIZES, "ldy", offsetof(struct world, n[5]), SIZE, NULL},
@@ -252,7 +252,7 @@ static const char *const words[] = {
     "q",      "k",      "v",          "out",     "x",       "y",           "mask",    "lse",   "part",  "part_lse",
     "params", "info",   "context",    "cache",   "pool",    "linear",      "mha",     "block", "image", "source",
     "bytes",  "rotary", "activation", "encoded", "weight",  "in_width",    "scales",  "norm",  "cos",   "sin",
-    "to",     "from",   "order",      "rotary",  "options", "destination", "columns", "B",     "T",     "H"};
+    "to",     "from",   "order",      "query",   "options", "destination", "columns", "B",     "T",     "H"};
 
 /* ---- drawing ---- */
 
