@@ -118,7 +118,15 @@ attn_tensor new_storable(attn_dtype stored, enum layout layout, size_t B, size_t
 
 /* ---- changing it ---- */
 
-static size_t count_of(const int64_t *counts, size_t b, size_t T) { return counts ? (size_t)counts[b] : T; }
+/* Tokens of sequence b, and where they begin. */
+static size_t count_of(const struct model_tokens *t, size_t b) {
+    const int64_t *starts = t->params.starts;
+    return t->params.counts ? (size_t)t->params.counts[b] : starts ? (size_t)(starts[b + 1] - starts[b]) : t->k.size[2];
+}
+
+static size_t start_of(const struct model_tokens *t, size_t b) {
+    return t->params.starts ? (size_t)t->params.starts[b] : 0;
+}
 
 /* Pages that the next token's query, the last token's `window` − 1 included, does not reach. */
 static void forget(struct model_cache *c, size_t b) {
@@ -147,47 +155,61 @@ static bool make_room(struct model_cache *c, size_t b, size_t count) {
     return true;
 }
 
-static bool append_pages(struct model_cache *c, size_t T, const int64_t *counts) {
+static bool append_pages(struct model_cache *c, const struct model_tokens *t) {
     for (size_t b = 0; b < c->B; b++)
-        if (c->of[b].length + count_of(counts, b, T) > c->capacity)
+        if (c->of[b].length + count_of(t, b) > c->capacity)
             return false;
     for (size_t b = 0; b < c->B; b++)
-        if (count_of(counts, b, T))
+        if (count_of(t, b))
             forget(c, b);
     for (size_t b = 0; b < c->B; b++)
-        if (!make_room(c, b, count_of(counts, b, T)))
+        if (!make_room(c, b, count_of(t, b)))
             return false;
     return true;
 }
 
-static void store(struct model_sequence *s, float *to, attn_tensor t, size_t b, size_t count) {
+static void store(const struct model_sequence *s, float *to, attn_tensor t, size_t b, size_t start, size_t count) {
     const size_t G = t.size[1], width = t.size[3];
     for (size_t i = 0; i < count; i++)
         for (size_t g = 0; g < G; g++)
             for (size_t d = 0; d < width; d++)
-                to[((s->length + i) * G + g) * width + d] = (float)value_at(t, b, g, i, d);
+                to[((s->length + i) * G + g) * width + d] = (float)value_at(t, b, g, start + i, d);
+}
+
+static void store_tokens(struct model_cache *c, const struct model_tokens *t) {
+    const attn_tensor k = t->kept.data ? t->kept : t->k;
+    for (size_t b = 0; b < c->B; b++) {
+        struct model_sequence *s = &c->of[b];
+        store(s, s->k, k, t->params.starts ? 0 : b, start_of(t, b), count_of(t, b));
+        store(s, s->v, t->v, t->params.starts ? 0 : b, start_of(t, b), count_of(t, b));
+        s->length += count_of(t, b);
+    }
+}
+
+attn_status model_append_as(attn_context *context, struct model_cache *c, const struct model_tokens *t) {
+    const struct model_pool pool = *c->pool;
+    const struct model_cache before = *c;
+    const bool fits = append_pages(c, t);
+    const attn_status want = fits ? ATTN_OK : ATTN_ERROR_FULL;
+    const attn_status status = attn_cache_append(context, c->real, &t->k, &t->v, &t->params);
+    if (!(fits && t->starved && status == ATTN_ERROR_MEMORY))
+        assert_status(context, status, want);
+    if (status == ATTN_OK) {
+        store_tokens(c, t);
+    } else {
+        *c = before;
+        *c->pool = pool;
+    }
+    check_model(context, c);
+    return status;
 }
 
 attn_status model_append(attn_context *context, struct model_cache *c, attn_tensor k, attn_tensor v,
                          const int64_t *counts) {
-    const struct model_pool pool = *c->pool;
-    struct model_cache before = *c;
-    const attn_cache_append_params params = {.struct_size = sizeof params, .counts = counts};
-    const bool fits = append_pages(c, k.size[2], counts);
-    if (!fits) {
-        *c = before;
-        *c->pool = pool;
-    }
-    assert_status(context, attn_cache_append(context, c->real, &k, &v, &params), fits ? ATTN_OK : ATTN_ERROR_FULL);
-    for (size_t b = 0; b < c->B && fits; b++) {
-        struct model_sequence *s = &c->of[b];
-        const size_t count = count_of(counts, b, k.size[2]);
-        store(s, s->k, k, b, count);
-        store(s, s->v, v, b, count);
-        s->length += count;
-    }
-    check_model(context, c);
-    return fits ? ATTN_OK : ATTN_ERROR_FULL;
+    return model_append_as(
+        context, c,
+        &(struct model_tokens){
+            .k = k, .v = v, .params = {.struct_size = sizeof(attn_cache_append_params), .counts = counts}});
 }
 
 attn_status model_truncate(attn_context *context, struct model_cache *c, size_t sequence, size_t length) {
@@ -263,13 +285,24 @@ const int64_t *model_lengths(const struct model_cache *c) {
     return new_integers(lengths, c->B);
 }
 
-static const attn_tensor *window_mask(const struct model_cache *c, size_t Tq, size_t Tk) {
+/* Query i of the last `queries` ones of each sequence sees key j > p − window, p = i + length − queries. */
+static const attn_tensor *window_mask(const struct model_cache *c, const size_t *queries, size_t Tq, size_t Tk) {
     const attn_tensor t = new_tensor_of(ATTN_BOOL, BHTD, c->B, 1, Tq, Tk);
     for (size_t b = 0; b < c->B; b++)
         for (size_t i = 0; i < Tq; i++)
-            for (size_t j = 0; j < Tk; j++) /* j > p − window, p = i + length − Tq */
-                set_value_at(t, b, 0, i, j, j < c->first_tokens || j + Tq + c->window > i + c->of[b].length);
+            for (size_t j = 0; j < Tk; j++)
+                set_value_at(t, b, 0, i, j, j < c->first_tokens || j + queries[b] + c->window > i + c->of[b].length);
     return new_view(t);
+}
+
+static void set_window(const struct model_cache *c, const size_t *queries, struct sdpa_case *of) {
+    size_t Tq = 0;
+    for (size_t b = 0; b < c->B; b++)
+        Tq = queries[b] > Tq ? queries[b] : Tq;
+    if (!c->window)
+        return;
+    of->params.mask = window_mask(c, queries, Tq, model_longest(c));
+    of->params.polarity = ATTN_KEEP;
 }
 
 struct sdpa_case model_case(const struct model_cache *c, size_t H, size_t Tq) {
@@ -279,10 +312,47 @@ struct sdpa_case model_case(const struct model_cache *c, size_t H, size_t Tq) {
     of.v = model_tokens(c, true);
     of.q = new_normal(BHTD, c->B, H, Tq, c->pool->D);
     of.params.key_lengths = model_lengths(c);
-    if (c->window) {
-        of.params.mask = window_mask(c, Tq, of.k.size[2]);
-        of.params.polarity = ATTN_KEEP;
+    set_window(c, (const size_t[MODEL_BATCH]){Tq, Tq, Tq, Tq}, &of);
+    return of;
+}
+
+/* N+1 starts of sequences, a token before each; *total in all. */
+static const int64_t *starts_of(const size_t *tokens, size_t N, size_t *total) {
+    int64_t starts[MODEL_BATCH + 1];
+    *total = 1;
+    for (size_t n = 0; n < N; n++) {
+        starts[n] = (int64_t)*total;
+        *total += tokens[n];
     }
+    starts[N] = (int64_t)*total;
+    ++*total;
+    return new_integers(starts, N + 1);
+}
+
+/* Tokens of model_tokens one sequence after the other. */
+static attn_tensor in_a_row(const struct model_cache *c, bool values, const int64_t *starts, size_t total) {
+    const attn_tensor t = model_tokens(c, values), row = new_tensor(BHTD, 1, t.size[1], total, t.size[3]);
+    for (size_t b = 0; b < c->B; b++)
+        for (size_t g = 0; g < t.size[1]; g++)
+            for (size_t i = 0; i < c->of[b].length; i++)
+                for (size_t d = 0; d < t.size[3]; d++)
+                    set_value_at(row, 0, g, (size_t)starts[b] + i, d, value_at(t, b, g, i, d));
+    return row;
+}
+
+struct sdpa_case model_ragged_case(const struct model_cache *c, size_t H, const size_t *queries) {
+    struct sdpa_case of = {.lse = true, .score_size = 1, .value_size = 2};
+    size_t lengths[MODEL_BATCH] = {0}, tokens, keys;
+    for (size_t b = 0; b < c->B; b++)
+        lengths[b] = c->of[b].length;
+    ATTN_INIT(&of.params);
+    of.params.sequences = c->B;
+    of.params.query_starts = starts_of(queries, c->B, &tokens);
+    of.params.key_starts = starts_of(lengths, c->B, &keys);
+    of.q = new_normal(BHTD, 1, H, tokens, c->pool->D);
+    of.k = in_a_row(c, false, of.params.key_starts, keys);
+    of.v = in_a_row(c, true, of.params.key_starts, keys);
+    set_window(c, queries, &of);
     return of;
 }
 
@@ -290,10 +360,11 @@ struct sdpa_result model_attend(attn_context *context, const struct model_cache 
     const struct sdpa_result r = new_sdpa_result(of);
     attn_top_keys top;
     attn_sdpa_params params = params_for(of, &r, &top);
-    bool own = true;
-    for (size_t b = 0; b < c->B; b++)
-        own = own && params.key_lengths[b] == (int64_t)c->of[b].length;
+    bool own = params.key_lengths != NULL;
+    for (size_t b = 0; b < c->B && own; b++)
+        own = params.key_lengths[b] == (int64_t)c->of[b].length;
     params.key_lengths = own ? NULL : params.key_lengths;
+    params.key_starts = NULL;
     if (c->window) {
         params.mask = NULL;
         params.polarity = params.key_mask ? params.polarity : ATTN_POLARITY_UNSET;

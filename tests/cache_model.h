@@ -37,9 +37,18 @@ void delete_model_cache(struct model_cache *c);
 /* Tokens that the pool's type holds without rounding: [B,heads,T,width] of f32 or, sometimes, of that type. */
 attn_tensor new_storable(attn_dtype stored, enum layout layout, size_t B, size_t heads, size_t T, size_t width);
 
+/* What is appended: k and v as they are given; k as it is kept, where that is normed and rotated, and otherwise without
+ * data. On a context without memory nothing may happen. */
+struct model_tokens {
+    attn_tensor k, v, kept;
+    attn_cache_append_params params;
+    bool starved;
+};
+
 /* Each does the same to both and checks that both say the same, of the free pages too. */
 attn_status model_append(attn_context *context, struct model_cache *c, attn_tensor k, attn_tensor v,
                          const int64_t *counts);
+attn_status model_append_as(attn_context *context, struct model_cache *c, const struct model_tokens *tokens);
 attn_status model_truncate(attn_context *context, struct model_cache *c, size_t sequence, size_t length);
 void model_fork(attn_context *context, struct model_cache *c, size_t from, size_t to);
 void model_reset(attn_context *context, struct model_cache *c);
@@ -57,8 +66,11 @@ const int64_t *model_lengths(const struct model_cache *c);
  * window is the mask. */
 struct sdpa_case model_case(const struct model_cache *c, size_t H, size_t Tq);
 
-/* What attn_cache_attend makes of it, without its key_lengths if they are the cache's own, and without the mask if
- * that is the cache's window. */
+/* The same of so many last tokens of each: a ragged batch, with something between the sequences. */
+struct sdpa_case model_ragged_case(const struct model_cache *c, size_t H, const size_t *queries);
+
+/* What attn_cache_attend makes of it, without what the cache knows itself: its key_lengths if they are its own, its
+ * key_starts, and the mask if that is its window. */
 struct sdpa_result model_attend(attn_context *context, const struct model_cache *c, const struct sdpa_case *of);
 
 #endif

@@ -8,13 +8,12 @@
  * With clang and -DATTN_LIBFUZZER=ON they are libFuzzer's programs:
  *     cmake -B build/fuzz -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DATTN_LIBFUZZER=ON \
  *           -DATTN_SANITIZE=address,undefined
- *     cmake --build build/fuzz --target fuzz_sdpa
+ *     cmake --build build/fuzz --target fuzz_sdpa fuzz_cache fuzz_structs
  *     mkdir -p corpus && build/fuzz/tests/fuzz/fuzz_sdpa -max_total_time=3600 corpus */
 #ifndef ATTN_TESTS_FUZZ_H
 #define ATTN_TESTS_FUZZ_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "support.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -31,5 +30,11 @@ size_t take_below(struct bytes *in, size_t n); /* 0 where n is 0 */
 /* Small ones, those around powers of two, the ends of their types; any. */
 int64_t take_integer(struct bytes *in);
 double take_number(struct bytes *in); /* NaN and Inf too */
+
+/* Contexts of any instruction set on the default backend and on libattn's own products, made at the first call: with
+ * one thread, or three that are started for each call. */
+enum { FUZZ_CONTEXTS = 2 * ISAS };
+size_t fuzz_contexts(attn_context *made[FUZZ_CONTEXTS], size_t threads);
+attn_context_options fuzz_options(size_t which, size_t threads);
 
 #endif

@@ -8,39 +8,12 @@
 #include "fault.h"
 #include "fuzz.h"
 #include "meter.h"
-#include "pools.h"
 #include "turns.h"
 #include "variants.h"
 
 /* ---- what it runs on ---- */
 
-enum { BACKENDS = 2, CONTEXTS = BACKENDS * ISAS, THREADS = 3 };
-
-static struct world {
-    attn_context *one[CONTEXTS], *more[CONTEXTS];
-    attn_context_options options[CONTEXTS]; /* of `one` */
-    size_t count;
-} world;
-
-static void make_world(void) {
-    static const char *const backends[BACKENDS] = {NULL, "builtin"};
-    static size_t threads = THREADS;
-    uint32_t isas[ISAS];
-    const size_t n = list_isas(isas);
-    for (; world.count < BACKENDS * n; world.count++) {
-        attn_context_options *options = &world.options[world.count];
-        ATTN_INIT(options);
-        options->threads = 1;
-        options->isa = isas[world.count % n];
-        options->blas = backends[world.count / n];
-        world.one[world.count] = new_context(options);
-        attn_context_options more = *options;
-        more.threads = threads;
-        more.parallel_for = run_on_pthreads;
-        more.parallel_for_data = &threads;
-        world.more[world.count] = new_context(&more);
-    }
-}
+static attn_context *one[FUZZ_CONTEXTS], *three[FUZZ_CONTEXTS];
 
 /* ---- the call ---- */
 
@@ -110,14 +83,14 @@ static void check_near_reference(attn_context *context, const struct sdpa_case *
 }
 
 static void check_threads(size_t which, const struct sdpa_case *c) {
-    const struct sdpa_result want = run_sdpa(world.one[which], c), got = run_sdpa(world.more[which], c);
+    const struct sdpa_result want = run_sdpa(one[which], c), got = run_sdpa(three[which], c);
     assert_same_result(&got, &want);
 }
 
 /* With the scratch that it says it needs it allocates nothing; without memory it says so. */
 static void check_memory(size_t which, const struct sdpa_case *c) {
     struct meter meter = {0};
-    attn_context_options options = world.options[which];
+    attn_context_options options = fuzz_options(which, 1);
     const struct sdpa_result r = new_sdpa_result(c);
     attn_top_keys top;
     const attn_sdpa_params params = params_for(c, &r, &top);
@@ -137,7 +110,7 @@ static void check_memory(size_t which, const struct sdpa_case *c) {
         meter.fail_at = meter.calls + 1;
         assert_ok(context, attn_sdpa(context, &c->q, &c->k, &c->v, &r.out, &params));
     }
-    const struct sdpa_result want = run_sdpa(world.one[which], c);
+    const struct sdpa_result want = run_sdpa(one[which], c);
     assert_same_result(&r, &want);
     attn_context_destroy(context);
     assert_int_equal(meter.live, 0);
@@ -516,26 +489,26 @@ static void check_positions(attn_context *context, const struct sdpa_case *of) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct bytes in = {data, size};
     struct turns turns;
-    if (world.count == 0)
-        make_world();
+    const size_t contexts = fuzz_contexts(one, 1);
     seed(take_bits(&in));
-    const size_t which = take_below(&in, world.count), kind = take_below(&in, 8);
+    (void)fuzz_contexts(three, 3);
+    const size_t which = take_below(&in, contexts), kind = take_below(&in, 8);
     const struct levels levels = take_levels(&in);
     const struct shape shape = take_shape(&in);
     struct sdpa_case c = variant_of("fuzz", &levels, &shape);
     if (take_below(&in, 4) == 0 && levels.of[NUMBERS] != LARGE_NUMBERS && shape.H > 0)
-        set_random_turns(world.one[which], &c, &turns);
+        set_random_turns(one[which], &c, &turns);
     name_sdpa(&c);
     if (!positions_fit(&c))
-        check_positions(world.one[which], &c);
+        check_positions(one[which], &c);
     else if (kind < 2)
-        check_fault(world.one[which], &c, &in);
+        check_fault(one[which], &c, &in);
     else if (kind == 2)
         check_threads(which, &c);
     else if (kind == 3)
         check_memory(which, &c);
     else
-        check_near_reference(world.one[which], &c);
+        check_near_reference(one[which], &c);
     end_case();
     return 0;
 }

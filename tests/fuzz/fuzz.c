@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "fuzz.h"
+#include "pools.h"
 
 static uint64_t take(struct bytes *in, size_t count) {
     uint64_t x = 0;
@@ -50,4 +51,31 @@ double take_number(struct bytes *in) {
                                   2,
                                   10000};
     return take_below(in, 4) ? take_pick(in, ends) : ((double)take_below(in, 65536) - 32768) / 64;
+}
+
+attn_context_options fuzz_options(size_t which, size_t threads) {
+    static size_t three = 3;
+    attn_context_options options;
+    uint32_t isas[ISAS];
+    const size_t n = list_isas(isas);
+    ATTN_INIT(&options);
+    options.threads = threads;
+    options.isa = isas[which % n];
+    options.blas = which < n ? NULL : "builtin";
+    if (threads > 1) {
+        options.threads = three;
+        options.parallel_for = run_on_pthreads;
+        options.parallel_for_data = &three;
+    }
+    return options;
+}
+
+size_t fuzz_contexts(attn_context *made[FUZZ_CONTEXTS], size_t threads) {
+    uint32_t isas[ISAS];
+    const size_t n = 2 * list_isas(isas);
+    for (size_t i = 0; i < n && !made[n - 1]; i++) {
+        const attn_context_options options = fuzz_options(i, threads);
+        made[i] = new_context(&options);
+    }
+    return n;
 }
