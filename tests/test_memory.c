@@ -158,7 +158,7 @@ static void sizes_never_wrap(void **state) {
     for (size_t i = 0; i < COUNT(questions); i++) {
         size_t bytes = 0, largest = 0;
         attn_status status = ATTN_OK;
-        for (unsigned bit = 0; bit < 64; bit++) {
+        for (unsigned bit = 0; bit < 8 * sizeof(size_t); bit++) {
             const attn_status before = status;
             name_case("question %zu, 2^%u", i, bit);
             status = questions[i](context, (size_t)1 << bit, &bytes);

@@ -258,6 +258,8 @@ static void table_faults(void **state) {
     X(r_beyond, ATTN_ERROR_VALUE, "positions", c->query_positions[0] = FT)                                             \
     X(r_x_data, ATTN_ERROR_NULL, "x", c->q.data = NULL)                                                                \
     X(r_x_dtype, ATTN_ERROR_DTYPE, "x", c->q.dtype = ATTN_BOOL)                                                        \
+    X(r_huge, ATTN_ERROR_OVERFLOW, "x.size[3]", c->q.size[0] = c->q.size[1] = c->q.size[2] = 1;                        \
+      c->q.size[3] = (size_t)1 << 31; c->out = c->q)                                                                   \
     X(r_x_stride, ATTN_ERROR_STRIDE, "x", c->q.stride[3] = 2)                                                          \
     X(r_out_dtype, ATTN_ERROR_DTYPE, "out", c->out.dtype = (attn_dtype)77)                                             \
     X(r_out_tokens, ATTN_ERROR_SHAPE, "out", c->out.size[2] = FT - 1)                                                  \

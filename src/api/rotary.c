@@ -145,10 +145,10 @@ attn_status attn_rotate(attn_context *context, const attn_tensor *x, const attn_
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "rotary", rotary));
     ATTNI_TRY(check_rows(context, x, out));
-    ATTNI_TRY(attni_check_int(context, "x.size[3]", x->size[3]));
     ATTNI_TRY(check_rotary(context, "rotary", rotary, x->size[3], true, &p, &turn));
     if (attni_is_empty(out))
         return ATTN_OK;
+    ATTNI_TRY(attni_check_int(context, "x.size[3]", x->size[3]));
     turn.positions = positions;
     turn.stride = x->size[2];
     for (size_t b = 0; b < x->size[0]; b++)
