@@ -128,11 +128,11 @@ enum { ATTENTION = SDPA | QK_NORM | ROTARY | MASKS };
 enum kind { SIZE, SMALL_SIZE, INTEGER, CHOICE, FLOAT, DOUBLE, INPUT, OUTPUT, NAME, NESTED, FUNCTION };
 
 struct field {
-    unsigned in;
     const char *name;
-    size_t offset;
-    enum kind kind;
     const void *value; /* NESTED: what it may point to; FUNCTION: where such a pointer is */
+    size_t offset;
+    unsigned in;
+    enum kind kind;
 };
 
 static attn_parallel_for_fn parallel_for = run_in_order;
@@ -151,8 +151,9 @@ static attn_sgemm_fn sgemm = no_product;
 static void leave(void *data, const attn_score_tile *tile) { (void)data, (void)tile; }
 static attn_score_fn score = leave;
 
-#define F(in, object, field, kind) {in, #field, offsetof(struct world, object.known.field), kind, NULL},
-#define P(in, object, field, kind, value) {in, #field, offsetof(struct world, object.known.field), kind, value},
+#define F(in, object, field, kind) {#field, NULL, offsetof(struct world, object.known.field), in, kind},
+#define P(in, object, field, kind, value) {#field, value, offsetof(struct world, object.known.field), in, kind},
+#define N(name, member, kind) {name, NULL, offsetof(struct world, member), SIZES, kind},
 #define VIEW(in, object, kind)                                                                                         \
     F(in, object, data, kind)                                                                                          \
     F(in, object, dtype, CHOICE)                                                                                       \
@@ -239,20 +240,17 @@ static const struct field fields[] = {
     F(EMBED, embed, type_count, SIZE) F(EMBED, embed, type_ids, INPUT) P(EMBED, embed, norm, NESTED, &w.norm)
     VIEW(QKV, q, INPUT) VIEW(QKV, k, INPUT) VIEW(QKV, v, INPUT) VIEW(QKV | ROWS, out, OUTPUT) VIEW(ROWS, x, INPUT)
     VIEW(ROWS, y, INPUT) VIEW(MASKS, bias, INPUT) VIEW(MASKS, mask, INPUT) VIEW(MASKS, weights, OUTPUT)
-    {SIZES, "width", offsetof(struct world, n[0]), SIZE, NULL}, {SIZES, "height", offsetof(struct world, n[1]), SIZE, NULL},
-    {SIZES, "rows", offsetof(struct world, n[2]), SIZE, NULL}, {SIZES, "columns", offsetof(struct world, n[3]), SIZE, NULL},
-    {SIZES, "ldx", offsetof(struct world, n[4]), SIZE, NULL}, {SIZES, "ldy", offsetof(struct world, n[5]), SIZE, NULL},
-    {SIZES, "sequence", offsetof(struct world, n[6]), SIZE, NULL}, {SIZES, "length", offsetof(struct world, n[7]), SIZE, NULL},
-    {SIZES, "preset", offsetof(struct world, choice), CHOICE, NULL},
-    {SIZES, "dropout", offsetof(struct world, number), FLOAT, NULL}};
+    N("width", n[0], SIZE) N("height", n[1], SIZE) N("rows", n[2], SIZE) N("columns", n[3], SIZE) N("ldx", n[4], SIZE)
+    N("ldy", n[5], SIZE) N("sequence", n[6], SIZE) N("length", n[7], SIZE) N("preset", choice, CHOICE)
+    N("dropout", number, FLOAT)};
 /* clang-format on */
 
 /* Names in messages besides those. */
 static const char *const words[] = {
-    "q",      "k",      "v",          "out",     "x",       "y",           "mask",    "lse",   "part",  "part_lse",
-    "params", "info",   "context",    "cache",   "pool",    "linear",      "mha",     "block", "image", "source",
-    "bytes",  "rotary", "activation", "encoded", "weight",  "in_width",    "scales",  "norm",  "cos",   "sin",
-    "to",     "from",   "order",      "query",   "options", "destination", "columns", "B",     "T",     "H"};
+    "q",     "k",        "v",     "key",    "value",  "query",   "out",        "x",        "y",       "lse",
+    "part",  "image",    "bytes", "source", "params", "info",    "context",    "cache",    "pool",    "linear",
+    "mha",   "block",    "cos",   "sin",    "rotary", "encoded", "activation", "in_width", "scales",  "weight",
+    "order", "part_lse", "mask",  "to",     "from",   "B",       "T",          "H",        "columns", "destination"};
 
 /* ---- drawing ---- */
 
@@ -318,10 +316,7 @@ static void set_field(const struct field *f) {
         set_pointer(place, take_below(in, 4) ? f->value : NULL);
         break;
     case FUNCTION:
-        if (take_below(in, 4))
-            memcpy(place, f->value, sizeof(void *));
-        else
-            set_pointer(place, NULL);
+        set_pointer(place, take_below(in, 4) ? *(const void *const *)f->value : NULL);
         break;
     }
 }
