@@ -96,6 +96,25 @@ static void memory_is_of_a_tile(void **state) {
     }
 }
 
+/* Sequences of different lengths need what the longest does, and a little to tell them apart. */
+static void lengths_take_little(void **state) {
+    (void)state;
+    static const size_t tokens[] = {1, 7, 70, 1000, 40000};
+    attn_context *context = new_context_of(2, 0);
+    for (size_t i = 0; i < COUNT(tokens); i++) {
+        const int64_t lengths[2] = {(int64_t)tokens[i], 1};
+        const attn_tensor x = attn_tensor_bhtd(NULL, ATTN_F32, 2, 6, tokens[i], 64);
+        size_t even = 0, varied = 0;
+        attn_sdpa_params p = {.struct_size = sizeof p};
+        assert_ok(context, attn_sdpa_scratch_size(context, &x, &x, &x, &x, &p, &even));
+        p.query_lengths = p.key_lengths = lengths;
+        assert_ok(context, attn_sdpa_scratch_size(context, &x, &x, &x, &x, &p, &varied));
+        name_case("%zu tokens: %zu bytes, of different lengths %zu", tokens[i], even, varied);
+        assert_true(varied <= even + even / 4 + 1024);
+        end_case();
+    }
+}
+
 /* What is asked for has a size or other that is larger each time. */
 typedef attn_status size_question(attn_context *context, size_t n, size_t *bytes);
 
@@ -349,9 +368,15 @@ static void any_alignment(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        TEST(reserve_then_no_allocation),  TEST(reserve_for_a_layer), TEST(grows_once),
-        TEST(memory_is_of_a_tile),         TEST(sizes_never_wrap),    TEST(sizes_without_data),
-        TEST(every_allocation_fails_once), TEST(reserves_that_fail),  TEST(any_alignment)};
+    const struct CMUnitTest tests[] = {TEST(reserve_then_no_allocation),
+                                       TEST(reserve_for_a_layer),
+                                       TEST(grows_once),
+                                       TEST(memory_is_of_a_tile),
+                                       TEST(lengths_take_little),
+                                       TEST(sizes_never_wrap),
+                                       TEST(sizes_without_data),
+                                       TEST(every_allocation_fails_once),
+                                       TEST(reserves_that_fail),
+                                       TEST(any_alignment)};
     return cmocka_run_group_tests_name("memory", tests, NULL, NULL);
 }

@@ -55,7 +55,6 @@ attni_cut attni_cut_longest(const attn_context *context, const attni_sdpa *call)
     const attni_tile rule = rule_for(context, call);
     attni_cut cut = attni_cut_call(context, call);
     cut.tile.rows = attni_max(1, attni_min(rule.rows, call->Tq * (call->H / call->G)));
-    cut.tile.tiles = rule.tiles;
     return cut;
 }
 

@@ -28,7 +28,7 @@ typedef struct attni_cut {
 
 /* Of a call whose sequences are all alike, or of one of them. */
 attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call);
-/* Of a call whose sequences differ: as large as that of any of them. */
+/* Of a call whose sequences differ: as large as that of any of them, of which the longest has the most tiles. */
 attni_cut attni_cut_longest(const attn_context *context, const attni_sdpa *call);
 
 /* Query tokens [token, token + tokens) of heads [head, head + heads) as a dense matrix of rows = heads · tokens. */
