@@ -43,10 +43,11 @@ static struct levels take_levels(struct bytes *in) {
     return levels;
 }
 
-/* Factors from end to end of f32. What a tiny one makes 0 is NaN beside Inf. */
+/* Large and small factors. Left out are those that alone, times q, leave f32; what they make 0 is NaN beside Inf. Caps of
+ * the size of large scores are too: where they saturate, scores differ by less than floats. */
 static void take_factors(struct bytes *in, struct sdpa_case *c) {
-    static const float scales[] = {0, 1e-45F, -1e-38F, 1e-20F, 1e-3F, -7, 100, 1e10F, -1e30F, 3.4e38F};
-    static const float caps[] = {0, 0, 1e-45F, 2.9e-39F, 1e-20F, 1e-3F, 100, 1e10F, 1e37F, 3.4e38F};
+    static const float scales[] = {0, -1e-20F, 1e-3F, -7, 100, 1e10F, -1e30F};
+    static const float caps[] = {0, 0, 1e-45F, 2.9e-39F, 1e-20F, 1e-3F, 100, 1e37F, 3.4e38F};
     c->params.scale = take_pick(in, scales);
     c->params.softcap = take_pick(in, caps);
 }
@@ -506,7 +507,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct sdpa_case c = variant_of("fuzz", &levels, &shape);
     if (take_below(&in, 4) == 0 && levels.of[NUMBERS] != LARGE_NUMBERS && shape.H > 0)
         set_random_turns(one[which], &c, &turns);
-    if (take_below(&in, 8) == 0 && levels.of[NUMBERS] != LARGE_NUMBERS && levels.of[NUMBERS] != SOME_INFINITY)
+    if (take_below(&in, 8) == 0 && (levels.of[NUMBERS] == 0 || levels.of[NUMBERS] == SOME_NAN))
         take_factors(&in, &c);
     name_sdpa(&c);
     if (!positions_fit(&c))
