@@ -69,7 +69,7 @@ double read_number(attn_dtype dtype, const void *p) {
 
 void write_number(attn_dtype dtype, void *p, double x) {
     const float single = (float)x;
-    const unsigned char boolean = (unsigned char)x;
+    const unsigned char boolean = dtype == ATTN_BOOL ? (unsigned char)x : 0;
     const uint16_t bits = dtype == ATTN_F16 || dtype == ATTN_BF16 ? encode(format_of(dtype), x) : 0;
     const void *from = dtype == ATTN_F32 ? (const void *)&single : dtype == ATTN_BOOL ? &boolean : (const void *)&bits;
     memcpy(p, from, type_size(dtype));

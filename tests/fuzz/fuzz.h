@@ -7,7 +7,7 @@
  *     build/asan/tests/fuzz/fuzz_sdpa FILE...
  * With clang and -DATTN_LIBFUZZER=ON they are libFuzzer's programs:
  *     cmake -B build/fuzz -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DATTN_LIBFUZZER=ON \
- *           -DATTN_SANITIZE=address,undefined
+ *           -DATTN_SANITIZE=address,undefined -DCMAKE_C_FLAGS=-fsanitize=fuzzer-no-link -DATTN_BUILD_TESTS=ON
  *     cmake --build build/fuzz --target fuzz_sdpa fuzz_cache fuzz_structs
  *     mkdir -p corpus && build/fuzz/tests/fuzz/fuzz_sdpa -max_total_time=3600 corpus */
 #ifndef ATTN_TESTS_FUZZ_H
