@@ -62,6 +62,7 @@ static void assert_is_the_backend(attn_context *context) {
         assert_string_equal(info.blas_threads, backend->threads);
     if (strchr(backend->blas, '/'))
         assert_string_equal(info.blas_path, backend->blas);
+    assert_true(*info.blas_path == '/' || !*info.blas_path);
 }
 
 static void by_option(void **state) {

@@ -23,7 +23,7 @@ static void describes_defaults(void **state) {
     cpu_set_t cores;
     assert_int_equal(sched_getaffinity(0, sizeof cores, &cores), 0);
     const attn_context_info info = describe(new_context(NULL));
-    assert_int_equal(info.threads, CPU_COUNT(&cores));
+    assert_in_range(info.threads, 1, CPU_COUNT(&cores)); /* fewer where a cgroup has a quota */
     assert_int_equal(info.scratch_bytes, 0);
     assert_non_null(strstr(info.blas_choice, info.blas));
     if (strcmp(info.blas, "builtin") == 0) /* no OpenBLAS is linked, or one that is too old for this CPU */

@@ -101,6 +101,7 @@ static attn_status run_concat(const call *c) {
     X(no_release, ATTN_ERROR_NULL, "allocator", c->options.known.allocator.allocate = no_memory)                       \
     X(no_allocate, ATTN_ERROR_NULL, "allocator", c->options.known.allocator.release = no_release_either)               \
     X(unknown_blas, ATTN_ERROR_BACKEND, "blas", c->options.known.blas = "no-such-blas")                                \
+    X(blas_of_two_lines, ATTN_ERROR_BACKEND, "no such blas", c->options.known.blas = "no\nsuch\rblas")                 \
     X(empty_blas, ATTN_ERROR_BACKEND, "blas", c->options.known.blas = "")
 
 #if defined(__aarch64__)

@@ -59,6 +59,8 @@ typedef struct call {
     X(negative_causal, ATTN_ERROR_VALUE, "causal", c->params.known.causal = (attn_causal)-1)                           \
     X(scale_nan, ATTN_ERROR_VALUE, "scale", c->params.known.scale = NAN)                                               \
     X(scale_infinite, ATTN_ERROR_VALUE, "scale", c->params.known.scale = INFINITY)                                     \
+    X(scale_large, ATTN_ERROR_VALUE, "scale", c->params.known.scale = -0x1.000002p100F)                                \
+    X(scale_small, ATTN_ERROR_VALUE, "scale", c->params.known.scale = 0x1.fffffep-101F)                                \
     X(scale_minus_infinite, ATTN_ERROR_VALUE, "scale", c->params.known.scale = -INFINITY)                              \
     X(offset_without_causal, ATTN_ERROR_VALUE, "causal_offset", c->params.known.causal_offset = c->offsets)            \
     X(offset_with_top_left, ATTN_ERROR_VALUE, "causal_offset", c->params.known.causal = ATTN_CAUSAL_TOP_LEFT;          \

@@ -113,7 +113,7 @@ static void decoding_steps(void **state) {
 
 static void scales(void **state) {
     (void)state;
-    const float values[] = {-1, -0.1F, 1e-6F, -1e-30F, FLT_MIN / 4, 1, 2.5F};
+    const float values[] = {-1, -0.1F, 1e-6F, -1e-30F, 0x1p-100F, 1, 2.5F, 0x1p100F};
     attn_context *context = new_context_of(1, 0);
     seed(5);
     for (size_t i = 0; i < COUNT(values); i++) {

@@ -81,8 +81,8 @@ typedef struct attn_sdpa_params {
     const attn_qk_norm *qk_norm;
     const attn_rotary *rotary; /* after qk_norm */
 
-    /* Factor of the scores. 0: 1/√D. Any other finite value is used as it is. Scores are f32: beyond its range they
-     * are ±∞, of which −∞ masks and ∞ makes the row NaN. */
+    /* Factor of the scores, of a size from 2^−100 to 2^100. 0: 1/√D. Scores are f32, as are scale · q and q · k on the
+     * way to them: beyond its range they are ±∞, of which −∞ masks and ∞ makes the row NaN. */
     float scale;
 
     /* c > 0: s becomes c · tanh(s / c). 0: off. */

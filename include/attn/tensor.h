@@ -21,8 +21,8 @@ typedef enum attn_dtype {
 
 /* A view of memory of the caller's as [batch, heads, tokens, width]. Element (b, h, t, d) stands at
  * data[b·stride[0] + h·stride[1] + t·stride[2] + d·stride[3]].
- *   - Sizes may be 0; data may then be NULL. A call whose outputs all have no elements does nothing, whatever the other
- *     sizes are.
+ *   - Data is aligned as its type is. Sizes may be 0; data may then be NULL. A call whose outputs all have no elements
+ *     does nothing, whatever the other sizes are, if only the elements that they speak of would fit in memory.
  *   - Strides are in elements. Inputs: any sign, 0 broadcasts; stride[3] must be 1 (unless size[3] ≤ 1).
  *     Outputs: no two elements at the same place, and no overlap with an input.
  *   - The view is written to only where a function says that it is an output. */

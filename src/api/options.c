@@ -106,8 +106,9 @@ static attn_status check_window(attn_context *context, const attn_window *window
 }
 
 static attn_status check_scale(attn_context *context, const attn_sdpa_params *p, attni_sdpa *call) {
-    if (!isfinite(p->scale))
-        return bad_value(context, "scale", (double)p->scale, "a finite number");
+    const float size = fabsf(p->scale);
+    if (!(size == 0 || (0x1p-100F <= size && size <= 0x1p100F)))
+        return bad_value(context, "scale", (double)p->scale, "0 or a number between 2^-100 and 2^100 in size");
     if (!(p->softcap >= 0) || isinf(p->softcap))
         return bad_value(context, "softcap", (double)p->softcap, "a finite number, 0 (off) or more");
     call->scale = p->scale != 0 ? p->scale : call->D ? (float)(1 / sqrt((double)call->D)) : 1.0F;

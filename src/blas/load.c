@@ -81,6 +81,14 @@ static attn_status identify(attn_context *context, void *library, attni_blas *bl
     return attni_blas_identify(context, find_loaded, library, blas);
 }
 
+/* Where the loader found it. */
+static void note_path(void *library, const char *file, attni_blas *blas) {
+    Dl_info info;
+    const void *sgemm = dlsym(library, "cblas_sgemm");
+    const bool known = sgemm && dladdr(sgemm, &info) && info.dli_fname;
+    snprintf(blas->path, sizeof blas->path, "%s", known ? info.dli_fname : file);
+}
+
 /* A library is never closed: BLAS libraries do not survive that, nor do their threads. */
 static attn_status load_first(attn_context *context, const char *name, const char *const *files, attni_blas *blas) {
     if (SANITIZED)
@@ -92,7 +100,7 @@ static attn_status load_first(attn_context *context, const char *name, const cha
     for (size_t i = 0; i < 4 && files[i]; i++) {
         void *library = dlopen(files[i], RTLD_NOW | RTLD_LOCAL | DEEPBIND);
         if (library) {
-            snprintf(blas->path, sizeof blas->path, "%s", files[i]);
+            note_path(library, files[i], blas);
             return identify(context, library, blas);
         }
         if (i == 0)

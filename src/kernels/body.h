@@ -267,15 +267,16 @@ static void normalize(size_t rows, size_t width, float *o, size_t ldo, const att
                       ptrdiff_t ldy) {
     if (width == 0) /* y may be NULL */
         return;
-    for (size_t r = 0; r < rows; r++, o += ldo) {
+    for (size_t r = 0; r < rows; r++) {
         const ptrdiff_t at = (ptrdiff_t)r * ldy;
-        if (state[r].sum == 0) {
+        if (state[r].sum == 0) { /* o may be NULL */
             memset((char *)y + at * (ptrdiff_t)attni_size_of(to), 0, width * attni_size_of(to));
             continue;
         }
-        row_scale(width, o, (float)(1 / state[r].sum), to == ATTN_F32 ? (float *)y + at : o);
+        float *const row = o + r * ldo;
+        row_scale(width, row, (float)(1 / state[r].sum), to == ATTN_F32 ? (float *)y + at : row);
         if (to != ATTN_F32)
-            row_store(to, width, o, (uint16_t *)y + at);
+            row_store(to, width, row, (uint16_t *)y + at);
     }
 }
 

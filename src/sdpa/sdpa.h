@@ -22,7 +22,7 @@ typedef struct attni_view {
 static inline void *attni_at(const attni_view *view, size_t b, size_t h, size_t t) {
     const ptrdiff_t element =
         (ptrdiff_t)b * view->stride_b + (ptrdiff_t)h * view->stride_h + (ptrdiff_t)t * view->stride_t;
-    return (char *)view->data + element * (ptrdiff_t)attni_size_of(view->dtype);
+    return view->data ? (char *)view->data + element * (ptrdiff_t)attni_size_of(view->dtype) : NULL;
 }
 
 /* Something that goes with each score, [B,H,Tq,keys] with stride 0 where it is broadcast. */
