@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Whether OpenBLAS's kernels are made for a CPU, and pack nothing, by their name: only the static library shows that. */
+/* Whether OpenBLAS's kernels are made for a CPU, and pack nothing, by their name: only the static library shows it. */
 #define _POSIX_C_SOURCE 200809L /* setenv */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -119,7 +119,7 @@ static void lengths_take_little(void **state) {
 typedef attn_status size_question(attn_context *context, size_t n, size_t *bytes);
 
 static attn_status ask_rows(attn_context *context, size_t B, size_t H, size_t Tq, size_t Tk, size_t k, size_t *bytes) {
-    float entropy;
+    float entropy = 0;
     const attn_top_keys top = {.k = k};
     const attn_tensor q = attn_tensor_bhtd(NULL, ATTN_F32, B, H, Tq, 1),
                       x = attn_tensor_bhtd(NULL, ATTN_F32, B, 1, Tk, 1);
@@ -326,9 +326,11 @@ static void want(struct wanting *w) {
     assert_ok(w->context, attn_cache_create(w->context, &of_cache, &w->cache));
 }
 
+typedef attn_status wanting_call(const struct wanting *w);
+
 static void reserves_that_fail(void **state) {
     (void)state;
-    attn_status (*const calls[CALLS])(const struct wanting *) = {project, quantize, rotate, run_block, encode};
+    static wanting_call *const calls[CALLS] = {project, quantize, rotate, run_block, encode};
     seed(6);
     for (size_t i = 0; i < CALLS; i++) {
         struct meter m = {0};

@@ -69,8 +69,8 @@ static void copy(attn_context *context, const attn_tensor *from, const attn_tens
     assert_ok(context, status);
 }
 
-/* attn_tensor_copy, from and to the type, over all its numbers and about all middles; `width` is what a row has. What is
- * subnormal in the type is so even where the CPU has no subnormal singles. */
+/* attn_tensor_copy, from and to the type, over all its numbers and about all middles; `width` is what a row has. What
+ * is subnormal in the type is so even where the CPU has no subnormal singles. */
 static void check_copies(attn_context *context, attn_dtype dtype, size_t width, bool subnormals) {
     enum { BITS = 0x8000 };
     const size_t rows = BITS / width;

@@ -55,8 +55,9 @@ static void wait_for(bell *b) {
     pthread_mutex_unlock(&b->lock);
 }
 
-/* `left` has become 0. Who goes to sleep says so before the last look, hence one of the two sees the other. The signal is
- * given outside of the lock: who woke up to find it taken would often go on where its waker runs, milliseconds late. */
+/* `left` has become 0. Who goes to sleep says so before the last look, hence one of the two sees the other. The signal
+ * is given outside of the lock: who woke up to find it taken would often go on where its waker runs, milliseconds late.
+ */
 static void ring(bell *b) {
     if (!atomic_load(&b->asleep))
         return;

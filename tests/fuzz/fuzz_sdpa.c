@@ -43,8 +43,8 @@ static struct levels take_levels(struct bytes *in) {
     return levels;
 }
 
-/* Large and small factors. Left out are those that alone, times q, leave f32; what they make 0 is NaN beside Inf. Caps of
- * the size of large scores are too: where they saturate, scores differ by less than floats. */
+/* Large and small factors. Left out are those that alone, times q, leave f32; what they make 0 is NaN beside Inf. Caps
+ * of the size of large scores are too: where they saturate, scores differ by less than floats. */
 static void take_factors(struct bytes *in, struct sdpa_case *c) {
     static const float scales[] = {0, -1e-20F, 1e-3F, -7, 100, 1e10F, -1e30F};
     static const float caps[] = {0, 0, 1e-45F, 2.9e-39F, 1e-20F, 1e-3F, 100, 1e37F, 3.4e38F};
