@@ -20,8 +20,8 @@
     } while (0)
 
 /* Where each struct with a struct_size ended in the first release, 0.1.0: X(struct, its last field then, bytes up to
- * its end with pointers of 64 bits). No caller has a shorter one. A field that is appended must make its struct longer, not
- * take the place of padding. */
+ * its end with pointers of 64 bits). No caller has a shorter one. A field that is appended must make its struct longer,
+ * not take the place of padding. */
 #define ATTNI_FIRST_RELEASE(X)                                                                                         \
     X(attn_context_options, parallel_for_data, 88)                                                                     \
     X(attn_context_info, blas_choice, 80)                                                                              \
