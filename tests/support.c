@@ -235,6 +235,18 @@ static uint64_t random_bits(void) {
     return z ^ (z >> 31);
 }
 
+void plain_sgemm(void *data, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda, const float *B,
+                 size_t ldb, float beta, float *C, size_t ldc) {
+    (void)data;
+    for (size_t i = 0; i < M; i++)
+        for (size_t j = 0; j < N; j++) {
+            double sum = 0;
+            for (size_t k = 0; k < K; k++)
+                sum += (double)A[i * lda + k] * (double)B[k * ldb + j];
+            C[i * ldc + j] = alpha * (float)sum + (beta != 0 ? beta * C[i * ldc + j] : 0);
+        }
+}
+
 size_t every(void) { return getenv("ATTN_TEST_SHORT") ? 5 : 1; }
 
 size_t random_below(size_t n) { return (size_t)(random_bits() % n); }

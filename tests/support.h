@@ -68,6 +68,10 @@ size_t new_isa_contexts(size_t threads, attn_context *made[ISAS]);
  * where each takes long. */
 size_t every(void);
 
+/* An attn_sgemm_fn that is nothing but its definition; `data` is not read. */
+void plain_sgemm(void *data, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda, const float *B,
+                 size_t ldb, float beta, float *C, size_t ldc);
+
 /* Random numbers, the same on every run. */
 void seed(uint64_t seed);
 size_t random_below(size_t n);

@@ -180,18 +180,6 @@ static void any_number_of_threads(void **state) {
     end_case();
 }
 
-static void plain_sgemm(void *data, size_t M, size_t N, size_t K, float alpha, const float *a, size_t lda,
-                        const float *b, size_t ldb, float beta, float *c, size_t ldc) {
-    (void)data;
-    for (size_t i = 0; i < M; i++)
-        for (size_t j = 0; j < N; j++) {
-            double sum = 0;
-            for (size_t k = 0; k < K; k++)
-                sum += (double)a[i * lda + k] * (double)b[k * ldb + j];
-            c[i * ldc + j] = alpha * (float)sum + (beta != 0 ? beta * c[i * ldc + j] : 0);
-        }
-}
-
 /* A cache that was made for one backend serves another, whose own blocks are of another width. */
 static void any_backend(void **state) {
     (void)state;

@@ -148,19 +148,7 @@ static void little_address_space(void) {
     set_limit(RLIMIT_AS, pages * (size_t)sysconf(_SC_PAGESIZE) + ((size_t)28 << 20));
 }
 
-/* Instead of OpenBLAS, which looks for ever for memory that there is not. */
-static void plain_sgemm(void *data, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda,
-                        const float *Bm, size_t ldb, float beta, float *C, size_t ldc) {
-    (void)data;
-    for (size_t i = 0; i < M; i++)
-        for (size_t j = 0; j < N; j++) {
-            float sum = 0;
-            for (size_t k = 0; k < K; k++)
-                sum += A[i * lda + k] * Bm[k * ldb + j];
-            C[i * ldc + j] = alpha * sum + (beta != 0 ? beta * C[i * ldc + j] : 0);
-        }
-}
-
+/* Without OpenBLAS, which looks for ever for memory that there is not. */
 static attn_context *new_context_with_threads(size_t threads) {
     attn_context_options options;
     ATTN_INIT(&options);

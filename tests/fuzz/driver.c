@@ -15,15 +15,10 @@
 
 enum { MOST = 1 << 16, SEED_BYTES = 384, SECONDS = 120 };
 
-/* The same on every machine: SplitMix64, as in support.c. */
-static size_t bytes_of_seed(uint64_t seed, uint8_t *bytes) {
-    uint64_t state = seed * 0xd1342543de82ef95u + 1;
-    for (size_t i = 0; i < SEED_BYTES; i++) {
-        uint64_t z = state += 0x9e3779b97f4a7c15u;
-        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-        z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-        bytes[i] = (uint8_t)(z >> 40);
-    }
+static size_t bytes_of_seed(uint64_t number, uint8_t *bytes) {
+    seed(number);
+    for (size_t i = 0; i < SEED_BYTES; i++)
+        bytes[i] = (uint8_t)random_below(256);
     return SEED_BYTES;
 }
 

@@ -292,7 +292,7 @@ static const char *number(struct call *c, struct bytes *in) {
     switch (take_below(in, 4)) {
     case 0:
         p->scale = x;
-        return finite ? NULL : "scale";
+        return x == 0 || (0x1p-100F <= fabsf(x) && fabsf(x) <= 0x1p100F) ? NULL : "scale";
     case 1:
         p->softcap = x;
         return finite && x >= 0 ? NULL : "softcap";

@@ -490,27 +490,26 @@ static attn_status call_quantize(void) {
     return attn_quantize_weight(any, (attn_weight_order)w.choice, w.n[2], w.n[3], from, to, take_output());
 }
 
-static attn_status call_linear(void) {
-    attn_linear *made = linear;
-    const attn_status status = attn_linear_create(any_context(), MAYBE(&w.linear.known), &made);
-    assert_true((status == ATTN_OK) == (made != NULL));
-    attn_linear_destroy(made);
-    return status;
-}
+/* What is made is there if, and only if, the call says so. */
+#define CALL_CREATE(type, object)                                                                                      \
+    static attn_status call_##object(void) {                                                                           \
+        attn_##type *made = object;                                                                                    \
+        const attn_status status = attn_##type##_create(any_context(), MAYBE(&w.object.known), &made);                 \
+        assert_true((status == ATTN_OK) == (made != NULL));                                                            \
+        attn_##type##_destroy(made);                                                                                   \
+        return status;                                                                                                 \
+    }
+CALL_CREATE(linear, linear)
+CALL_CREATE(mha, mha)
+CALL_CREATE(block, block)
+CALL_CREATE(cache_pool, pool)
+CALL_CREATE(cache, cache)
 
 static attn_status call_linear_forward(void) {
     size_t bytes;
     attn_context *any = any_context();
     return take_below(in, 2) ? attn_linear_forward(any, MAYBE(linear), MAYBE(&w.x.known), MAYBE(&w.out.known))
                              : attn_linear_scratch_size(any, MAYBE(linear), &w.x.known, &w.out.known, MAYBE(&bytes));
-}
-
-static attn_status call_mha(void) {
-    attn_mha *made = mha;
-    const attn_status status = attn_mha_create(any_context(), MAYBE(&w.mha.known), &made);
-    assert_true((status == ATTN_OK) == (made != NULL));
-    attn_mha_destroy(made);
-    return status;
 }
 
 static attn_status call_mha_forward(void) {
@@ -521,14 +520,6 @@ static attn_status call_mha_forward(void) {
                                                 MAYBE(&w.sdpa.known))
                              : attn_mha_scratch_size(any, MAYBE(mha), &w.x.known, key, NULL, &w.out.known,
                                                      &w.sdpa.known, MAYBE(&bytes));
-}
-
-static attn_status call_block(void) {
-    attn_block *made = block;
-    const attn_status status = attn_block_create(any_context(), MAYBE(&w.block.known), &made);
-    assert_true((status == ATTN_OK) == (made != NULL));
-    attn_block_destroy(made);
-    return status;
 }
 
 static attn_status call_block_forward(void) {
@@ -544,24 +535,8 @@ static attn_status call_block_forward(void) {
     }
 }
 
-static attn_status call_pool(void) {
-    attn_cache_pool *made = pool;
-    const attn_status status = attn_cache_pool_create(any_context(), MAYBE(&w.pool.known), &made);
-    assert_true((status == ATTN_OK) == (made != NULL));
-    attn_cache_pool_destroy(made);
-    return status;
-}
-
 static attn_status call_pool_describe(void) {
     return attn_cache_pool_describe(any_context(), MAYBE(pool), MAYBE(&w.pool_info.known));
-}
-
-static attn_status call_cache(void) {
-    attn_cache *made = cache;
-    const attn_status status = attn_cache_create(any_context(), MAYBE(&w.cache.known), &made);
-    assert_true((status == ATTN_OK) == (made != NULL));
-    attn_cache_destroy(made);
-    return status;
 }
 
 static attn_status call_append(void) {
