@@ -90,7 +90,7 @@ typedef struct attn_context_options {
     attn_allocator allocator;
 
     /* The caller's threads instead of the context's own. NULL: own threads, started at the first call that needs them;
-     * they sleep after some milliseconds without work. Where the system gives fewer (RLIMIT_NPROC, RLIMIT_AS,
+     * they sleep after some 20 ms without work. Where the system gives fewer (RLIMIT_NPROC, RLIMIT_AS,
      * pids.max), calls run on those, at the least on the calling one. (OpenBLAS itself does not bear every limit: where
      * its kernels pack, it looks for ever for 128 MB of address space a thread; "builtin" needs none.) */
     attn_parallel_for_fn parallel_for;

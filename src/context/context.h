@@ -29,7 +29,7 @@ struct attni_crew;
 struct attn_context {
     attn_allocator allocator;
     const attni_kernels *kernels;
-    struct attni_blas *blas; /* opened and closed by src/api, used by the rooms above */
+    struct attni_blas *blas; /* opened and closed by src/product, used by the rooms above */
     size_t threads;
     attn_parallel_for_fn parallel_for; /* the caller's, or NULL: `crew` */
     void *parallel_for_data;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Threads that wait for work: awake for some milliseconds after the last, so that the next begins at once, and then
- * asleep. */
+/* Threads that wait for work: awake for some 20 ms after the last, so that the next begins at once, and then asleep. */
 #ifndef ATTNI_CREW_H
 #define ATTNI_CREW_H
 

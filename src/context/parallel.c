@@ -14,7 +14,7 @@ static void drain(attni_job *job, size_t worker) {
 static void worker(void *arg, size_t worker) {
     attni_job *job = arg;
     const attni_mode own = attni_mode_get();
-    atomic_load(&job->next);
+    atomic_load(&job->next); /* behind which the mode is written */
     attni_mode_set(job->mode);
     drain(job, worker);
     attni_mode_set(own);

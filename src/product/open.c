@@ -26,8 +26,10 @@ static void say(attni_blas *blas, const char *format, ...) {
     va_end(args);
 }
 
+static const attni_blas builtin = {.name = "builtin", .threads = ""};
+
 static void take_builtin(attn_context *context, bool asked) {
-    *context->blas = (attni_blas){.name = "builtin", .threads = ""};
+    *context->blas = builtin;
     say(context->blas,
         asked ? "builtin, as asked for: libattn's own products in %s"
               : "builtin, the default, as this libattn was built without OpenBLAS: its own products in %s; ATTN_BLAS "
@@ -38,11 +40,10 @@ static void take_builtin(attn_context *context, bool asked) {
 /* The linked library is left for libattn's own kernels. */
 static void leave(attn_context *context) {
     const attni_blas left = *context->blas;
-    take_builtin(context, false);
+    *context->blas = builtin;
     say(context->blas,
         "builtin, since the linked openblas %s took kernels older than this CPU (%s, where it has %s); a newer "
-        "OpenBLAS, "
-        "or OPENBLAS_CORETYPE, would change that",
+        "OpenBLAS, or OPENBLAS_CORETYPE, would change that",
         left.version, left.core, context->kernels->name);
 }
 
