@@ -11,6 +11,9 @@ void init_block(struct block_case *c, size_t M, size_t heads, size_t F, unsigned
     ATTN_INIT(&c->self_norm);
     ATTN_INIT(&c->cross_norm);
     ATTN_INIT(&c->feed_norm);
+    ATTN_INIT(&c->self_output_norm);
+    ATTN_INIT(&c->cross_output_norm);
+    ATTN_INIT(&c->feed_output_norm);
     ATTN_INIT(&c->feed);
     c->self.model_width = c->cross.model_width = M;
     c->self.heads = c->cross.heads = heads;
@@ -22,6 +25,19 @@ void init_block(struct block_case *c, size_t M, size_t heads, size_t F, unsigned
     c->block.self_norm = parts & HAS_NORMS ? &c->self_norm : NULL;
     c->block.cross_norm = (parts & HAS_NORMS) && (parts & HAS_CROSS) ? &c->cross_norm : NULL;
     c->block.feed_norm = (parts & HAS_NORMS) && (parts & HAS_FEED) ? &c->feed_norm : NULL;
+}
+
+void set_residual_form(struct block_case *c, unsigned form) {
+    attn_block_params *p = &c->block;
+    const float *fill_me = (const float *)c; /* fill_block makes them */
+    p->parallel = (form & PARALLEL) && p->norm_place == ATTN_PRE_NORM;
+    p->residual_factor = form & FACTOR ? 0.22F : 0;
+    p->self_output_norm = form & OUTPUT_NORMS ? &c->self_output_norm : NULL;
+    p->cross_output_norm = form & OUTPUT_NORMS && p->cross_attention ? &c->cross_output_norm : NULL;
+    p->feed_output_norm = form & OUTPUT_NORMS && p->feed ? &c->feed_output_norm : NULL;
+    p->self_layer_scale = form & LAYER_SCALES ? fill_me : NULL;
+    p->cross_layer_scale = form & LAYER_SCALES && p->cross_attention ? fill_me : NULL;
+    p->feed_layer_scale = form & LAYER_SCALES && p->feed ? fill_me : NULL;
 }
 
 static float *normal(size_t n, double size) {
@@ -57,6 +73,12 @@ void fill_block(struct block_case *c, bool biases) {
     fill_norm(&c->self_norm, M, biases);
     fill_norm(&c->cross_norm, M, biases);
     fill_norm(&c->feed_norm, M, biases);
+    fill_norm(&c->self_output_norm, M, biases);
+    fill_norm(&c->cross_output_norm, M, biases);
+    fill_norm(&c->feed_output_norm, M, biases);
+    c->block.self_layer_scale = c->block.self_layer_scale ? normal(M, 1) : NULL;
+    c->block.cross_layer_scale = c->block.cross_layer_scale ? normal(M, 1) : NULL;
+    c->block.feed_layer_scale = c->block.feed_layer_scale ? normal(M, 1) : NULL;
 }
 
 attn_block *new_block(attn_context *context, const struct block_case *c) {
@@ -109,37 +131,48 @@ void reference_norm(const attn_norm_params *p, size_t n, const double *x, double
                (p->bias ? (double)p->bias[i] : 0);
 }
 
-struct stream {
-    size_t B, T, M;
-    bool post;
-    double *x;
+/* A sublayer, and what is around it. */
+struct rim {
+    const attn_norm_params *norm, *output;
+    const float *scale;
 };
 
-static double *normed(const struct stream *s, const attn_norm_params *norm) {
+struct stream {
+    const attn_block_params *p;
+    size_t B, T, M;
+    double *x;
+    const double *first; /* what the block got */
+};
+
+static double *normed(const struct stream *s, const attn_norm_params *norm, const double *x) {
     double *y = new_doubles(s->B * s->T * s->M);
-    memcpy(y, s->x, s->B * s->T * s->M * sizeof *y);
+    memcpy(y, x, s->B * s->T * s->M * sizeof *y);
     for (size_t r = 0; r < s->B * s->T && norm; r++)
-        reference_norm(norm, s->M, s->x + r * s->M, y + r * s->M);
+        reference_norm(norm, s->M, x + r * s->M, y + r * s->M);
     return y;
 }
 
-static double *input_of(const struct stream *s, const attn_norm_params *norm) {
-    return normed(s, s->post ? NULL : norm);
+static double *input_of(const struct stream *s, const struct rim *rim) {
+    if (s->p->parallel)
+        return normed(s, rim->norm ? rim->norm : s->p->self_norm, s->first);
+    return normed(s, s->p->norm_place == ATTN_POST_NORM ? NULL : rim->norm, s->x);
 }
 
-static void add(struct stream *s, const double *y, const attn_norm_params *norm) {
+static void add(struct stream *s, const double *y, const struct rim *rim) {
+    const double factor = s->p->residual_factor != 0 ? (double)s->p->residual_factor : 1;
+    y = normed(s, rim->output, y);
     for (size_t i = 0; i < s->B * s->T * s->M; i++)
-        s->x[i] += y[i];
-    if (s->post)
-        s->x = normed(s, norm);
+        s->x[i] += factor * (rim->scale ? (double)rim->scale[i % s->M] : 1) * y[i];
+    if (s->p->norm_place == ATTN_POST_NORM)
+        s->x = normed(s, rim->norm, s->x);
 }
 
-static void attend(struct stream *s, const attn_mha_params *layer, const attn_norm_params *norm,
-                   const attn_tensor *encoded, const attn_sdpa_params *params) {
+static void attend(struct stream *s, const attn_mha_params *layer, const struct rim *rim, const attn_tensor *encoded,
+                   const attn_sdpa_params *params) {
     attn_sdpa_params defaults;
     ATTN_INIT(&defaults);
-    const attn_tensor query = rounded(input_of(s, norm), s->B, s->T, s->M), key = encoded ? *encoded : query;
-    add(s, reference_mha(layer, query, key, key, params ? params : &defaults).out, norm);
+    const attn_tensor query = rounded(input_of(s, rim), s->B, s->T, s->M), key = encoded ? *encoded : query;
+    add(s, reference_mha(layer, query, key, key, params ? params : &defaults).out, rim);
 }
 
 static double *map(const attn_feed_params *p, const void *weight, const float *scale, const float *bias,
@@ -156,26 +189,29 @@ static double *map(const attn_feed_params *p, const void *weight, const float *s
     return reference_linear(&l, x, rows);
 }
 
-static void feed(struct stream *s, const attn_feed_params *p, const attn_norm_params *norm) {
+static void feed(struct stream *s, const attn_feed_params *p, const struct rim *rim) {
     const size_t rows = s->B * s->T, F = p->hidden_width;
-    const double *x = input_of(s, norm), *gate = NULL;
+    const double *x = input_of(s, rim), *gate = NULL;
     double *hidden = map(p, p->up_weight, p->up_scale, p->up_bias, x, rows, s->M, F);
     if (p->gate_weight)
         gate = map(p, p->gate_weight, p->gate_scale, p->gate_bias, x, rows, s->M, F);
     for (size_t i = 0; i < rows * F; i++)
         hidden[i] = gate ? reference_activation(p->activation, gate[i]) * hidden[i]
                          : reference_activation(p->activation, hidden[i]);
-    add(s, map(p, p->down_weight, p->down_scale, p->down_bias, hidden, rows, F, s->M), norm);
+    add(s, map(p, p->down_weight, p->down_scale, p->down_bias, hidden, rows, F, s->M), rim);
 }
 
 double *reference_block(const struct block_case *c, attn_tensor x, const attn_tensor *encoded,
                         const attn_sdpa_params *self, const attn_sdpa_params *cross) {
     const attn_block_params *p = &c->block;
-    struct stream s = {x.size[0], x.size[2], x.size[3], p->norm_place == ATTN_POST_NORM, dense_doubles(x)};
-    attend(&s, p->self_attention, p->self_norm, NULL, self);
+    const struct rim of_self = {p->self_norm, p->self_output_norm, p->self_layer_scale};
+    const struct rim of_cross = {p->cross_norm, p->cross_output_norm, p->cross_layer_scale};
+    const struct rim of_feed = {p->feed_norm, p->feed_output_norm, p->feed_layer_scale};
+    struct stream s = {p, x.size[0], x.size[2], x.size[3], dense_doubles(x), dense_doubles(x)};
+    attend(&s, p->self_attention, &of_self, NULL, self);
     if (p->cross_attention)
-        attend(&s, p->cross_attention, p->cross_norm, encoded, cross);
+        attend(&s, p->cross_attention, &of_cross, encoded, cross);
     if (p->feed)
-        feed(&s, p->feed, p->feed_norm);
+        feed(&s, p->feed, &of_feed);
     return s.x;
 }

@@ -12,10 +12,15 @@ struct block_case {
     attn_block_params block;
     attn_mha_params self, cross;
     attn_norm_params self_norm, cross_norm, feed_norm;
+    attn_norm_params self_output_norm, cross_output_norm, feed_output_norm;
     attn_feed_params feed;
 };
 
 enum { HAS_CROSS = 1, HAS_FEED = 2, HAS_GATE = 4, HAS_NORMS = 8, WHOLE = 15 };
+
+/* The residual forms, of the sublayers that are there, by bits. */
+enum { PARALLEL = 1, OUTPUT_NORMS = 2, FACTOR = 4, LAYER_SCALES = 8, RESIDUAL_FORMS = 16 };
+void set_residual_form(struct block_case *c, unsigned form); /* between init_block and fill_block */
 
 /* All structs initialised and joined as `parts` tells; model width M, heads, hidden width F. */
 void init_block(struct block_case *c, size_t M, size_t heads, size_t F, unsigned parts);

@@ -36,6 +36,10 @@ static void set_random_options(struct block_case *c) {
     c->self.order = (attn_weight_order)random_below(2);
     c->self.kv_heads = c->self.heads % 2 == 0 && random_below(2) ? c->self.heads / 2 : 0;
     c->cross.key_input_width = c->cross.value_input_width = random_below(2) ? 0 : 21;
+    c->self_output_norm.kind = c->cross_output_norm.kind = c->feed_output_norm.kind = (attn_norm_kind)random_below(2);
+    set_residual_form(c, (unsigned)random_below(RESIDUAL_FORMS));
+    if (c->block.feed_output_norm && c->feed.hidden_width == 1) /* its error would be made as large as itself */
+        c->feed.hidden_width = 11;
 }
 
 static void check_random_block(attn_context *context) {
@@ -55,9 +59,11 @@ static void check_random_block(attn_context *context) {
     ATTN_INIT(&causal);
     causal.causal = random_below(2) ? ATTN_CAUSAL_TOP_LEFT : ATTN_CAUSAL_NONE;
     inputs.self_params = &causal;
-    name_case("block M=%zu H=%zu F=%zu parts=%u place=%d norm=%d act=%d B=%zu T=%zu Te=%zu", M, heads,
-              c.feed.hidden_width, parts, (int)c.block.norm_place, (int)c.self_norm.kind, (int)c.feed.activation, B, T,
-              encoded.size[2]);
+    name_case("block M=%zu H=%zu F=%zu parts=%u place=%d parallel=%d output=%d factor=%g scale=%d norm=%d act=%d B=%zu "
+              "T=%zu Te=%zu",
+              M, heads, c.feed.hidden_width, parts, (int)c.block.norm_place, c.block.parallel,
+              c.block.self_output_norm != NULL, (double)c.block.residual_factor, c.block.self_layer_scale != NULL,
+              (int)c.self_norm.kind, (int)c.feed.activation, B, T, encoded.size[2]);
     attn_block *block = new_block(context, &c);
     const attn_tensor out = run_block(context, block, x, (enum layout)random_below(OUTPUT_LAYOUTS), &inputs);
     attn_block_destroy(block);
@@ -71,7 +77,7 @@ static void random_blocks(void **state) {
     const size_t n = new_isa_contexts(2, contexts);
     for (size_t i = 0; i < n; i++) {
         seed(1);
-        for (size_t k = 0; k < 60; k += every())
+        for (size_t k = 0; k < 120; k += every())
             check_random_block(contexts[i]);
     }
 }
@@ -81,33 +87,68 @@ static void many_rows(void **state) {
     (void)state;
     enum { M = 16, B = 2, T = 500 };
     attn_context *context = new_context_of(2, 0);
-    struct block_case c;
-    seed(2);
-    init_block(&c, M, 2, 40, HAS_FEED | HAS_GATE | HAS_NORMS);
-    c.feed.activation = ATTN_SILU;
-    fill_block(&c, true);
-    const attn_tensor x = new_normal(BHTD, B, 1, T, M);
-    attn_block *block = new_block(context, &c);
-    assert_near(run_block(context, block, x, BHTD, NULL), reference_block(&c, x, NULL, NULL, NULL), of_block());
-    attn_block_destroy(block);
+    for (unsigned form = 0; form < RESIDUAL_FORMS; form += OUTPUT_NORMS + PARALLEL) {
+        struct block_case c;
+        seed(2);
+        init_block(&c, M, 2, 40, HAS_FEED | HAS_GATE | HAS_NORMS);
+        c.feed.activation = ATTN_SILU;
+        set_residual_form(&c, form);
+        fill_block(&c, true);
+        const attn_tensor x = new_normal(BHTD, B, 1, T, M);
+        attn_block *block = new_block(context, &c);
+        name_case("many rows, residual form %u", form);
+        assert_near(run_block(context, block, x, BHTD, NULL), reference_block(&c, x, NULL, NULL, NULL), of_block());
+        attn_block_destroy(block);
+        end_case();
+    }
+}
+
+/* Every residual form of every set of norms. */
+static void residual_forms(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(2, 0);
+    for (unsigned n = 0; n < 16 * RESIDUAL_FORMS; n++) {
+        struct block_case c;
+        const attn_sdpa_params causal = {.struct_size = sizeof causal, .causal = ATTN_CAUSAL_BOTTOM_RIGHT};
+        seed(19);
+        init_block(&c, 24, 3, 40, n / RESIDUAL_FORMS & 8 ? WHOLE : HAS_FEED | HAS_GATE | HAS_NORMS);
+        c.block.norm_place = n / RESIDUAL_FORMS & 4 ? ATTN_POST_NORM : ATTN_PRE_NORM;
+        c.block.self_norm = n / RESIDUAL_FORMS & 1 ? NULL : c.block.self_norm;
+        c.block.feed_norm = n / RESIDUAL_FORMS & 2 ? NULL : c.block.feed_norm;
+        set_residual_form(&c, n % RESIDUAL_FORMS);
+        fill_block(&c, true);
+        const attn_tensor x = new_normal(PADDED, 2, 1, 9, 24), encoded = new_normal(BHTD, 2, 1, 7, 24);
+        attn_block_inputs inputs = inputs_of(c.block.cross_attention ? &encoded : NULL);
+        inputs.self_params = &causal;
+        attn_block *block = new_block(context, &c);
+        name_case("residual form %u, norms %u", n % RESIDUAL_FORMS, n / RESIDUAL_FORMS);
+        const double *want = reference_block(&c, x, &encoded, &causal, NULL);
+        const attn_tensor out = run_block(context, block, x, BHTD, &inputs);
+        assert_near(out, want, of_block());
+        assert_ok(context, attn_block_forward(context, block, &x, &x, &inputs));
+        assert_bits(x, out);
+        attn_block_destroy(block);
+        end_case();
+    }
 }
 
 /* A stack runs in one buffer: the same bits as from one to the next. */
 static void in_place(void **state) {
     (void)state;
     attn_context *context = new_context_of(2, 0);
-    for (int place = 0; place < 2; place++)
+    for (unsigned form = 0; form < 2 * RESIDUAL_FORMS; form++)
         for (enum layout layout = BHTD; layout < OUTPUT_LAYOUTS; layout++) {
             struct block_case c;
             seed(3);
             init_block(&c, 24, 3, 50, WHOLE);
-            c.block.norm_place = (attn_norm_place)place;
+            c.block.norm_place = (attn_norm_place)(form / RESIDUAL_FORMS);
+            set_residual_form(&c, form % RESIDUAL_FORMS);
             fill_block(&c, true);
             const attn_tensor x = new_normal(layout, 2, 1, 19, 24), encoded = new_normal(BHTD, 2, 1, 7, 24);
             const attn_block_inputs inputs = inputs_of(&encoded);
             attn_block *block = new_block(context, &c);
             const attn_tensor want = run_block(context, block, x, BHTD, &inputs);
-            name_case("in place, norm place %d, layout %d", place, (int)layout);
+            name_case("in place, residual form %u, layout %d", form, (int)layout);
             assert_ok(context, attn_block_forward(context, block, &x, &x, &inputs));
             assert_bits(x, want);
             assert_gaps_untouched(x);
@@ -585,6 +626,7 @@ static void any_number_of_threads(void **state) {
     seed(6);
     struct block_case c;
     init_block(&c, 96, 4, 300, WHOLE);
+    set_residual_form(&c, RESIDUAL_FORMS - 1);
     fill_block(&c, true);
     const attn_tensor x = new_normal(BHTD, 2, 1, 210, 96), encoded = new_normal(BHTD, 2, 1, 50, 96);
     const attn_block_inputs inputs = inputs_of(&encoded);
@@ -639,6 +681,7 @@ static void reserve_then_no_allocation(void **state) {
     size_t bytes = 0;
     seed(8);
     init_block(&c, M, 4, 100, WHOLE);
+    set_residual_form(&c, RESIDUAL_FORMS - 1);
     fill_block(&c, true);
     attn_context *context = new_metered(&m, 2);
     attn_block *block = new_block(context, &c);
@@ -707,6 +750,7 @@ static void every_allocation_fails_once(void **state) {
     struct block_case c;
     seed(9);
     init_block(&c, 16, 2, 20, WHOLE);
+    set_residual_form(&c, OUTPUT_NORMS | LAYER_SCALES);
     fill_block(&c, true);
     for (size_t n = 3;; n++) { /* two make the context */
         struct meter m = {.fail_at = n};
@@ -723,7 +767,7 @@ static void every_allocation_fails_once(void **state) {
         attn_context_destroy(context);
         assert_int_equal(m.live, 0);
         if (m.calls < n) {
-            assert_true(n > 14); /* the block, two layers, three linear maps, three norms */
+            assert_true(n > 20); /* the block, two layers, three linear maps, six norms, three scales */
             break;
         }
     }
@@ -732,6 +776,7 @@ static void every_allocation_fails_once(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(random_blocks),
                                        TEST(many_rows),
+                                       TEST(residual_forms),
                                        TEST(in_place),
                                        TEST(decoder),
                                        TEST(ragged),

@@ -39,6 +39,16 @@ typedef struct call {
     X(cross_inputs, ATTN_ERROR_SHAPE, "value_input_width", c->parts.cross.value_input_width = KEY - 1)                 \
     X(cross_norm_alone, ATTN_ERROR_VALUE, "cross_norm", BLOCK.cross_attention = NULL)                                  \
     X(feed_norm_alone, ATTN_ERROR_VALUE, "feed_norm", BLOCK.feed = NULL)                                               \
+    X(cross_output_norm_alone, ATTN_ERROR_VALUE, "cross_output_norm", BLOCK.cross_attention = NULL;                    \
+      BLOCK.cross_norm = NULL; BLOCK.cross_output_norm = &c->parts.feed_norm)                                          \
+    X(feed_scale_alone, ATTN_ERROR_VALUE, "feed_layer_scale", BLOCK.feed = NULL; BLOCK.feed_norm = NULL;               \
+      BLOCK.feed_layer_scale = c->parts.feed.up_bias)                                                                  \
+    X(output_norm_kind, ATTN_ERROR_VALUE, "params.self_output_norm.kind",                                              \
+      BLOCK.self_output_norm = &c->parts.self_output_norm;                                                             \
+      c->parts.self_output_norm.kind = (attn_norm_kind)3)                                                              \
+    X(parallel_post, ATTN_ERROR_VALUE, "parallel", BLOCK.norm_place = ATTN_POST_NORM; BLOCK.parallel = 1)              \
+    X(factor_inf, ATTN_ERROR_VALUE, "residual_factor", BLOCK.residual_factor = INFINITY)                               \
+    X(factor_nan, ATTN_ERROR_VALUE, "residual_factor", BLOCK.residual_factor = NAN)                                    \
     X(norm_struct, ATTN_ERROR_STRUCT, "self_norm", c->parts.self_norm.struct_size = 1)                                 \
     X(norm_kind, ATTN_ERROR_VALUE, "kind", c->parts.cross_norm.kind = (attn_norm_kind)3)                               \
     X(norm_eps, ATTN_ERROR_VALUE, "eps", c->parts.feed_norm.eps = -1e-5F)                                              \

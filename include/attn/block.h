@@ -18,10 +18,29 @@
 /* A block's packed weights: immutable once made, may be used by any number of threads and contexts at the same time. */
 typedef struct attn_block attn_block;
 
+/* Where the norms self_norm, cross_norm and feed_norm are. */
 typedef enum attn_norm_place {
     ATTN_PRE_NORM = 0, /* x + f(norm(x)): GPT-2, LLaMA, ViT. The stack wants one more norm at its end: attn_norm. */
     ATTN_POST_NORM = 1 /* norm(x + f(x)): Vaswani et al., BERT */
 } attn_norm_place;
+
+/* Residual forms. Each sublayer f turns the stream x into
+ *     x + residual_factor · layer_scale ⊙ output_norm(f(norm(x))),
+ * of which everything but x and f may be left out; with ATTN_POST_NORM it is norm(x + …output_norm(f(x))). With
+ * `parallel` all sublayers read the x that the block got, and their results are added to it together.
+ *
+ *     form            set                              model families (as Hugging Face names them)
+ *     pre-norm        self_norm, feed_norm             GPT-2, LLaMA, Mistral, Qwen2, Qwen3, OPT, MPT, BLOOM, Phi-3,
+ *                                                      DBRX, GPT-OSS, StarCoder2, Apertus, ViT, CLIP, Whisper, T5, ModernBERT
+ *     post-norm       the same, ATTN_POST_NORM         BERT, RoBERTa, DistilBERT, BART, Marian, XLM, wav2vec 2.0 base
+ *     output norm     self_output_norm and             OLMo 2 and 3, EXAONE 4, Swin v2
+ *                     feed_output_norm alone
+ *     both            all four                         Gemma 2 and 3, GLM-4
+ *     parallel        self_norm, parallel              GPT-J, CodeGen, Falcon 7B, Phi-1, Phi-2, Cohere, Cohere 2
+ *     parallel, two   self_norm, feed_norm, parallel   GPT-NeoX, Pythia, Falcon 40B and later
+ *     factor          residual_factor                  Granite (residual_multiplier), MiniCPM (scale_depth / √layers);
+ *                                                      DeepNorm, norm(α·x + f(x)): 1/α, post-norm, eps / α²
+ *     LayerScale      …_layer_scale                    CaiT, DINOv2, BEiT, data2vec-vision, InternVL's vision model */
 
 /* down(activation(gate(x)) · up(x)), or down(activation(up(x))) where nothing gates. SwiGLU is ATTN_SILU with a gate,
  * GeGLU is ATTN_GELU with one; Shazeer, "GLU variants improve transformer", 2020. */
@@ -60,6 +79,16 @@ typedef struct attn_block_params {
 
     const attn_feed_params *feed;
     const attn_norm_params *feed_norm;
+
+    /* Residual forms, as above. Factors and norms of a sublayer that is not there must be NULL. */
+    int parallel;          /* not 0: sublayers whose norm is NULL read what self_norm makes. Not with ATTN_POST_NORM. */
+    float residual_factor; /* of what each sublayer adds. 0: 1. Finite. */
+    const attn_norm_params *self_output_norm;
+    const attn_norm_params *cross_output_norm;
+    const attn_norm_params *feed_output_norm;
+    const float *self_layer_scale;  /* [M]; NULL, as for the others: 1 */
+    const float *cross_layer_scale; /* [M] */
+    const float *feed_layer_scale;  /* [M] */
 } attn_block_params;
 
 /* What a call of a block attends to, and how. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "attn/block.h"
 
+#include <math.h>
+
 #include "api/parts.h"
 #include "block/block.h"
 
@@ -88,27 +90,68 @@ static attn_status make_feed(attn_context *context, const attn_feed_params *para
     return feed->up && feed->down && (feed->gate || !p.gate_weight) ? ATTN_OK : no_memory(context);
 }
 
+/* What the params have around a sublayer. */
+typedef struct rim {
+    const char *sublayer, *norm_name, *output_name, *scale_name;
+    bool there;
+    const attn_norm_params *norm, *output;
+    const float *scale;
+} rim;
+
+static void read_rims(const attn_block_params *p, rim rims[ATTNI_SUBLAYERS]) {
+    rims[ATTNI_SELF] =
+        (rim){"self_attention", "params.self_norm",  "params.self_output_norm", "params.self_layer_scale", true,
+              p->self_norm,     p->self_output_norm, p->self_layer_scale};
+    rims[ATTNI_CROSS] =
+        (rim){"cross_attention",          "params.cross_norm", "params.cross_output_norm", "params.cross_layer_scale",
+              p->cross_attention != NULL, p->cross_norm,       p->cross_output_norm,       p->cross_layer_scale};
+    rims[ATTNI_FEED] = (rim){"feed",          "params.feed_norm", "params.feed_output_norm", "params.feed_layer_scale",
+                             p->feed != NULL, p->feed_norm,       p->feed_output_norm,       p->feed_layer_scale};
+}
+
+static attn_status check_rim(attn_context *context, const rim *r) {
+    const char *set = r->norm ? r->norm_name : r->output ? r->output_name : r->scale ? r->scale_name : NULL;
+    if (r->there || !set)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_VALUE, "%s is set, but %s is not", set, r->sublayer);
+}
+
+static attn_status make_rim(attn_context *context, const rim *r, size_t M, attni_rim *made) {
+    ATTNI_TRY(make_norm(context, r->norm_name, r->norm, M, &made->norm));
+    ATTNI_TRY(make_norm(context, r->output_name, r->output, M, &made->output));
+    return !r->scale || attni_own_scale(&context->allocator, r->scale, M, &made->scale) ? ATTN_OK : no_memory(context);
+}
+
 static attn_status check_params(attn_context *context, const attn_block_params *params, attn_block_params *p) {
+    rim rims[ATTNI_SUBLAYERS];
     ATTNI_TRY(attni_check_pointer(context, "params", params));
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof *p, p));
     if (p->norm_place != ATTN_PRE_NORM && p->norm_place != ATTN_POST_NORM)
         return attni_fail(context, ATTN_ERROR_VALUE,
                           "params.norm_place is %d, expected ATTN_PRE_NORM (0) or ATTN_POST_NORM (1)",
                           (int)p->norm_place);
-    if (p->cross_norm && !p->cross_attention)
-        return attni_fail(context, ATTN_ERROR_VALUE, "params.cross_norm is set, but cross_attention is not");
-    if (p->feed_norm && !p->feed)
-        return attni_fail(context, ATTN_ERROR_VALUE, "params.feed_norm is set, but feed is not");
+    if (p->parallel && p->norm_place == ATTN_POST_NORM)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.parallel is set, but norm_place is ATTN_POST_NORM (1)");
+    if (!isfinite(p->residual_factor))
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.residual_factor is %g, expected a finite number",
+                          (double)p->residual_factor);
+    read_rims(p, rims);
+    for (size_t i = 0; i < ATTNI_SUBLAYERS; i++)
+        ATTNI_TRY(check_rim(context, &rims[i]));
     return attni_check_pointer(context, "params.self_attention", p->self_attention);
 }
 
 static attn_status make_parts(attn_context *context, const attn_block_params *p, attn_block *block) {
+    rim rims[ATTNI_SUBLAYERS];
+    read_rims(p, rims);
+    block->post = p->norm_place == ATTN_POST_NORM;
+    block->parallel = p->parallel != 0;
+    block->factor = p->residual_factor != 0 ? p->residual_factor : 1.0F;
     ATTNI_TRY(make_attentions(context, p, block));
-    const size_t M = block->M;
-    ATTNI_TRY(make_feed(context, p->feed, M, &block->feed));
-    ATTNI_TRY(make_norm(context, "params.self_norm", p->self_norm, M, &block->self_norm));
-    ATTNI_TRY(make_norm(context, "params.cross_norm", p->cross_norm, M, &block->cross_norm));
-    return make_norm(context, "params.feed_norm", p->feed_norm, M, &block->feed_norm);
+    ATTNI_TRY(make_feed(context, p->feed, block->M, &block->feed));
+    for (size_t i = 0; i < ATTNI_SUBLAYERS; i++)
+        ATTNI_TRY(make_rim(context, &rims[i], block->M, &block->rims[i]));
+    return ATTN_OK;
 }
 
 attn_status attn_block_create(attn_context *context, const attn_block_params *params, attn_block **block) {
@@ -118,7 +161,7 @@ attn_status attn_block_create(attn_context *context, const attn_block_params *pa
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "block", block));
     ATTNI_TRY(check_params(context, params, &p));
-    attn_block *made = attni_block_new(context, p.norm_place == ATTN_POST_NORM);
+    attn_block *made = attni_block_new(context);
     if (!made)
         return no_memory(context);
     const attn_status status = make_parts(context, &p, made);

@@ -30,7 +30,7 @@ static attn_status check_cache(attn_context *context, const char *name, const at
 }
 
 /* Rows of the model's width that a call keeps beside the projected heads. */
-enum { STREAMS = 4 };
+enum { STREAMS = 8 };
 
 static attni_mha_call attention_call(const attn_mha *mha, size_t B, size_t T, size_t keys) {
     return (attni_mha_call){

@@ -9,55 +9,67 @@
 enum { ROWS = 4 * 192 };
 
 typedef struct layout {
-    size_t normed, hidden, gate, end;
+    size_t normed, hidden, gate, sum, end;
 } layout;
 
-static layout lay(const attn_context *context, const attni_feed *feed, size_t M, size_t rows) {
+static layout lay(const attn_context *context, const attn_block *block, size_t rows) {
+    const attni_feed *feed = &block->feed;
     layout at;
     size_t used = 0;
     rows = attni_min(rows, ROWS);
-    at.normed = attni_reserve(&used, rows * M);
+    at.normed = attni_reserve(&used, rows * block->M);
     at.hidden = attni_reserve(&used, rows * feed->up->map.out);
     at.gate = attni_reserve(&used, feed->gate ? attni_gate_floats(context, &feed->gate->map) : 0);
+    at.sum = attni_reserve(&used, attni_is_joined(block, ATTNI_FEED) ? rows * block->M : 0);
     at.end = used;
     return at;
 }
 
-size_t attni_feed_scratch(const attn_context *context, const attni_feed *feed, size_t M, size_t rows) {
-    return feed->up ? lay(context, feed, M, rows).end * sizeof(float) : 0;
+size_t attni_feed_scratch(const attn_context *context, const attn_block *block, size_t rows) {
+    return block->feed.up ? lay(context, block, rows).end * sizeof(float) : 0;
 }
 
-static attni_matrix normalised(attn_context *context, const attni_norm *norm, size_t M, const attni_matrix *y,
+static attni_matrix normalised(attn_context *context, const attni_norm *norm, size_t M, const attni_matrix *x,
                                float *room) {
     if (!norm)
-        return *y;
+        return *x;
     const attni_rows rows = {
-        1, 1, y->rows, M, {y->data, ATTN_F32, 0, 0, (ptrdiff_t)y->ld}, {room, ATTN_F32, 0, 0, (ptrdiff_t)M}};
+        1, 1, x->rows, M, {x->data, ATTN_F32, 0, 0, (ptrdiff_t)x->ld}, {room, ATTN_F32, 0, 0, (ptrdiff_t)M}};
     attni_norm_rows(context, norm, &rows);
-    return (attni_matrix){room, y->rows, M};
+    return (attni_matrix){room, x->rows, M};
 }
 
-static void run_chunk(attn_context *context, const attni_feed *feed, const attni_norm *norm, size_t M,
-                      const attni_matrix *y, const layout *at, float *scratch) {
-    const size_t F = feed->up->map.out;
-    const attni_matrix x = normalised(context, norm, M, y, scratch + at->normed);
-    const attni_matrix hidden = {scratch + at->hidden, y->rows, F};
+/* The input is normed already. */
+static void run_chunk(attn_context *context, const attn_block *block, const attni_matrix *x, const attni_matrix *y,
+                      const layout *at, float *scratch) {
+    const attni_feed *feed = &block->feed;
+    const bool joined = attni_is_joined(block, ATTNI_FEED);
+    const attni_matrix hidden = {scratch + at->hidden, y->rows, feed->up->map.out};
+    const attni_matrix sum = {scratch + at->sum, y->rows, block->M};
     const attni_product up = {.linear = &feed->up->map,
-                              .x = x,
+                              .x = *x,
                               .y = hidden,
                               .activation = &feed->activation,
                               .gate = feed->gate ? &feed->gate->map : NULL,
                               .gate_room = scratch + at->gate};
-    const attni_product down = {.linear = &feed->down->map, .x = hidden, .y = *y, .residual = y};
+    const attni_product down = {
+        .linear = &feed->down->map, .x = hidden, .y = joined ? sum : *y, .residual = joined ? NULL : y};
     attni_project(context, &up, 1);
     attni_project(context, &down, 1);
+    if (joined)
+        attni_join(context, block, ATTNI_FEED, &sum, y, y);
 }
 
-void attni_feed_run(attn_context *context, const attni_feed *feed, const attni_norm *norm, size_t M,
+static attni_matrix chunk_of(const attni_matrix *m, size_t row) {
+    return (attni_matrix){m->data + row * m->ld, attni_min(ROWS, m->rows - row), m->ld};
+}
+
+void attni_feed_run(attn_context *context, const attn_block *block, const attni_norm *norm, const attni_matrix *x,
                     const attni_matrix *y, float *scratch) {
-    const layout at = lay(context, feed, M, y->rows);
+    const layout at = lay(context, block, y->rows);
     for (size_t r = 0; r < y->rows; r += ROWS) {
-        const attni_matrix chunk = {y->data + r * y->ld, attni_min(ROWS, y->rows - r), y->ld};
-        run_chunk(context, feed, norm, M, &chunk, &at, scratch);
+        const attni_matrix from = chunk_of(x, r), to = chunk_of(y, r);
+        const attni_matrix input = normalised(context, norm, block->M, &from, scratch + at.normed);
+        run_chunk(context, block, &input, &to, &at, scratch);
     }
 }

@@ -6,12 +6,13 @@
 #include "mha/matrix.h"
 
 typedef struct layout {
-    size_t stream; /* x and then the output, where either is no matrix */
-    size_t normed; /* input of an attention after a pre-norm */
-    size_t rest;   /* scratch of the sublayers, which use it one after the other */
+    size_t stream;                  /* x and then the output, where either is no matrix */
+    size_t inputs[ATTNI_SUBLAYERS]; /* of sublayers that do not read the stream itself */
+    size_t sum;                     /* what an attention makes, before it is joined with the stream */
+    size_t rest;                    /* scratch of the sublayers, which use it one after the other */
 } layout;
 
-static bool pre(const attn_block *block, const attni_owned_norm *norm) { return norm->present && !block->post; }
+static bool pre(const attn_block *block, attni_sublayer i) { return block->rims[i].norm.present && !block->post; }
 
 /* Whether a BLAS can use both x and the output as they are. */
 static bool in_place(const attni_block_call *call) {
@@ -19,14 +20,29 @@ static bool in_place(const attni_block_call *call) {
     return attni_matrix_floats(&call->x, B, T, M) + attni_matrix_floats(&call->out, B, T, M) == 0;
 }
 
+/* Sublayers side by side read what there was before the stream became the output: each has an input that is kept, or
+ * reads that of the self-attention. */
+static bool has_input(const attn_block *block, attni_sublayer i) {
+    return pre(block, i) || (block->parallel && i == ATTNI_SELF);
+}
+
+/* One after the other, attentions share a place, and the feed-forward has its own. */
+static void lay_inputs(const attn_block *block, size_t floats, size_t *used, size_t inputs[ATTNI_SUBLAYERS]) {
+    const bool shared = has_input(block, ATTNI_SELF) || has_input(block, ATTNI_CROSS);
+    inputs[ATTNI_SELF] = attni_reserve(used, shared ? floats : 0);
+    for (attni_sublayer i = ATTNI_CROSS; i < ATTNI_SUBLAYERS; i++)
+        inputs[i] = block->parallel && has_input(block, i) ? attni_reserve(used, floats) : inputs[ATTNI_SELF];
+}
+
 static layout lay(const attni_block_call *call) {
     const attn_block *block = call->block;
-    const size_t rows = call->B * call->T;
+    const size_t floats = call->B * call->T * block->M;
+    const bool joined = attni_is_joined(block, ATTNI_SELF) || attni_is_joined(block, ATTNI_CROSS);
     layout at;
     size_t used = 0;
-    at.stream = attni_reserve(&used, in_place(call) ? 0 : rows * block->M);
-    at.normed =
-        attni_reserve(&used, pre(block, &block->self_norm) || pre(block, &block->cross_norm) ? rows * block->M : 0);
+    at.stream = attni_reserve(&used, in_place(call) ? 0 : floats);
+    lay_inputs(block, floats, &used, at.inputs);
+    at.sum = attni_reserve(&used, joined ? floats : 0);
     at.rest = used;
     return at;
 }
@@ -48,7 +64,7 @@ size_t attni_block_scratch(const attn_context *context, const attni_block_call *
     const attn_block *block = call->block;
     const size_t self = attention_scratch(context, call, call->self);
     const size_t cross = block->cross ? attention_scratch(context, call, call->cross) : 0;
-    const size_t feed = attni_feed_scratch(context, &block->feed, block->M, call->B * call->T);
+    const size_t feed = attni_feed_scratch(context, block, call->B * call->T);
     return lay(call).rest * sizeof(float) + attni_max(self, attni_max(cross, feed));
 }
 
@@ -63,35 +79,58 @@ typedef struct run {
     attn_context *context;
     const attni_block_call *call;
     attni_matrix x, y; /* what comes in, and the stream; the same from the first sublayer on */
-    attni_matrix normed;
+    attni_matrix inputs[ATTNI_SUBLAYERS], sum;
     float *rest;
 } run;
 
-static attn_status attend(run *r, attni_mha_call attention, const attni_owned_norm *norm) {
+/* What sublayer i reads, where it has an input of its own. */
+static void make_input(run *r, attni_sublayer i) {
     const attn_block *block = r->call->block;
-    const attni_matrix *input = pre(block, norm) ? &r->normed : &r->x;
-    if (pre(block, norm))
-        normalise(r->context, norm, block->M, &r->x, &r->normed);
-    attention.query = view_of(input, r->call->T);
-    if (attention.mha == block->self)
+    if (pre(block, i))
+        normalise(r->context, &block->rims[i].norm, block->M, &r->x, &r->inputs[i]);
+    else
+        r->context->kernels->copy(r->x.rows, block->M, ATTN_F32, r->x.data, (ptrdiff_t)r->x.ld, ATTN_F32,
+                                  r->inputs[i].data, (ptrdiff_t)r->inputs[i].ld);
+}
+
+static const attni_matrix *input_of(run *r, attni_sublayer i) {
+    const attn_block *block = r->call->block;
+    if (!block->parallel && pre(block, i))
+        make_input(r, i);
+    return block->parallel || pre(block, i) ? &r->inputs[i] : &r->x;
+}
+
+static void finish(run *r, attni_sublayer i) {
+    const attn_block *block = r->call->block;
+    r->x = r->y;
+    if (block->post && block->rims[i].norm.present)
+        normalise(r->context, &block->rims[i].norm, block->M, &r->y, &r->y);
+}
+
+static attn_status attend(run *r, attni_mha_call attention, attni_sublayer i) {
+    const attn_block *block = r->call->block;
+    const bool joined = attni_is_joined(block, i);
+    attention.query = view_of(input_of(r, i), r->call->T);
+    if (i == ATTNI_SELF)
         attention.key = attention.value = attention.query;
-    attention.out = view_of(&r->y, r->call->T);
-    attention.residual = &r->x;
+    attention.out = view_of(joined ? &r->sum : &r->y, r->call->T);
+    attention.residual = joined ? NULL : &r->x;
     const attn_status status = attni_mha_run(r->context, &attention, r->rest);
     if (status != ATTN_OK)
         return status;
-    r->x = r->y;
-    if (block->post && norm->present)
-        normalise(r->context, norm, block->M, &r->y, &r->y);
+    if (joined)
+        attni_join(r->context, block, i, &r->sum, &r->x, &r->y);
+    finish(r, i);
     return ATTN_OK;
 }
 
-static void feed(const run *r) {
+/* One after the other, it norms its input bit by bit. */
+static void feed(run *r) {
     const attn_block *block = r->call->block;
-    const attni_owned_norm *norm = &block->feed_norm;
-    attni_feed_run(r->context, &block->feed, pre(block, norm) ? &norm->norm : NULL, block->M, &r->y, r->rest);
-    if (block->post && norm->present)
-        normalise(r->context, norm, block->M, &r->y, &r->y);
+    const attni_matrix *x = block->parallel ? &r->inputs[ATTNI_FEED] : &r->y;
+    const attni_norm *norm = !block->parallel && pre(block, ATTNI_FEED) ? &block->rims[ATTNI_FEED].norm.norm : NULL;
+    attni_feed_run(r->context, block, norm, x, &r->y, r->rest);
+    finish(r, ATTNI_FEED);
 }
 
 /* Copies between the caller's memory and the stream. */
@@ -104,9 +143,12 @@ static void copy(const attn_context *context, const attni_block_call *call, cons
 
 static attn_status run_sublayers(run *r) {
     const attn_block *block = r->call->block;
-    attn_status status = attend(r, r->call->self, &block->self_norm);
+    for (attni_sublayer i = ATTNI_SELF; i < ATTNI_SUBLAYERS && block->parallel; i++)
+        if (has_input(block, i))
+            make_input(r, i);
+    attn_status status = attend(r, r->call->self, ATTNI_SELF);
     if (status == ATTN_OK && block->cross)
-        status = attend(r, r->call->cross, &block->cross_norm);
+        status = attend(r, r->call->cross, ATTNI_CROSS);
     if (status == ATTN_OK && block->feed.up)
         feed(r);
     return status;
@@ -115,9 +157,12 @@ static attn_status run_sublayers(run *r) {
 attn_status attni_block_run(attn_context *context, const attni_block_call *call, float *scratch) {
     const size_t B = call->B, T = call->T, M = call->block->M;
     const layout at = lay(call);
-    const attni_matrix stream = {scratch + at.stream, B * T, M}, normed = {scratch + at.normed, B * T, M};
+    const attni_matrix stream = {scratch + at.stream, B * T, M};
     const attni_view stream_view = view_of(&stream, T);
-    run r = {context, call, stream, stream, normed, scratch + at.rest};
+    run r = {.context = context, .call = call, .x = stream, .y = stream, .rest = scratch + at.rest};
+    for (size_t i = 0; i < ATTNI_SUBLAYERS; i++)
+        r.inputs[i] = (attni_matrix){scratch + at.inputs[i], B * T, M};
+    r.sum = (attni_matrix){scratch + at.sum, B * T, M};
     if (in_place(call)) {
         r.x = attni_matrix_of(&call->x, B, T, M, NULL);
         r.y = attni_matrix_of(&call->out, B, T, M, NULL);

@@ -3,10 +3,10 @@
 #include "block/block.h"
 #include "context/sizes.h"
 
-attn_block *attni_block_new(const attn_context *context, bool post) {
+attn_block *attni_block_new(const attn_context *context) {
     attn_block *block = attni_allocate(&context->allocator, sizeof *block);
     if (block)
-        *block = (attn_block){.allocator = context->allocator, .post = post};
+        *block = (attn_block){.allocator = context->allocator};
     return block;
 }
 
@@ -27,9 +27,11 @@ void attni_block_delete(attn_block *block) {
     delete_linear(block->feed.up);
     delete_linear(block->feed.gate);
     delete_linear(block->feed.down);
-    attni_release(&allocator, block->self_norm.memory);
-    attni_release(&allocator, block->cross_norm.memory);
-    attni_release(&allocator, block->feed_norm.memory);
+    for (size_t i = 0; i < ATTNI_SUBLAYERS; i++) {
+        attni_release(&allocator, block->rims[i].norm.memory);
+        attni_release(&allocator, block->rims[i].output.memory);
+        attni_release(&allocator, block->rims[i].scale);
+    }
     attni_release(&allocator, block);
 }
 
@@ -42,4 +44,10 @@ bool attni_own_norm(const attn_allocator *allocator, const attni_norm *norm, siz
     owned->norm.weight = attni_keep(norm->weight, M, &next);
     owned->norm.bias = attni_keep(norm->bias, M, &next);
     return true;
+}
+
+bool attni_own_scale(const attn_allocator *allocator, const float *scale, size_t M, float **owned) {
+    float *memory = attni_allocate(allocator, attni_round_up(M, 16) * sizeof *memory), *next = memory;
+    *owned = memory ? attni_keep(scale, M, &next) : NULL;
+    return memory;
 }
