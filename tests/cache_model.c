@@ -303,6 +303,7 @@ static void set_window(const struct model_cache *c, const size_t *queries, struc
         return;
     of->params.mask = window_mask(c, queries, Tq, model_longest(c));
     of->params.polarity = ATTN_KEEP;
+    of->params.first_keys = c->first_tokens;
 }
 
 struct sdpa_case model_case(const struct model_cache *c, size_t H, size_t Tq) {
@@ -367,6 +368,7 @@ struct sdpa_result model_attend(attn_context *context, const struct model_cache 
     params.key_starts = NULL;
     if (c->window) {
         params.mask = NULL;
+        params.first_keys = 0;
         params.polarity = params.key_mask ? params.polarity : ATTN_POLARITY_UNSET;
     }
     assert_ok(context, attn_cache_attend(context, c->real, &of->q, &r.out, &params));

@@ -30,6 +30,9 @@ typedef struct answer {
 /* How many keys query i sees under the causal rule alone: keys [0, n). */
 size_t visible_keys(const attn_sdpa_params *params, size_t b, size_t i, size_t Tq, size_t Tk);
 
+/* Where query 0 of sequence n stands among the keys: any integer. */
+long double first_position(const attn_sdpa_params *params, const span *s, size_t n);
+
 /* The factor of the scores that `params` mean. */
 double effective_scale(const attn_sdpa_params *params, size_t D);
 

@@ -25,22 +25,72 @@ span span_of(const attn_sdpa_params *params, size_t n, size_t Tq, size_t Tk) {
     return s;
 }
 
-/* Where query i stands among the keys; the offset can be any integer. */
-static long double position(const attn_sdpa_params *params, const span *s, size_t n, size_t i) {
-    if (params->causal == ATTN_CAUSAL_TOP_LEFT)
-        return (long double)i;
-    if (params->causal == ATTN_CAUSAL_OFFSET)
-        return (long double)i + (long double)params->causal_offset[n];
-    return (long double)i + (long double)s->keys - (long double)s->queries;
+long double first_position(const attn_sdpa_params *params, const span *s, size_t n) {
+    const attn_causal alignment = params->causal ? params->causal : params->alignment;
+    if (alignment == ATTN_CAUSAL_TOP_LEFT)
+        return 0;
+    if (alignment == ATTN_CAUSAL_OFFSET)
+        return (long double)params->causal_offset[n];
+    return (long double)s->keys - (long double)s->queries;
 }
 
-static bool in_reach(const attn_sdpa_params *params, long double p, size_t j) {
-    const attn_window *w = params->window;
-    if (params->causal != ATTN_CAUSAL_NONE && (long double)j > p)
+static long double position(const attn_sdpa_params *params, const span *s, size_t n, size_t i) {
+    return (long double)i + first_position(params, s, n);
+}
+
+static bool same_block(long double p, long double j, size_t c) {
+    return floorl(p / (long double)c) == floorl(j / (long double)c);
+}
+
+/* The span of sequence n that holds p, or NULL. */
+static const int64_t *span_at(const attn_spans *spans, size_t n, long double p) {
+    for (int64_t m = spans ? spans->starts[n] : 0; spans && m < spans->starts[n + 1]; m++)
+        if ((long double)spans->bounds[2 * m] <= p && p < (long double)spans->bounds[2 * m + 1])
+            return spans->bounds + 2 * m;
+    return NULL;
+}
+
+/* Key j does not come too late for a query at p, or too early. */
+static bool is_early_enough(const attn_sdpa_params *params, size_t n, long double p, size_t j) {
+    const int64_t *document = span_at(params->documents, n, p), *whole = span_at(params->spans, n, p);
+    const size_t block = params->causal_block > 1 ? params->causal_block : 1;
+    const bool later = (long double)j > p;
+    if (whole && (int64_t)j < whole[1])
+        return true;
+    if (params->causal && later && !same_block(p, (long double)j, block))
         return false;
-    if (w && w->left >= 0 && (long double)j < p - (long double)w->left)
+    if (params->chunk && later && !same_block(p, (long double)j, params->chunk))
         return false;
-    return !(w && w->right >= 0 && (long double)j > p + (long double)w->right);
+    if (document && (int64_t)j >= document[1])
+        return false;
+    const int64_t right = params->window ? params->window->right : -1;
+    return right == -1 || (long double)j <= p + (long double)right;
+}
+
+static bool is_late_enough(const attn_sdpa_params *params, size_t n, long double p, size_t j) {
+    const int64_t *document = span_at(params->documents, n, p), *whole = span_at(params->spans, n, p);
+    if (j < params->first_keys || (whole && (int64_t)j >= whole[0]))
+        return true;
+    if (params->chunk && (long double)j < p && !same_block(p, (long double)j, params->chunk))
+        return false;
+    if (document && (int64_t)j < document[0])
+        return false;
+    const int64_t left = params->window ? params->window->left : -1;
+    return left == -1 || (long double)j >= p - (long double)left;
+}
+
+static bool in_reach(const attn_sdpa_params *params, size_t n, long double p, size_t j) {
+    return is_early_enough(params, n, p, j) && is_late_enough(params, n, p, j);
+}
+
+/* Rows of the tree are those of the tensor of queries: of a ragged batch, of all sequences. */
+static bool in_tree(const attn_sdpa_params *params, const span *s, size_t n, size_t i, size_t j) {
+    const attn_tree *tree = params->tree;
+    if (!tree || j + tree->tokens < s->keys)
+        return true;
+    const size_t bit = j + tree->tokens - s->keys, words = (tree->tokens + 63) / 64;
+    const size_t row = params->query_starts ? s->q_start + i : n * s->Tq + i;
+    return tree->ancestors[row * words + bit / 64] >> bit % 64 & 1;
 }
 
 /* A boolean mask that may be NULL, or too short. */
@@ -53,7 +103,8 @@ static bool lets_pass(const attn_sdpa_params *params, const attn_tensor *mask, s
 }
 
 static bool is_masked(const attn_sdpa_params *params, const span *s, size_t n, size_t h, size_t i, size_t j) {
-    if (i >= s->queries || j >= s->keys || !in_reach(params, position(params, s, n, i), j))
+    if (i >= s->queries || j >= s->keys || !in_reach(params, n, position(params, s, n, i), j) ||
+        !in_tree(params, s, n, i, j))
         return true;
     if (!lets_pass(params, params->mask, n, h, i, j) || !lets_pass(params, params->key_mask, n, h, i, j))
         return true;

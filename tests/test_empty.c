@@ -439,8 +439,7 @@ static void test_positions_at_the_ends(void **state) {
         for (size_t left = 0; left < COUNT(ends); left++)
             for (size_t alibi = 0; alibi < 2; alibi++) {
                 attn_sdpa_params p;
-                const attn_window window = {ends[left] < -1 ? -1 : ends[left],
-                                            ends[left] < -1 ? INT64_MAX : ends[left]};
+                const attn_window window = {ends[left], ends[left]};
                 ATTN_INIT(&p);
                 p.causal = ATTN_CAUSAL_OFFSET;
                 p.causal_offset = &ends[n];

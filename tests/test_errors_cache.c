@@ -186,7 +186,7 @@ typedef struct call {
     X(causal, ATTN_ERROR_VALUE, "causal", c->params.causal = (attn_causal)9)                                           \
     X(no_offset, ATTN_ERROR_NULL, "causal_offset", c->params.causal = ATTN_CAUSAL_OFFSET)                              \
     X(window_of_rolling, ATTN_ERROR_VALUE, "window", c->target = c->rolling; c->params.window = &c->window)            \
-    X(window, ATTN_ERROR_VALUE, "window", c->window.left = -2; c->params.window = &c->window)                          \
+    X(first_of_rolling, ATTN_ERROR_VALUE, "first_keys", c->target = c->rolling; c->params.first_keys = 1)              \
     X(longer_lengths, ATTN_ERROR_VALUE, "key_lengths[1]", c->params.key_lengths = c->lengths;                          \
       c->lengths[1] = HELD + 1)                                                                                        \
     X(negative_lengths, ATTN_ERROR_VALUE, "key_lengths[0]", c->params.key_lengths = c->lengths; c->lengths[0] = -1)    \

@@ -15,6 +15,10 @@ typedef struct call {
     attn_window window;
     attn_top_keys top;
     int64_t offsets[B], key_lengths[B], query_lengths[B];
+    int64_t starts[B + 1], bounds[6]; /* of documents and spans */
+    attn_spans documents, spans;
+    attn_tree tree;
+    uint64_t ancestors[B * Tq];
     float slopes[H], sinks[H], spare[B * H * Tk];
 } call;
 
@@ -60,8 +64,16 @@ typedef struct call {
     X(polarity_unknown, ATTN_ERROR_VALUE, "polarity", c->params.polarity = (attn_polarity)3)                           \
     X(causal_unknown, ATTN_ERROR_VALUE, "causal", c->params.causal = (attn_causal)4)                                   \
     X(offset_without_causal, ATTN_ERROR_VALUE, "causal_offset", c->params.causal = ATTN_CAUSAL_NONE)                   \
-    X(window_left, ATTN_ERROR_VALUE, "window", c->window.left = -2)                                                    \
-    X(window_right, ATTN_ERROR_VALUE, "window", c->window.right = INT64_MIN)                                           \
+    X(alignment_unknown, ATTN_ERROR_VALUE, "alignment", c->params.alignment = (attn_causal)4)                          \
+    X(alignment_negative, ATTN_ERROR_VALUE, "alignment", c->params.alignment = (attn_causal)-1)                        \
+    X(alignment_of_causal, ATTN_ERROR_VALUE, "alignment", c->params.alignment = ATTN_CAUSAL_TOP_LEFT)                  \
+    X(offset_without_alignment, ATTN_ERROR_VALUE, "causal_offset", c->params.causal = ATTN_CAUSAL_NONE;                \
+      c->params.causal_block = 0; c->params.alignment = ATTN_CAUSAL_TOP_LEFT)                                          \
+    X(blocks_without_causal, ATTN_ERROR_VALUE, "causal_block", c->params.causal = ATTN_CAUSAL_NONE;                    \
+      c->params.alignment = ATTN_CAUSAL_OFFSET)                                                                        \
+    X(documents_null, ATTN_ERROR_NULL, "documents", c->documents.starts = NULL)                                        \
+    X(spans_null, ATTN_ERROR_NULL, "spans", c->spans.starts = NULL)                                                    \
+    X(huge_tree, ATTN_ERROR_OVERFLOW, "tree", c->tree.tokens = SIZE_MAX)                                               \
     X(key_length_negative, ATTN_ERROR_VALUE, "key_lengths", c->key_lengths[1] = -1)                                    \
     X(key_length_beyond, ATTN_ERROR_VALUE, "key_lengths", c->key_lengths[0] = Tk + 1)                                  \
     X(query_length_negative, ATTN_ERROR_VALUE, "query_lengths", c->query_lengths[0] = INT64_MIN)                       \
@@ -91,7 +103,7 @@ typedef struct call {
     X(weights_columns, ATTN_ERROR_SHAPE, "weights", c->weights.size[3] = Tk - 1)                                       \
     X(weights_same_rows, ATTN_ERROR_STRIDE, "weights", c->weights.stride[2] = 0)                                       \
     X(too_many_top_keys, ATTN_ERROR_OVERFLOW, "top_keys", c->top.k = SIZE_MAX / 2)                                     \
-    X(struct_size, ATTN_ERROR_STRUCT, "struct_size", c->params.struct_size -= 8)
+    X(struct_size, ATTN_ERROR_STRUCT, "struct_size", c->params.struct_size = offsetof(attn_sdpa_params, top_keys))
 
 /* What only the function that uses the memory can see. */
 #define OPTION_DATA_FAULTS(X)                                                                                          \
@@ -102,6 +114,20 @@ typedef struct call {
     X(weights_data_null, ATTN_ERROR_NULL, "weights", c->weights.data = NULL)                                           \
     X(slopes_null, ATTN_ERROR_NULL, "alibi_slopes", c->params.alibi_slopes = NULL)                                     \
     X(offset_null, ATTN_ERROR_NULL, "causal_offset", c->params.causal_offset = NULL)                                   \
+    X(alignment_offset_null, ATTN_ERROR_NULL, "causal_offset", c->params.causal = ATTN_CAUSAL_NONE;                    \
+      c->params.causal_block = 0; c->params.alignment = ATTN_CAUSAL_OFFSET; c->params.causal_offset = NULL)            \
+    X(documents_begin_early, ATTN_ERROR_VALUE, "documents", c->starts[0] = -1)                                         \
+    X(documents_back, ATTN_ERROR_VALUE, "documents", c->starts[1] = 4)                                                 \
+    X(document_negative, ATTN_ERROR_VALUE, "documents", c->bounds[0] = -1)                                             \
+    X(document_backward, ATTN_ERROR_VALUE, "documents", c->bounds[1] = INT64_MIN)                                      \
+    X(documents_overlap, ATTN_ERROR_VALUE, "documents", c->bounds[2] = 1)                                              \
+    X(spans_overlap, ATTN_ERROR_VALUE, "spans", c->params.documents = NULL; c->bounds[2] = 1)                          \
+    X(spans_bounds_null, ATTN_ERROR_NULL, "spans", c->spans.bounds = NULL)                                             \
+    X(documents_bounds_null, ATTN_ERROR_NULL, "documents", c->documents.bounds = NULL)                                 \
+    X(ancestors_null, ATTN_ERROR_NULL, "tree", c->tree.ancestors = NULL)                                               \
+    X(lse_in_documents, ATTN_ERROR_ALIAS, "lse", c->params.lse = (float *)(void *)c->bounds)                           \
+    X(entropy_in_starts, ATTN_ERROR_ALIAS, "entropy", c->params.entropy = (float *)(void *)c->starts)                  \
+    X(lse_in_tree, ATTN_ERROR_ALIAS, "lse", c->params.lse = (float *)(void *)c->ancestors)                             \
     X(slope_nan, ATTN_ERROR_VALUE, "alibi_slopes", c->slopes[H - 1] = NAN)                                             \
     X(slope_infinite, ATTN_ERROR_VALUE, "alibi_slopes", c->slopes[0] = -INFINITY)                                      \
     X(sink_nan, ATTN_ERROR_VALUE, "sinks", c->sinks[H - 1] = NAN)                                                      \
@@ -175,6 +201,15 @@ static void make_valid(attn_context *context, call *c) {
         c->query_lengths[b] = Tq - 1;
         c->offsets[b] = 3;
     }
+    memcpy(c->starts, (const int64_t[]){0, 2, 3}, sizeof c->starts);
+    memcpy(c->bounds, (const int64_t[]){0, 2, 2, 4, 1, 9}, sizeof c->bounds);
+    c->documents = c->spans = (attn_spans){c->starts, c->bounds};
+    c->params.documents = &c->documents;
+    c->params.spans = &c->spans;
+    c->tree = (attn_tree){2, c->ancestors};
+    c->params.tree = &c->tree;
+    c->params.chunk = c->params.causal_block = 3;
+    c->params.first_keys = 1;
     c->params.softcap = 9;
     c->params.alibi = ATTN_ALIBI_SLOPES;
     c->params.alibi_slopes = c->slopes;
@@ -250,6 +285,12 @@ static void no_fault(void **state) {
     assert_ok(c.context, run(&c));
     c.sinks[1] = -INFINITY;
     c.window = (attn_window){INT64_MAX, INT64_MAX};
+    c.params.chunk = c.params.causal_block = c.params.first_keys = SIZE_MAX;
+    c.tree.tokens = 64;
+    assert_ok(c.context, run(&c));
+    c.tree.tokens = 0; /* off */
+    c.tree.ancestors = NULL;
+    c.bounds[5] = INT64_MAX;
     c.offsets[0] = INT64_MIN;
     c.offsets[1] = INT64_MAX;
     assert_ok(c.context, run(&c));

@@ -50,9 +50,7 @@ attn_tensor turned(attn_tensor x, const struct sdpa_case *c, bool is_q) {
         const span s = span_of(p, n, c->q.size[2], c->k.size[2]);
         const size_t b = p->query_starts ? 0 : n, start = is_q ? s.q_start : s.k_start;
         const int64_t *positions = !rotary ? NULL : is_q ? rotary->query_positions : rotary->key_positions;
-        const int64_t first = !rotary || !is_q || p->causal == ATTN_CAUSAL_TOP_LEFT ? 0
-                              : p->causal == ATTN_CAUSAL_OFFSET                     ? p->causal_offset[n]
-                                                                : (int64_t)s.keys - (int64_t)s.queries;
+        const int64_t first = rotary && is_q ? (int64_t)first_position(p, &s, n) : 0;
         for (size_t h = 0; h < x.size[1]; h++)
             for (size_t i = 0; i < (is_q ? s.queries : s.keys); i++) {
                 const size_t at = positions ? (size_t)positions[b * T + start + i] : (size_t)first + i;

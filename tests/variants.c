@@ -6,15 +6,16 @@
 
 #include "pools.h"
 
-const char *const OPTION_NAMES[OPTIONS] = {"scale",    "softcap",   "bias",       "alibi",  "callback", "mask",
-                                           "key_mask", "polarity",  "pad_masks",  "causal", "window",   "key_lens",
-                                           "q_lens",   "blocks",    "ragged",     "sinks",  "dropout",  "in_types",
-                                           "numbers",  "in_layout", "out_type",   "layout", "no_lse",   "stage",
-                                           "averaged", "w_type",    "inspection", "poison"};
+const char *const OPTION_NAMES[OPTIONS] = {
+    "scale",   "softcap",   "bias",         "alibi",     "callback", "mask",       "key_mask", "polarity", "pad_masks",
+    "causal",  "window",    "key_lens",     "q_lens",    "blocks",   "ragged",     "sinks",    "dropout",  "in_types",
+    "numbers", "in_layout", "out_type",     "layout",    "no_lse",   "stage",      "averaged", "w_type",   "inspection",
+    "align",   "chunk",     "causal_block", "documents", "spans",    "first_keys", "tree",     "poison"};
 
 static const float SCALES[] = {0, 0.4F, -0.25F};
 static const float SOFTCAPS[] = {0, 1.5F, 30};
-static const attn_window WINDOWS[] = {{-1, -1}, {5, 0}, {-1, 3}, {0, 0}, {20, 40}, {70, -1}, {INT64_MAX, INT64_MAX}};
+static const attn_window WINDOWS[] = {{-1, -1}, {5, 0},   {-1, 3}, {0, 0}, {20, 40}, {70, -1}, {INT64_MAX, INT64_MAX},
+                                      {4, -3},  {-2, 30}, {12, -5}};
 static const float DROPOUTS[] = {0, 0.25F, 0.9F};
 static const attn_dtype TYPES[][3] = {{ATTN_F32, ATTN_F32, ATTN_F32},
                                       {ATTN_F16, ATTN_F16, ATTN_F16},
@@ -23,6 +24,11 @@ static const attn_dtype TYPES[][3] = {{ATTN_F32, ATTN_F32, ATTN_F32},
                                       {ATTN_BF16, ATTN_F32, ATTN_F16}};
 static const enum layout SHARED[] = {OUTPUT_LAYOUTS, SLIDING, SAME_TOKENS, SAME_HEADS, SAME_BATCHES};
 static const size_t BLOCKS[][2] = {{0, 0}, {16, 16}, {7, 33}, {64, 64}, {1000, 1}};
+
+static const size_t CHUNKS[] = {0, 16, 50, 1};
+static const size_t CAUSAL_BLOCKS[] = {0, 4, 48, SIZE_MAX};
+static const size_t FIRST_KEYS_OF[] = {0, 3, 70};
+static const size_t TREES[] = {0, 5, 70};
 
 const unsigned OPTION_LEVELS[OPTIONS] = {[SCALE] = COUNT(SCALES),
                                          [SOFTCAP] = COUNT(SOFTCAPS),
@@ -51,6 +57,13 @@ const unsigned OPTION_LEVELS[OPTIONS] = {[SCALE] = COUNT(SCALES),
                                          [AVERAGED] = 2,
                                          [WEIGHTS_TYPE] = 3,
                                          [INSPECTION] = 5,
+                                         [ALIGNMENT] = CAUSALS,
+                                         [CHUNK] = COUNT(CHUNKS),
+                                         [CAUSAL_BLOCK] = COUNT(CAUSAL_BLOCKS),
+                                         [DOCUMENTS] = 3,
+                                         [SPANS] = 3,
+                                         [FIRST_KEYS] = COUNT(FIRST_KEYS_OF),
+                                         [TREE] = COUNT(TREES),
                                          [POISON] = 2};
 
 const struct shape VARIANT_SHAPES[SHAPES] = {
@@ -256,6 +269,49 @@ static void make_bounds(struct builder *b) {
     set_causal(&b->c, (attn_causal)b->levels.of[CAUSAL], offset);
     *window = WINDOWS[b->levels.of[WINDOW]];
     b->c.params.window = b->levels.of[WINDOW] ? window : NULL;
+    if (b->c.params.causal == ATTN_CAUSAL_NONE) {
+        b->c.params.alignment = (attn_causal)b->levels.of[ALIGNMENT];
+        b->c.params.causal_offset = b->c.params.alignment == ATTN_CAUSAL_OFFSET ? offset : NULL;
+    } else {
+        b->c.params.causal_block = CAUSAL_BLOCKS[b->levels.of[CAUSAL_BLOCK]];
+    }
+    b->c.params.chunk = CHUNKS[b->levels.of[CHUNK]];
+    b->c.params.first_keys = FIRST_KEYS_OF[b->levels.of[FIRST_KEYS]];
+}
+
+const attn_spans *new_spans(size_t B, size_t tokens, bool gaps) {
+    enum { MOST = 200 };
+    int64_t bounds[2 * MOST], starts[65] = {0};
+    size_t n = 0;
+    for (size_t b = 0; b < B; b++) {
+        int64_t at = 0;
+        for (size_t last = n + MOST / B; n < last && at <= (int64_t)tokens; n++) {
+            bounds[2 * n] = at += gaps ? (int64_t)random_below(9) : 0;
+            bounds[2 * n + 1] = at += (int64_t)random_below(1 + tokens / 2);
+        }
+        starts[b + 1] = (int64_t)n;
+    }
+    attn_spans *spans = (attn_spans *)(void *)new_integers((const int64_t[2]){0}, 2);
+    *spans = (attn_spans){new_integers(starts, B + 1), new_integers(bounds, 2 * n)};
+    return spans;
+}
+
+const attn_tree *new_tree(size_t tokens, size_t queries) {
+    const size_t words = (tokens + 63) / 64 * queries;
+    attn_tree *tree = (attn_tree *)(void *)new_integers((const int64_t[2]){0}, 2);
+    uint64_t *ancestors = (uint64_t *)(void *)new_doubles(words);
+    for (size_t n = 0; n < words; n++)
+        ancestors[n] = random_below(3) ? random_below(SIZE_MAX) & random_below(SIZE_MAX) : random_below(2) * UINT64_MAX;
+    *tree = (attn_tree){tokens, ancestors};
+    return tree;
+}
+
+static void make_spans(struct builder *b) {
+    const unsigned documents = b->levels.of[DOCUMENTS], spans = b->levels.of[SPANS];
+    const size_t tokens = TREES[b->levels.of[TREE]];
+    b->c.params.documents = documents ? new_spans(b->s.B, b->s.Tk, documents == 2) : NULL;
+    b->c.params.spans = spans ? new_spans(b->s.B, b->s.Tk, spans == 2) : NULL;
+    b->c.params.tree = tokens ? new_tree(tokens, b->c.q.size[0] * b->c.q.size[2]) : NULL;
 }
 
 /* One of each sequence's: none of its tokens, all, or some. */
@@ -395,6 +451,7 @@ struct sdpa_case variant_of(const char *prefix, const struct levels *levels, con
     make_masks(&b);
     make_bounds(&b);
     make_lengths(&b);
+    make_spans(&b);
     make_block_map(&b);
     make_softmax(&b);
     choose_outputs(&b);

@@ -33,11 +33,18 @@ enum option {
     AVERAGED,
     WEIGHTS_TYPE,
     INSPECTION,
+    ALIGNMENT, /* where `causal` is 0 */
+    CHUNK,
+    CAUSAL_BLOCK, /* where it is not */
+    DOCUMENTS,
+    SPANS,
+    FIRST_KEYS,
+    TREE,
     POISON, /* NaN and Inf in all that no query sees; not in rows that share memory */
     OPTIONS
 };
 
-enum { MOST_LEVELS = 9 };
+enum { MOST_LEVELS = 10 };
 extern const char *const OPTION_NAMES[OPTIONS];
 extern const unsigned OPTION_LEVELS[OPTIONS];
 
@@ -62,6 +69,10 @@ struct sdpa_case variant_of(const char *prefix, const struct levels *levels, con
 /* A dense tensor of one value, and up to 64 times the same integer. */
 const attn_tensor *new_filled(attn_dtype dtype, size_t B, size_t H, size_t rows, size_t columns, double x);
 const int64_t *new_same_integers(int64_t x, size_t n);
+
+/* Random spans of B sequences of so many tokens, one after the other or with gaps; a random tree, which is none. */
+const attn_spans *new_spans(size_t B, size_t tokens, bool gaps);
+const attn_tree *new_tree(size_t tokens, size_t queries);
 
 /* For each instruction set a context of one thread and one of three. These are of pthreads, new ones for each call:
  * threads that are more than cores and wait for each other in loops would take most of a test's time. */

@@ -171,8 +171,9 @@ ATTN_API attn_status attn_cache_fork(attn_context *context, attn_cache *cache, s
  * whose last Tq tokens were appended before, or where counts were appended, the same as query_lengths, so many of each.
  *   q       [B,H,Tq,D], H mod G = 0; ragged [1,H,T,D]
  *   out     [B,H,Tq,E], output; ragged [1,H,T,E]
- *   params  NULL: all defaults. No window for a rolling cache, and no rotary.key_positions: keys stand where they were
- *           appended. Ragged: query_starts are those of the queries, sequences is B, and there are no key_starts.
+ *   params  NULL: all defaults. No window or first_keys for a rolling cache, and no rotary.key_positions: keys stand
+ *           where they were appended. Ragged: query_starts are those of the queries, sequences is B, and there are no
+ *           key_starts.
  * Everything else, errors too, is as in attn_sdpa. How the tokens were appended, and which pages they are in, changes
  * no bit. */
 ATTN_API attn_status attn_cache_attend(attn_context *context, const attn_cache *cache, const attn_tensor *q,

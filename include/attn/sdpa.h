@@ -20,10 +20,25 @@ typedef enum attn_causal {
     ATTN_CAUSAL_OFFSET = 3        /* j ≤ p = i + causal_offset[b] */
 } attn_causal;
 
-/* Keys j in [p − left, p + right]; −1: unbounded on that side. {256, 0} is 256 keys back and the token itself. */
+/* Keys j in [p − left, p + right]; −1: unbounded on that side. {256, 0} is 256 keys back and the token itself. Less
+ * than −1 leaves out the nearest: {4, −3} are the keys p − 4 and p − 3, {−2, −1} all from p + 2 on. */
 typedef struct attn_window {
     int64_t left, right;
 } attn_window;
+
+/* Tokens of each sequence, counted as keys are: sequence b has spans n = starts[b] to starts[b+1] − 1, of tokens
+ * [bounds[n][0], bounds[n][1]) each, in ascending order, none in another. */
+typedef struct attn_spans {
+    const int64_t *starts; /* [B+1] */
+    const int64_t *bounds; /* [starts[B], 2] */
+} attn_spans;
+
+/* The last keys of each sequence are a tree of drafted tokens, of which a query sees its ancestors. */
+typedef struct attn_tree {
+    size_t tokens;             /* of the tree. 0: off */
+    const uint64_t *ancestors; /* [B,Tq,⌈tokens/64⌉], ragged [tokens of all,⌈tokens/64⌉]: bit n mod 64 of word n/64 is 1
+                                  if the query sees key Tk − tokens + n */
+} attn_tree;
 
 /* What an element of a boolean mask that is true means. There is no default: libraries disagree. */
 typedef enum attn_polarity {
@@ -109,7 +124,7 @@ typedef struct attn_sdpa_params {
     attn_causal causal;
     const int64_t *causal_offset; /* [B], for ATTN_CAUSAL_OFFSET, otherwise NULL: how many tokens each sequence's cache
                                      held before this call */
-    const attn_window *window;    /* or NULL; on top of `causal` */
+    const attn_window *window;    /* or NULL; on top of `causal`: Mistral, Gemma, GPT-OSS, Phi-3 */
 
     /* [B], or NULL: only the first so many tokens of each sequence are there; keys beyond are masked, queries beyond
      * are empty rows. Tk and Tq in `causal` are then these: where keys and queries are the same tokens, padded to one
@@ -152,6 +167,34 @@ typedef struct attn_sdpa_params {
     float *key_mass;               /* dense [B,H,Tk], or NULL: Σ_i of the probabilities that key j received */
     float *entropy;                /* dense [B,H,Tq], or NULL: −Σ_j p ln p of each row, in nats */
     const attn_top_keys *top_keys; /* or NULL */
+
+    /* Where queries stand if `causal` is NONE and does not tell, for windows, ALiBi and all that counts from p; OFFSET
+     * is by causal_offset, NONE is as BOTTOM_RIGHT. TOP_LEFT: windows of jax's local_window_size and of ONNX. */
+    attn_causal alignment;
+
+    /* More bounds of the keys that a query sees. Together they are, and cost, one range [lower, upper) for each query:
+     *     lower   the largest of the window's left end and where the query's chunk and document begin
+     *     upper   the least of the window's right end, of what is causal, and where its chunk and document end
+     *     a span that holds p makes lower no more than its begin, upper no less than its end
+     *     keys below first_keys and below `upper` are seen too
+     * Chunks: ⌊j/c⌋ = ⌊p/c⌋ for c = chunk, 0: off. Llama 4's attention_chunk_size.
+     * Causal blocks: with `causal`, j ≤ p becomes ⌊j/c⌋ ≤ ⌊p/c⌋ for c = causal_block; 0 and 1: off. Block diffusion
+     * (Fast-dLLM, SDAR, LLaDA 2), chunks of streaming speech. The mask of training such a model, on noised and clean
+     * copies of the tokens, is a block_map.
+     * Documents: a query that stands in one sees nothing outside of it; one that stands in none is not held in. Packed
+     * sequences: FlexAttention's document masks, jax's segment ids; with first_keys as the length of a prefix that all
+     * share, block-attention for retrieval.
+     * Spans: a query that stands in one sees all of it. Prefix-LM (T5's and GLM's, PaliGemma): [0, prefix); the tokens
+     * of each image (Gemma 3). A rolling cache's window holds all the same.
+     * First keys: StreamingLLM's attention sinks. A rolling cache has its own. */
+    size_t chunk, causal_block;
+    const attn_spans *documents; /* or NULL */
+    const attn_spans *spans;     /* or NULL */
+    size_t first_keys;
+
+    /* Speculative decoding (Medusa, EAGLE, SpecInfer), or NULL. The tree's tokens have the places in which they come
+     * for all else that is said here; where they stand in the text is rotary.query_positions' business. */
+    const attn_tree *tree;
 } attn_sdpa_params;
 
 /* Whose conventions to follow. */
@@ -205,10 +248,9 @@ ATTN_API attn_status attn_sdpa_scratch_size(attn_context *context, const attn_te
  *
  * ONNX: Attention of the opsets 23 to 25, as onnx 1.23 defines them. nonpad_kv_seqlen is key_lengths, with
  * ATTN_CAUSAL_BOTTOM_RIGHT for is_causal (onnx 1.22: TOP_LEFT); with a past it is ATTN_CAUSAL_OFFSET and the length of
- * the past. left_window_size and right_window_size are `window`; without is_causal, where ONNX's offset is not Tk − Tq
- * (it is the length of the past, or 0), they are {left + right, 0} with ATTN_CAUSAL_OFFSET and that offset + right.
- * qk_matmul_output_mode 0 to 3 are RAW, CAPPED, BIASED and PROBABILITIES; the first two are 0 beyond key_lengths
- * here. softmax_precision is always f32. A row without keys is 0.
+ * the past. left_window_size and right_window_size are `window`; without is_causal they need an `alignment`: TOP_LEFT,
+ * or OFFSET by the length of the past. qk_matmul_output_mode 0 to 3 are RAW, CAPPED, BIASED and PROBABILITIES; the
+ * first two are 0 beyond key_lengths here. softmax_precision is always f32. A row without keys is 0.
  *
  * FLASH: flash_attn's causal, window_size = window, softcap, alibi_slopes, cu_seqlens = query_starts and key_starts,
  * seqused_k = key_lengths.

@@ -356,6 +356,10 @@ static attn_status set_window(attn_context *context, const attn_cache *cache, co
     if (p->window)
         return attni_fail(context, ATTN_ERROR_VALUE, "params.window is set, but the cache rolls by its own window, %zu",
                           cache->window);
+    if (p->first_keys)
+        return attni_fail(context, ATTN_ERROR_VALUE,
+                          "params.first_keys is set, but the cache keeps its own first tokens, %zu",
+                          cache->first_tokens);
     call->left = (ptrdiff_t)cache->window - 1;
     call->first_keys = cache->first_tokens;
     call->forgotten = cache->forgotten;

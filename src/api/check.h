@@ -82,7 +82,7 @@ attn_status attni_check_disjoint(attn_context *context, const char *output_name,
                                  const char *name, const attn_tensor *tensor);
 
 /* What the options of attention read and write, for the search for overlaps; data = NULL where there is nothing. */
-enum { ATTNI_EXTRA_INPUTS = 17, ATTNI_EXTRA_OUTPUTS = 6 };
+enum { ATTNI_EXTRA_INPUTS = 22, ATTNI_EXTRA_OUTPUTS = 6 };
 typedef struct attni_extras {
     attn_tensor inputs[ATTNI_EXTRA_INPUTS], outputs[ATTNI_EXTRA_OUTPUTS];
     const char *input_names[ATTNI_EXTRA_INPUTS], *output_names[ATTNI_EXTRA_OUTPUTS];
@@ -100,6 +100,9 @@ attn_status attni_check_starts(attn_context *context, const char *name, const in
  * are its query_lengths, the message names these: they come first. */
 attn_status attni_check_attention(attn_context *context, const attn_sdpa_params *params, bool data, attni_sdpa *call,
                                   attni_extras *extras);
+/* Where queries stand, and which keys they see by place (places.c). */
+attn_status attni_check_places(attn_context *context, const attn_sdpa_params *params, bool data, attni_sdpa *call,
+                               attni_extras *extras);
 /* An array of the params; elements of 8 bytes count as two. */
 void attni_add_array(attni_extras *extras, const char *name, const void *data, size_t floats);
 /* QK-norm and rotary embedding; key_positions are of so many keys (rotary.c). */

@@ -78,33 +78,6 @@ static attn_status check_lengths(attn_context *context, const char *name, const 
 
 /* -- the score program -- */
 
-static attn_status check_causal(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call) {
-    if ((int)p->causal < ATTN_CAUSAL_NONE || (int)p->causal > ATTN_CAUSAL_OFFSET)
-        return bad_choice(context, "causal", (int)p->causal, "an attn_causal of 0 to 3");
-    if (p->causal != ATTN_CAUSAL_OFFSET && p->causal_offset)
-        return attni_fail(context, ATTN_ERROR_VALUE,
-                          "params.causal_offset is set, but params.causal is not ATTN_CAUSAL_OFFSET");
-    if (p->causal == ATTN_CAUSAL_OFFSET && !p->causal_offset && data && call->B > 0)
-        return attni_fail(context, ATTN_ERROR_NULL,
-                          "params.causal_offset is NULL, but params.causal is ATTN_CAUSAL_OFFSET");
-    call->causal = p->causal;
-    call->causal_offset = p->causal_offset;
-    return ATTN_OK;
-}
-
-static attn_status check_window(attn_context *context, const attn_window *window, attni_sdpa *call) {
-    call->left = call->right = -1;
-    if (!window)
-        return ATTN_OK;
-    if (window->left < -1)
-        return bad_value(context, "window->left", (double)window->left, "−1 (unbounded) or more");
-    if (window->right < -1)
-        return bad_value(context, "window->right", (double)window->right, "−1 (unbounded) or more");
-    call->left = (ptrdiff_t)window->left;
-    call->right = (ptrdiff_t)window->right;
-    return ATTN_OK;
-}
-
 static attn_status check_scale(attn_context *context, const attn_sdpa_params *p, attni_sdpa *call) {
     const float size = fabsf(p->scale);
     if (!(size == 0 || (0x1p-100F <= size && size <= 0x1p100F)))
@@ -337,7 +310,6 @@ static void note_inputs(const attn_sdpa_params *p, const attni_sdpa *call, attni
             add_input(extras, names[n], *tensors[n]);
     attni_add_array(extras, "params.alibi_slopes", p->alibi_slopes, call->H);
     attni_add_array(extras, "params.sinks", p->sinks, call->H);
-    attni_add_array(extras, "params.causal_offset", p->causal_offset, 2 * call->B);
     attni_add_array(extras, "params.query_lengths", p->query_lengths, 2 * call->B);
     attni_add_array(extras, "params.key_lengths", p->key_lengths, 2 * call->B);
     attni_add_array(extras, "params.query_starts", p->query_starts, 2 * (p->sequences + 1));
@@ -363,8 +335,7 @@ attn_status attni_check_attention(attn_context *context, const attn_sdpa_params 
     ATTNI_TRY(check_scale(context, p, call));
     ATTNI_TRY(check_alibi(context, p, data, call));
     ATTNI_TRY(check_masks(context, p, data, call));
-    ATTNI_TRY(check_causal(context, p, data, call));
-    ATTNI_TRY(check_window(context, p->window, call));
+    ATTNI_TRY(attni_check_places(context, p, data, call, extras));
     ATTNI_TRY(check_block_map(context, p, data, call));
     ATTNI_TRY(check_sinks(context, p, data, call));
     ATTNI_TRY(attni_check_dropout(context, "params.dropout", p->dropout, p->dropout_seed, &call->dropout));

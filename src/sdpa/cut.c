@@ -23,8 +23,7 @@ static bool segments_apart(const attn_context *context, const attni_sdpa *call, 
 size_t attni_output_width(size_t E) { return attni_round_up(E, 4); }
 
 static attni_tile rule_for(const attn_context *context, const attni_sdpa *call) {
-    const bool bounded = call->causal != ATTN_CAUSAL_NONE || call->left >= 0 || call->right >= 0;
-    attni_tile tile = attni_tile_for_attention(context, call->D, call->E, bounded, call->pages != NULL);
+    attni_tile tile = attni_tile_for_attention(context, call->D, call->E, attni_is_bounded(call), call->pages != NULL);
     if (call->pages) { /* whose sizes are powers of two, and divide a segment */
         tile.width = call->pages->form->width;
         tile.columns = call->pages->form->panel;

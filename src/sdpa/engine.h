@@ -134,10 +134,12 @@ static inline bool attni_merges(const attni_cut *cut) { return cut->segments > 1
  * any query of a tile may see. */
 attni_range attni_visible(const attni_sdpa *call, size_t b, size_t h, size_t i);
 attni_range attni_bounds(const attni_sdpa *call, const attni_query_tile *t);
-/* Where the first keys are seen too, what the window's left end masks is not the beginning of a range, but a hole
- * before the first key that the window of query token i reaches, of those that are still there. */
+/* Whether queries do not see all keys, as far as options tell. */
+bool attni_is_bounded(const attni_sdpa *call);
+/* Where the first keys are seen too, those that come too early for query token i are not before a range, but in a hole
+ * that ends where the other keys that it sees begin. */
 bool attni_has_hole(const attni_sdpa *call);
-ptrdiff_t attni_first_in_window(const attni_sdpa *call, size_t b, size_t i);
+size_t attni_hole_end(const attni_sdpa *call, size_t b, size_t i);
 /* The part of [0, columns) that is visible, seen from key `begin`. */
 attni_range attni_within_columns(attni_range visible, size_t begin, size_t columns);
 /* The ranges of a tile's rows, seen from key `begin`, in t->range; NULL if each is [0, columns). */

@@ -177,7 +177,7 @@ static unsigned block_map_seen(const attni_engine *e, const area *a) {
 
 /* Keys of the area that row r does not see, [begin, end) from its first key on. */
 static attni_range hole_of(const attni_sdpa *call, const area *a, size_t r) {
-    const size_t end = (size_t)attni_first_in_window(call, a->b, a->i + r);
+    const size_t end = attni_hole_end(call, a->b, a->i + r);
     return attni_within_columns((attni_range){call->first_keys, end}, a->key, a->keys);
 }
 
@@ -196,6 +196,36 @@ static unsigned hole_seen(const attni_engine *e, const area *a) {
         seen |= hole.end - hole.begin < a->keys ? ATTNI_SEEN_TRUE : 0U;
         seen |= hole.end > hole.begin ? ATTNI_SEEN_FALSE : 0U;
     }
+    return seen;
+}
+
+static bool has_tree(const attni_sdpa *call) { return call->tree.tokens > 0; }
+
+/* Columns of the area before the tree. */
+static size_t columns_before_tree(const attni_sdpa *call, const area *a) {
+    const size_t first = call->Tk > call->tree.tokens ? call->Tk - call->tree.tokens : 0;
+    return first > a->key ? attni_min(first - a->key, a->keys) : 0;
+}
+
+static bool is_ancestor(const attni_sdpa *call, const area *a, size_t row, size_t column) {
+    const attni_tree *tree = &call->tree;
+    const size_t n = a->key + column + tree->tokens - call->Tk;
+    return tree->ancestors[(a->b * tree->stride + a->i + row) * tree->words + n / 64] >> n % 64 & 1U;
+}
+
+static void apply_tree(const attni_engine *e, const area *a) {
+    for (size_t r = 0; r < a->rows; r++)
+        for (size_t j = columns_before_tree(e->call, a); j < a->keys; j++)
+            if (!is_ancestor(e->call, a, r, j))
+                a->s[r * a->lds + j] = -INFINITY;
+}
+
+static unsigned tree_seen(const attni_engine *e, const area *a) {
+    const size_t before = columns_before_tree(e->call, a);
+    unsigned seen = before ? ATTNI_SEEN_TRUE : 0U;
+    for (size_t r = 0; r < a->rows; r++)
+        for (size_t j = before; j < a->keys; j++)
+            seen |= is_ancestor(e->call, a, r, j) ? ATTNI_SEEN_TRUE : ATTNI_SEEN_FALSE;
     return seen;
 }
 
@@ -218,6 +248,7 @@ static const line program[] = {
     {ATTN_STAGE_BIASED, is_padded, apply_key_mask, key_mask_seen},
     {ATTN_STAGE_BIASED, is_sparse, apply_block_map, block_map_seen},
     {ATTN_STAGE_BIASED, attni_has_hole, cut_hole, hole_seen},
+    {ATTN_STAGE_BIASED, has_tree, apply_tree, tree_seen},
 };
 enum { LINES = sizeof program / sizeof *program };
 

@@ -57,6 +57,18 @@ static inline char *attni_page_at(const attni_pages *pages, size_t page, size_t 
     return pages->memory + (g * pages->count + page) * pages->form->bytes;
 }
 
+/* Sequence b has the spans [bounds[2n], bounds[2n+1]) of starts[b] ≤ n < starts[b+1], ascending, none in another;
+ * starts = NULL: none. */
+typedef struct attni_spans {
+    const int64_t *starts, *bounds;
+} attni_spans;
+
+/* Bit n of token t of sequence b, ancestors [(b·stride + t)·words], tells whether it sees key Tk − tokens + n. */
+typedef struct attni_tree {
+    const uint64_t *ancestors;
+    size_t tokens, words, stride;
+} attni_tree;
+
 /* What looks at the probabilities, in a walk of its own; NULL: not wanted. */
 typedef struct attni_inspection {
     bool weights_wanted; /* data may be NULL all the same: where there are none, or only a size is asked for */
@@ -108,10 +120,15 @@ typedef struct attni_sdpa {
     const size_t *reach; /* [B,H]: distance at which ALiBi leaves nothing; or NULL */
     attn_score_fn score;
     void *score_data;
-    attn_causal causal;
+    attn_causal alignment; /* where queries stand; NONE: as BOTTOM_RIGHT */
     const int64_t *causal_offset;
-    ptrdiff_t left, right;   /* of the window; −1: unbounded */
-    size_t first_keys;       /* that are seen whatever the window's left end is */
+    bool causal;
+    ptrdiff_t causal_block;       /* causal by blocks of so many keys; 1: by keys */
+    ptrdiff_t left, right;        /* of the window, −1: unbounded */
+    ptrdiff_t chunk;              /* keys of a chunk, which see each other only; or 0 */
+    attni_spans documents, spans; /* which see nothing else, and which see themselves whole */
+    size_t first_keys;            /* that are seen however late the others begin */
+    attni_tree tree;
     const size_t *forgotten; /* [B]: keys below, but for the first, are gone; or NULL */
     const float *sinks;
     const float *extra_key, *extra_value; /* [G,D] and [G,E] of a key that every query sees; or NULL */

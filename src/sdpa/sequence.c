@@ -30,6 +30,7 @@ attni_sdpa attni_sequence_of(const attni_sdpa *call, size_t b) {
     advance(&one.k, k);
     advance(&one.v, k);
     one.q_turn.positions = one.q_turn.positions ? one.q_turn.positions + q : NULL;
+    one.tree.ancestors = one.tree.ancestors ? one.tree.ancestors + q * one.tree.words : NULL;
     one.k_turn.positions = one.k_turn.positions ? one.k_turn.positions + k : NULL;
     return one;
 }

@@ -8,6 +8,7 @@
 #include "fuzz.h"
 #include "meter.h"
 #include "turns.h"
+#include "variants.h"
 
 enum { CACHES = 3 };
 
@@ -194,9 +195,23 @@ static void add_options(const struct model_cache *c, struct sdpa_case *of, size_
         of->params.key_mask = new_view(mask);
         of->params.polarity = ATTN_KEEP;
     }
+    if (random_below(4) == 0)
+        of->params.chunk = 1 + random_below(150);
+    if (of->params.causal && random_below(4) == 0)
+        of->params.causal_block = random_below(40);
+    if (random_below(4) == 0)
+        of->params.documents = new_spans(c->B, Tk, random_below(2));
+    if (random_below(4) == 0)
+        of->params.spans = new_spans(c->B, Tk, random_below(2));
+    if (random_below(4) == 0)
+        of->params.tree = new_tree(1 + random_below(80), of->q.size[0] * of->q.size[2]);
     if (c->window)
         return;
     if (random_below(4) == 0)
+        of->params.first_keys = random_below(140);
+    if (random_below(4) == 0 && of->params.causal_block < 2)
+        of->params.causal = ATTN_CAUSAL_NONE, of->params.alignment = ATTN_CAUSAL_TOP_LEFT;
+    else if (random_below(4) == 0)
         of->params.causal = ATTN_CAUSAL_TOP_LEFT;
     if (random_below(3) == 0)
         of->params.window = &windows[random_below(COUNT(windows))];
@@ -212,7 +227,7 @@ static void add_options(const struct model_cache *c, struct sdpa_case *of, size_
 static bool positions_fit(const struct model_cache *c, const struct sdpa_case *of) {
     for (size_t b = 0; b < c->B; b++) {
         const span s = span_of(&of->params, b, of->q.size[2], of->k.size[2]);
-        if (of->params.causal != ATTN_CAUSAL_TOP_LEFT && s.keys < s.queries)
+        if (first_position(&of->params, &s, b) < 0)
             return false;
     }
     return true;
@@ -249,6 +264,7 @@ static void check_starved(const struct world *w, const struct model_cache *c, co
     params.key_starts = NULL;
     if (c->window) {
         params.mask = NULL;
+        params.first_keys = 0;
         params.polarity = params.key_mask ? params.polarity : ATTN_POLARITY_UNSET;
     }
     const attn_status status = attn_cache_attend(context, c->real, &of->q, &out, &params);

@@ -61,9 +61,7 @@ static bool positions_fit(const struct sdpa_case *c) {
         return true;
     for (size_t n = 0; n < sequences_of(p, c->q.size[0]); n++) {
         const span s = span_of(p, n, c->q.size[2], c->k.size[2]);
-        const long double first = p->causal == ATTN_CAUSAL_TOP_LEFT ? 0
-                                  : p->causal == ATTN_CAUSAL_OFFSET ? (long double)p->causal_offset[n]
-                                                                    : (long double)s.keys - (long double)s.queries;
+        const long double first = first_position(p, &s, n);
         if (s.queries && !given && (first < 0 || first + (long double)s.queries > TABLE))
             return false;
     }
@@ -308,7 +306,7 @@ static const char *number(struct call *c, struct bytes *in) {
 static const char *choice(struct call *c, struct bytes *in) {
     attn_sdpa_params *p = &c->params.known;
     const int x = (int)take_integer(in);
-    switch (take_below(in, 6)) {
+    switch (take_below(in, 7)) {
     case 0:
         p->causal = (attn_causal)x;
         return x >= 0 && x < CAUSALS ? NULL : "causal";
@@ -322,6 +320,9 @@ static const char *choice(struct call *c, struct bytes *in) {
         p->weights_stage = (attn_stage)x;
         return x >= 0 && x < STAGES ? NULL : "weights_stage";
     case 4:
+        p->alignment = (attn_causal)x;
+        return x == ATTN_CAUSAL_NONE ? NULL : x < 0 || x >= CAUSALS || p->causal ? "alignment" : NULL;
+    case 5:
         c->rotary.kind = (attn_rotary_kind)x;
         return !p->rotary || x == 0 || x == 1 ? NULL : "kind";
     default:
@@ -336,7 +337,7 @@ static const char *array(struct call *c, struct bytes *in) {
     attn_sdpa_params *p = &c->params.known;
     switch (take_below(in, 7)) {
     case 0:
-        p->causal_offset = p->causal == ATTN_CAUSAL_OFFSET ? NULL : new_integers((const int64_t[64]){0}, c->B);
+        p->causal_offset = p->causal_offset ? NULL : new_integers((const int64_t[64]){0}, c->B);
         return c->B ? "causal_offset" : NULL;
     case 1:
         p->alibi_slopes = p->alibi == ATTN_ALIBI_SLOPES ? NULL : slopes;
@@ -396,7 +397,7 @@ static const char *integer(struct call *c, struct bytes *in) {
         return outside(x, c->k.size[2]) ? "key_starts" : NULL;
     case 4:
         *(take_below(in, 2) ? &c->window.left : &c->window.right) = x;
-        return p->window && x < -1 ? "window" : NULL;
+        return NULL;
     case 5:
         c->rotary.width = (size_t)x;
         return p->rotary && (x % 2 || (size_t)x > c->q.size[3]) ? "width rotary" : NULL;
@@ -440,7 +441,7 @@ static const char *version(struct call *c, struct bytes *in) {
         return p->qk_norm && x < sizeof c->norm ? "struct_size" : NULL;
     default:
         p->struct_size = x;
-        return x < sizeof *p || x > sizeof *p + 8192 ? "struct_size" : NULL;
+        return x < offsetof(attn_sdpa_params, alignment) || x > sizeof *p + 8192 ? "struct_size" : NULL;
     }
 }
 

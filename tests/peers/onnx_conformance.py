@@ -59,17 +59,14 @@ def offsets(inputs, B, Tq):
     return [0] * B
 
 
-def visible(attn, starts, Tk, is_causal, left, right):
-    """The fields that say which keys a query sees, by place. Without is_causal the upper end of the window is a causal
-    mask `right` keys further on."""
+def visible(attn, starts, is_causal, left, right):
+    """The fields that say which keys a query sees, by place."""
     if not is_causal and left < 0 and right < 0:
         return {}
-    ahead = 0 if is_causal else right if right >= 0 else Tk
-    window = (left + ahead if left >= 0 else -1, right if is_causal else 0)
     return {
-        "causal": attn.c.ATTN_CAUSAL_OFFSET,
-        "causal_offset": attn.int64([start + ahead for start in starts]),
-        "window": attn.init("attn_window", left=window[0], right=window[1]),
+        "causal" if is_causal else "alignment": attn.c.ATTN_CAUSAL_OFFSET,
+        "causal_offset": attn.int64(starts),
+        "window": attn.init("attn_window", left=left, right=right),
     }
 
 
@@ -96,7 +93,7 @@ def attention(
         k = append(attn, inputs["past_key"], k)
         v = append(attn, inputs["past_value"], v)
     (B, H, Tq, _), (Tk, E) = q.shape, v.shape[2:]
-    fields |= visible(attn, offsets(inputs, B, Tq), Tk, is_causal, left_window_size, right_window_size)
+    fields |= visible(attn, offsets(inputs, B, Tq), is_causal, left_window_size, right_window_size)
     if "attn_mask" in inputs:
         mask = inputs["attn_mask"]
         mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
