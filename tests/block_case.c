@@ -15,6 +15,7 @@ void init_block(struct block_case *c, size_t M, size_t heads, size_t F, unsigned
     ATTN_INIT(&c->cross_output_norm);
     ATTN_INIT(&c->feed_output_norm);
     ATTN_INIT(&c->feed);
+    ATTN_INIT(&c->activation);
     c->self.model_width = c->cross.model_width = M;
     c->self.heads = c->cross.heads = heads;
     c->feed.hidden_width = F;
@@ -102,21 +103,46 @@ double *dense_doubles(attn_tensor x) {
     return y;
 }
 
-double reference_activation(attn_activation kind, double x) {
+static double or_default(float x, double otherwise) { return x != 0 ? (double)x : otherwise; }
+
+static double swish(double x, double beta) { return x == -INFINITY ? 0 : x / (1 + exp(-beta * x)); }
+
+static double xielu(double x, const attn_activation_params *p) {
+    const double beta = or_default(p->beta, 0.5);
+    if (x > 0)
+        return or_default(p->alpha_p, (double)0.8F) * x * x + beta * x;
+    const double alpha = or_default(p->alpha_n, (double)0.8F);
+    return alpha * expm1(x) + (beta - alpha) * x;
+}
+
+double reference_activation(attn_activation kind, const attn_activation_params *p, double x) {
+    static const attn_activation_params defaults;
+    p = p ? p : &defaults;
+    x = p->limit > 0 && x > (double)p->limit ? (double)p->limit : x;
     switch (kind) {
     case ATTN_GELU:
         return x == -INFINITY ? 0 : x * erfc(-x / sqrt(2)) / 2;
     case ATTN_GELU_TANH: /* (1 + tanh(z)) / 2 = 1 / (1 + exp(−2z)), which does not cancel */
         return x == -INFINITY ? 0 : x / (1 + exp(-2 * sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
     case ATTN_GELU_SIGMOID:
-        return x == -INFINITY ? 0 : x / (1 + exp(-1.702 * x));
+        return swish(x, 1.702);
     case ATTN_RELU:
         return x < 0 ? 0 : x;
     case ATTN_SILU:
-        return x == -INFINITY ? 0 : x / (1 + exp(-x));
+        return swish(x, or_default(p->beta, 1));
+    case ATTN_RELU_SQUARED:
+        return x < 0 ? 0 : x * x;
+    case ATTN_XIELU:
+        return xielu(x, p);
     default:
         return x;
     }
+}
+
+double reference_up(const attn_activation_params *p, double up) {
+    if (p && p->limit > 0 && !isnan(up))
+        up = fmin(fmax(up, -(double)p->limit), (double)p->limit);
+    return p ? up + (double)p->up_offset : up;
 }
 
 void reference_norm(const attn_norm_params *p, size_t n, const double *x, double *y) {
@@ -196,8 +222,9 @@ static void feed(struct stream *s, const attn_feed_params *p, const struct rim *
     if (p->gate_weight)
         gate = map(p, p->gate_weight, p->gate_scale, p->gate_bias, x, rows, s->M, F);
     for (size_t i = 0; i < rows * F; i++)
-        hidden[i] = gate ? reference_activation(p->activation, gate[i]) * hidden[i]
-                         : reference_activation(p->activation, hidden[i]);
+        hidden[i] = gate ? reference_activation(p->activation, p->activation_params, gate[i]) *
+                               reference_up(p->activation_params, hidden[i])
+                         : reference_activation(p->activation, p->activation_params, hidden[i]);
     add(s, map(p, p->down_weight, p->down_scale, p->down_bias, hidden, rows, F, s->M), rim);
 }
 

@@ -14,6 +14,7 @@ struct block_case {
     attn_norm_params self_norm, cross_norm, feed_norm;
     attn_norm_params self_output_norm, cross_output_norm, feed_output_norm;
     attn_feed_params feed;
+    attn_activation_params activation;
 };
 
 enum { HAS_CROSS = 1, HAS_FEED = 2, HAS_GATE = 4, HAS_NORMS = 8, WHOLE = 15 };
@@ -35,7 +36,9 @@ attn_block *new_block(attn_context *context, const struct block_case *c);
 double *reference_block(const struct block_case *c, attn_tensor x, const attn_tensor *encoded,
                         const attn_sdpa_params *self, const attn_sdpa_params *cross);
 
-double reference_activation(attn_activation kind, double x);
+/* p may be NULL: the defaults. The latter is what the activated gate is multiplied by. */
+double reference_activation(attn_activation kind, const attn_activation_params *p, double x);
+double reference_up(const attn_activation_params *p, double up);
 void reference_norm(const attn_norm_params *p, size_t n, const double *x, double *y);
 
 /* A tensor [B,1,T,M] of the same numbers, rounded. */

@@ -31,7 +31,11 @@ static void set_random_options(struct block_case *c) {
     c->self_norm.kind = (attn_norm_kind)random_below(2);
     c->cross_norm.kind = c->feed_norm.kind = c->self_norm.kind;
     c->self_norm.eps = random_below(2) ? 0 : 1e-3F;
-    c->feed.activation = (attn_activation)random_below(ATTN_IDENTITY + 1);
+    c->feed.activation = (attn_activation)random_below(ATTN_XIELU + 1);
+    c->activation.beta = random_below(2) ? 0 : 1.3F;
+    c->activation.limit = random_below(2) ? 0 : 0.7F;
+    c->activation.up_offset = c->feed.gate_weight && random_below(2) ? 1 : 0;
+    c->feed.activation_params = random_below(2) ? &c->activation : NULL;
     c->feed.order = (attn_weight_order)random_below(2);
     c->self.order = (attn_weight_order)random_below(2);
     c->self.kv_heads = c->self.heads % 2 == 0 && random_below(2) ? c->self.heads / 2 : 0;
@@ -59,11 +63,12 @@ static void check_random_block(attn_context *context) {
     ATTN_INIT(&causal);
     causal.causal = random_below(2) ? ATTN_CAUSAL_TOP_LEFT : ATTN_CAUSAL_NONE;
     inputs.self_params = &causal;
-    name_case("block M=%zu H=%zu F=%zu parts=%u place=%d parallel=%d output=%d factor=%g scale=%d norm=%d act=%d B=%zu "
-              "T=%zu Te=%zu",
-              M, heads, c.feed.hidden_width, parts, (int)c.block.norm_place, c.block.parallel,
-              c.block.self_output_norm != NULL, (double)c.block.residual_factor, c.block.self_layer_scale != NULL,
-              (int)c.self_norm.kind, (int)c.feed.activation, B, T, encoded.size[2]);
+    name_case(
+        "block M=%zu H=%zu F=%zu parts=%u place=%d parallel=%d output=%d factor=%g scale=%d norm=%d act=%d,%d B=%zu "
+        "T=%zu Te=%zu",
+        M, heads, c.feed.hidden_width, parts, (int)c.block.norm_place, c.block.parallel,
+        c.block.self_output_norm != NULL, (double)c.block.residual_factor, c.block.self_layer_scale != NULL,
+        (int)c.self_norm.kind, (int)c.feed.activation, c.feed.activation_params != NULL, B, T, encoded.size[2]);
     attn_block *block = new_block(context, &c);
     const attn_tensor out = run_block(context, block, x, (enum layout)random_below(OUTPUT_LAYOUTS), &inputs);
     attn_block_destroy(block);

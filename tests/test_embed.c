@@ -27,9 +27,13 @@ static int64_t *random_ids(size_t n, size_t below) {
 }
 
 static double sinusoid(attn_positions kind, double position, size_t j, size_t M) {
-    const size_t half = (M + 1) / 2;
-    const bool apart = kind == ATTN_POSITIONS_SIN_COS, cosine = apart ? j >= half : j % 2 == 1;
-    const double i = (double)(apart ? j % half : j / 2), angle = position / pow(10000, 2 * i / (double)M);
+    const bool fairseq = kind == ATTN_POSITIONS_FAIRSEQ, apart = fairseq || kind == ATTN_POSITIONS_SIN_COS;
+    const size_t half = fairseq ? M / 2 : (M + 1) / 2;
+    if (fairseq && j == 2 * half)
+        return 0;
+    const bool cosine = apart ? j >= half : j % 2 == 1;
+    const double i = (double)(apart ? j % half : j / 2), steps = fairseq ? (double)half - 1 : (double)M / 2;
+    const double angle = position / (i > 0 ? pow(10000, i / steps) : 1);
     return cosine ? cos(angle) : sin(angle);
 }
 
@@ -64,7 +68,7 @@ static void set_random(attn_embed_params *p, size_t B, size_t T, size_t M) {
     p->token_table = normal((size_t)V * M);
     p->token_count = V;
     p->scale = random_below(2) ? 0 : 2.5F;
-    p->positions = (attn_positions)random_below(ATTN_POSITIONS_SIN_COS + 1);
+    p->positions = (attn_positions)random_below(ATTN_POSITIONS_FAIRSEQ + 1);
     if (p->positions == ATTN_POSITIONS_TABLE) {
         p->position_table = normal((size_t)P * M);
         p->position_count = P;
@@ -80,7 +84,7 @@ static void set_random(attn_embed_params *p, size_t B, size_t T, size_t M) {
 
 static void tokens(void **state) {
     (void)state;
-    static const size_t widths[] = {1, 2, 7, 32, 65};
+    static const size_t widths[] = {1, 2, 3, 7, 32, 65};
     attn_context *context = new_context_of(2, 0);
     seed(1);
     for (int i = 0; i < 200; i++) {

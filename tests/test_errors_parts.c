@@ -23,6 +23,8 @@ typedef struct call {
     } quantize;
 } call;
 
+static float *normal(size_t n) { return new_normal(BHTD, 1, 1, 1, n).data; }
+
 #define EMBED_FAULTS(X)                                                                                                \
     X(embed_params_struct, ATTN_ERROR_STRUCT, "struct_size", c->embed.struct_size = 9)                                 \
     X(embed_out_null, ATTN_ERROR_NULL, "out", c->out_argument = NULL)                                                  \
@@ -35,8 +37,10 @@ typedef struct call {
     X(embed_id_too_large, ATTN_ERROR_VALUE, "ids[1,2]", ((int64_t *)c->embed.ids)[5] = V)                              \
     X(embed_id_negative, ATTN_ERROR_VALUE, "ids[0,1]", ((int64_t *)c->embed.ids)[1] = -1)                              \
     X(embed_id_huge, ATTN_ERROR_VALUE, "ids[0,0]", ((int64_t *)c->embed.ids)[0] = INT64_MIN)                           \
+    X(embed_norm_output, ATTN_ERROR_VALUE, "inverse_deviation", c->norm.inverse_deviation = (float *)c->x.data;        \
+      c->embed.norm = &c->norm)                                                                                        \
     X(embed_both_sources, ATTN_ERROR_VALUE, "vectors", c->embed.vectors = &c->x)                                       \
-    X(embed_positions, ATTN_ERROR_VALUE, "positions", c->embed.positions = (attn_positions)4)                          \
+    X(embed_positions, ATTN_ERROR_VALUE, "positions", c->embed.positions = (attn_positions)5)                          \
     X(embed_table_unused, ATTN_ERROR_VALUE, "position_table", c->embed.positions = ATTN_POSITIONS_SINUSOIDAL)          \
     X(embed_no_position_table, ATTN_ERROR_NULL, "position_table", c->embed.position_table = NULL)                      \
     X(embed_too_many_tokens, ATTN_ERROR_VALUE, "params.position_count", c->embed.position_count = T - 1)               \
@@ -68,6 +72,14 @@ typedef struct call {
       c->out.stride[0] += 3)                                                                                           \
     X(norm_stride, ATTN_ERROR_STRIDE, "x", c->x.stride[3] = -1)                                                        \
     X(norm_kind, ATTN_ERROR_VALUE, "kind", c->norm.kind = (attn_norm_kind)-1)                                          \
+    X(norm_mean_in_x, ATTN_ERROR_ALIAS, "params.mean overlaps x", c->norm.mean = (float *)c->x.data + 1)               \
+    X(norm_deviation_in_out, ATTN_ERROR_ALIAS, "inverse_deviation",                                                    \
+      c->norm.inverse_deviation = (float *)c->out.data + 1)                                                            \
+    X(norm_mean_in_weight, ATTN_ERROR_ALIAS, "weight", c->norm.weight = c->norm.mean = normal(B * T * M))              \
+    X(norm_mean_in_bias, ATTN_ERROR_ALIAS, "bias", c->norm.bias = c->norm.mean = normal(B * T * M))                    \
+    X(norm_outputs_meet, ATTN_ERROR_ALIAS, "params.mean overlaps params.inverse_deviation",                            \
+      c->norm.mean = normal(2 * B * T);                                                                                \
+      c->norm.inverse_deviation = c->norm.mean + 1)                                                                    \
     X(norm_eps, ATTN_ERROR_VALUE, "eps", c->norm.eps = INFINITY)                                                       \
     X(norm_params, ATTN_ERROR_STRUCT, "struct_size", c->norm.struct_size = 1)
 
@@ -144,7 +156,34 @@ static void missing_arguments(void **state) {
     assert_untouched(out);
 }
 
-static float *normal(size_t n) { return new_normal(BHTD, 1, 1, 1, n).data; }
+/* Each number that is wrong, and tensors that are. */
+static void faults_of_glu(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    const attn_tensor x = new_normal(BHTD, 1, 1, 2, 3), out = new_tensor(BHTD, 1, 1, 2, 3);
+    const attn_tensor small = new_normal(BHTD, 1, 1, 2, 2);
+    attn_activation_params p;
+    ATTN_INIT(&p);
+    float *const numbers[] = {&p.beta, &p.limit, &p.beta, &p.alpha_p, &p.alpha_n, &p.limit, &p.up_offset};
+    static const char *const names[] = {"beta", "limit", "beta", "alpha_p", "alpha_n", "limit", "up_offset"};
+    for (size_t i = 0; i < COUNT(numbers); i++) {
+        *numbers[i] = i < 2 ? -1 : INFINITY;
+        assert_status(context, attn_glu(context, ATTN_SILU, &p, &x, &x, &out), ATTN_ERROR_VALUE);
+        assert_mentions(attn_context_last_error(context), names[i]);
+        *numbers[i] = 0;
+    }
+    p.up_offset = 1;
+    assert_status(context, attn_glu(context, ATTN_SILU, &p, &x, NULL, &out), ATTN_ERROR_VALUE);
+    assert_mentions(attn_context_last_error(context), "up_offset");
+    assert_status(context, attn_glu(context, (attn_activation)8, &p, &x, &x, &out), ATTN_ERROR_VALUE);
+    assert_status(context, attn_glu(context, ATTN_SILU, &p, &x, &small, &out), ATTN_ERROR_SHAPE);
+    assert_status(context, attn_glu(context, ATTN_SILU, &p, NULL, &x, &out), ATTN_ERROR_NULL);
+    assert_mentions(attn_context_last_error(context), "gate");
+    p.struct_size = 3;
+    assert_status(context, attn_glu(context, ATTN_SILU, &p, &x, &x, &out), ATTN_ERROR_STRUCT);
+    assert_int_equal(attn_glu(NULL, ATTN_SILU, NULL, &x, &x, &out), ATTN_ERROR_NULL);
+    assert_untouched(out);
+}
 
 static void make_valid_embed(call *c) {
     memset(c, 0, sizeof *c);
@@ -303,8 +342,9 @@ static void every_fault_of_patchify(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(missing_arguments),       TEST(every_fault_of_embed),
-                                       TEST(every_fault_of_norm),     TEST(every_fault_of_linear),
-                                       TEST(every_fault_of_quantize), TEST(every_fault_of_patchify)};
+    const struct CMUnitTest tests[] = {TEST(missing_arguments),      TEST(faults_of_glu),
+                                       TEST(every_fault_of_embed),   TEST(every_fault_of_norm),
+                                       TEST(every_fault_of_linear),  TEST(every_fault_of_quantize),
+                                       TEST(every_fault_of_patchify)};
     return cmocka_run_group_tests_name("errors_parts", tests, NULL, NULL);
 }

@@ -33,6 +33,20 @@ static float *normal(size_t n) {
     return x;
 }
 
+/* What is taken away from each row, and what that is multiplied by then. */
+static void check_outputs_of_norm(const attn_norm_params *p, const double *x, size_t rows, size_t M) {
+    for (size_t r = 0; r < rows && M; r++, x += M) {
+        double mean = 0, square = 0;
+        for (size_t i = 0; i < M && p->kind == ATTN_LAYER_NORM; i++)
+            mean += x[i] / (double)M;
+        for (size_t i = 0; i < M; i++)
+            square += (x[i] - mean) * (x[i] - mean) / (double)M;
+        const double factor = 1 / sqrt(square + (p->eps > 0 ? (double)p->eps : (double)1e-5F));
+        assert_true(fabs((double)p->mean[r] - mean) <= 2 * (double)FLT_EPSILON * (fabs(mean) + sqrt(square)));
+        assert_true(fabs((double)p->inverse_deviation[r] - factor) <= 4 * (double)FLT_EPSILON * factor);
+    }
+}
+
 static void check_norm(attn_context *context, attn_norm_kind kind, size_t M, double mean, double size) {
     attn_norm_params p;
     ATTN_INIT(&p);
@@ -40,6 +54,8 @@ static void check_norm(attn_context *context, attn_norm_kind kind, size_t M, dou
     p.eps = size < 1e-3 ? FLT_MIN : 0;
     p.weight = random_below(3) ? normal(M) : NULL;
     p.bias = random_below(3) ? normal(M) : NULL;
+    p.mean = random_below(2) ? new_floats(2 * 3 * 5) : NULL;
+    p.inverse_deviation = p.mean ? new_floats(2 * 3 * 5) : NULL;
     const attn_tensor x = new_tensor((enum layout)random_below(OUTPUT_LAYOUTS), 2, 3, 5, M);
     const attn_tensor out = new_tensor((enum layout)random_below(OUTPUT_LAYOUTS), 2, 3, 5, M);
     fill(x, mean, size);
@@ -48,6 +64,8 @@ static void check_norm(attn_context *context, attn_norm_kind kind, size_t M, dou
     assert_ok(context, attn_norm(context, &x, &out, &p));
     assert_near(out, want, OF_NORM);
     assert_gaps_untouched(out);
+    if (p.mean)
+        check_outputs_of_norm(&p, dense_doubles(x), 2 * 3 * 5, M);
     assert_ok(context, attn_norm(context, &x, &x, &p));
     assert_bits(x, out);
     end_case();
@@ -143,11 +161,11 @@ static void activations(void **state) {
     attn_context *contexts[ISAS];
     const size_t n = new_isa_contexts(1, contexts);
     for (size_t i = 0; i < n; i++)
-        for (int kind = 0; kind <= ATTN_IDENTITY; kind++) {
+        for (int kind = 0; kind <= ATTN_RELU_SQUARED; kind++) {
             const attn_tensor x = arguments(), out = new_tensor(PADDED, 1, 1, 1, x.size[3]);
             double *want = new_doubles(element_count(x));
             for (size_t e = 0; e < element_count(x); e++)
-                want[e] = reference_activation((attn_activation)kind, (double)*element(x, e));
+                want[e] = reference_activation((attn_activation)kind, NULL, (double)*element(x, e));
             name_case("activation %d with %s", kind, describe(contexts[i]).isa);
             assert_ok(contexts[i], attn_activate(contexts[i], (attn_activation)kind, &x, &out));
             assert_near(out, want, bound);
@@ -169,9 +187,74 @@ static void gelu_is_accurate(void **state) {
             const attn_tensor from = attn_tensor_btm(&x, ATTN_F32, 1, 1, 1),
                               to = attn_tensor_btm(&y, ATTN_F32, 1, 1, 1);
             assert_ok(contexts[i], attn_activate(contexts[i], ATTN_GELU, &from, &to));
-            const double want = reference_activation(ATTN_GELU, (double)x);
+            const double want = reference_activation(ATTN_GELU, NULL, (double)x);
             assert_true(fabs((double)y - want) <= 8 * (double)FLT_EPSILON * fabs(want) + FLT_MIN);
         }
+}
+
+/* Its negative part is a difference that may be 0 far from 0, where errors are those of its parts. */
+static void xielu(void **state) {
+    (void)state;
+    static const float betas[] = {0, 0.3F, 2}, alphas[] = {0, 0.4F, 3};
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(1, contexts);
+    for (size_t i = 0; i < n * COUNT(betas); i++) {
+        const attn_activation_params p = {.struct_size = sizeof p,
+                                          .beta = betas[i % COUNT(betas)],
+                                          .alpha_p = alphas[(i + 1) % COUNT(alphas)],
+                                          .alpha_n = alphas[i % COUNT(alphas)]};
+        attn_context *context = contexts[i / COUNT(betas)];
+        const attn_tensor x = arguments(), out = new_tensor(PADDED, 1, 1, 1, x.size[3]);
+        assert_ok(context, attn_glu(context, ATTN_XIELU, &p, &x, NULL, &out));
+        for (size_t e = 0; e < element_count(x); e++) {
+            const double from = (double)*element(x, e), got = (double)*element(out, e);
+            const double want = reference_activation(ATTN_XIELU, &p, from);
+            const double size = from > -0.5 ? fabs(want) : fmax(fabs(want), (double)p.alpha_n + 4 * fabs(from));
+            name_case("xIELU of %g with beta %g, alpha_n %g: %g for %g", from, (double)p.beta, (double)p.alpha_n, got,
+                      want);
+            if (isnan(want) || fabs(want) > (double)FLT_MAX)
+                assert_true(isnan(want) ? isnan(got) : fabs(got) >= (double)FLT_MAX && got * want > 0);
+            else
+                assert_true(fabs(got - want) <= 8 * (double)FLT_EPSILON * size + (double)FLT_MIN);
+        }
+        end_case();
+    }
+}
+
+/* Every activation with every number of its own, gated and not, clamped and not, wherever the result goes. */
+static void gated(void **state) {
+    (void)state;
+    enum { WIDTH = 601 }; /* three pieces of a clamped row */
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(2, contexts);
+    for (size_t i = 0; i < n; i++) {
+        seed(6);
+        for (unsigned k = 0; k < 16 * (ATTN_XIELU + 1); k++) {
+            const attn_activation kind = (attn_activation)(k / 16);
+            const bool has_up = k & 1;
+            const attn_activation_params p = {.struct_size = sizeof p,
+                                              .beta = k & 2 ? 1.702F : 0,
+                                              .limit = k & 4 ? 1.5F : 0,
+                                              .up_offset = has_up && k & 8 ? 1 : 0};
+            const attn_tensor gate = new_normal((enum layout)random_below(OUTPUT_LAYOUTS), 2, 2, 3, WIDTH);
+            const attn_tensor up = new_normal((enum layout)random_below(OUTPUT_LAYOUTS), 2, 2, 3, WIDTH);
+            const attn_tensor out = new_tensor((enum layout)random_below(OUTPUT_LAYOUTS), 2, 2, 3, WIDTH);
+            double *want = new_doubles(element_count(gate));
+            *element(gate, 5) = *element(up, 700) = NAN;
+            *element(gate, 300) = INFINITY;
+            for (size_t e = 0; e < element_count(gate); e++)
+                want[e] = reference_activation(kind, &p, (double)*element(gate, e)) *
+                          (has_up ? reference_up(&p, (double)*element(up, e)) : 1);
+            name_case("gated: activation %d, case %u with %s", (int)kind, k % 16, describe(contexts[i]).isa);
+            assert_ok(contexts[i], attn_glu(contexts[i], kind, &p, &gate, has_up ? &up : NULL, &out));
+            assert_near(out, want, promised(0.1));
+            assert_gaps_untouched(out);
+            const attn_tensor in_place = has_up && k & 2 ? up : gate;
+            assert_ok(contexts[i], attn_glu(contexts[i], kind, &p, &gate, has_up ? &up : NULL, &in_place));
+            assert_bits(in_place, out);
+            end_case();
+        }
+    }
 }
 
 /* ---- linear maps ---- */
@@ -237,6 +320,7 @@ static void scratch_of_linear(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(norms),       TEST(defaults_of_norm), TEST(constant_rows), TEST(bad_rows_of_norm),
-        TEST(activations), TEST(gelu_is_accurate), TEST(linear_maps),   TEST(scratch_of_linear)};
+        TEST(activations), TEST(gelu_is_accurate), TEST(xielu),         TEST(gated),
+        TEST(linear_maps), TEST(scratch_of_linear)};
     return cmocka_run_group_tests_name("norm", tests, NULL, NULL);
 }

@@ -256,7 +256,7 @@ static void init_narrow(struct block_case *c, attn_dtype self, attn_dtype cross,
     c->cross.weight_dtype = cross;
     c->feed.weight_dtype = feed;
     c->self.order = c->feed.order = (attn_weight_order)random_below(2);
-    c->feed.activation = (attn_activation)random_below(ATTN_IDENTITY + 1);
+    c->feed.activation = (attn_activation)random_below(ATTN_XIELU + 1);
     c->block.norm_place = (attn_norm_place)random_below(2);
     fill_block(c, random_below(2) > 0);
 }

@@ -31,7 +31,7 @@ typedef enum attn_norm_place {
  *
  *     form            set                              model families (as Hugging Face names them)
  *     pre-norm        self_norm, feed_norm             GPT-2, LLaMA, Mistral, Qwen2, Qwen3, OPT, MPT, BLOOM, Phi-3,
- *                                                      DBRX, GPT-OSS, StarCoder2, Apertus, ViT, CLIP, Whisper, T5, ModernBERT
+ *                                                      DBRX, GPT-OSS, StarCoder2, Apertus, ViT, CLIP, Whisper, T5
  *     post-norm       the same, ATTN_POST_NORM         BERT, RoBERTa, DistilBERT, BART, Marian, XLM, wav2vec 2.0 base
  *     output norm     self_output_norm and             OLMo 2 and 3, EXAONE 4, Swin v2
  *                     feed_output_norm alone
@@ -62,6 +62,8 @@ typedef struct attn_feed_params {
     const float *up_scale;   /* [F] */
     const float *gate_scale; /* [F] */
     const float *down_scale; /* [M] */
+
+    const attn_activation_params *activation_params; /* NULL: all defaults. up_offset only with a gate. */
 } attn_feed_params;
 
 /* Sublayers in the order in which they run: self-attention, cross-attention, feed-forward, each with a norm and a

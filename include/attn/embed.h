@@ -17,7 +17,10 @@ typedef enum attn_positions {
     ATTN_POSITIONS_TABLE = 1, /* learned: row p of position_table */
     /* Element 2i is sin(p / 10000^(2i/M)), element 2i+1 the cosine; Vaswani et al., 2017. */
     ATTN_POSITIONS_SINUSOIDAL = 2,
-    ATTN_POSITIONS_SIN_COS = 3 /* the same numbers, all sines first: i and ⌈M/2⌉ + i; tensor2tensor, Marian */
+    ATTN_POSITIONS_SIN_COS = 3, /* the same numbers, all sines first: i and ⌈M/2⌉ + i; Marian, Pegasus */
+    /* Sines, then cosines, of p / 10000^(i/(h−1)), i from 0 to h − 1, h = ⌊M/2⌋; the last element of an odd M is 0.
+     * tensor2tensor, fairseq, Whisper's encoder; M2M-100, NLLB and Speech2Text, whose first position is 2. */
+    ATTN_POSITIONS_FAIRSEQ = 4
 } attn_positions;
 
 /* All that attn_embed reads. Tables are dense and stay the caller's: nothing is copied, so that a mapped file will do.

@@ -61,7 +61,6 @@ static attn_status check_feed(attn_context *context, const attn_feed_params *p, 
     static const char width[] = "params.feed.hidden_width";
     const size_t F = p->hidden_width;
     ATTNI_TRY(attni_check_order(context, "params.feed.order", p->order));
-    ATTNI_TRY(attni_check_activation(context, "params.feed.activation", p->activation));
     ATTNI_TRY(attni_check_weight_dtype(context, "params.feed.weight_dtype", p->weight_dtype));
     ATTNI_TRY(attni_check_pointer(context, "params.feed.up_weight", p->up_weight));
     ATTNI_TRY(attni_check_pointer(context, "params.feed.down_weight", p->down_weight));
@@ -82,8 +81,9 @@ static attn_status make_feed(attn_context *context, const attn_feed_params *para
     if (!params)
         return ATTN_OK;
     ATTNI_TRY(attni_check_params(context, "params.feed", params, sizeof p, &p));
+    ATTNI_TRY(attni_check_activation(context, "params.feed.activation", p.activation, "params.feed.activation_params",
+                                     p.activation_params, p.gate_weight, &feed->activation));
     ATTNI_TRY(check_feed(context, &p, M, w));
-    feed->activation = p.activation;
     feed->up = attni_linear_new(context, &w[0]);
     feed->gate = p.gate_weight ? attni_linear_new(context, &w[1]) : NULL;
     feed->down = attni_linear_new(context, &w[2]);

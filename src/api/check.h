@@ -26,6 +26,7 @@
     X(attn_context_options, parallel_for_data, 88)                                                                     \
     X(attn_context_info, blas_choice, 80)                                                                              \
     X(attn_norm_params, bias, 32)                                                                                      \
+    X(attn_activation_params, up_offset, 28)                                                                           \
     X(attn_qk_norm, k_weight, 40)                                                                                      \
     X(attn_rotary, key_positions, 64)                                                                                  \
     X(attn_rotary_tables_params, high_turns, 80)                                                                       \

@@ -64,9 +64,9 @@ static attn_status check_position_table(attn_context *context, const attni_embed
 static attn_status check_positions(attn_context *context, const attni_embed *e, const attn_tensor *out) {
     const attn_embed_params *p = &e->params;
     const bool table = p->positions == ATTN_POSITIONS_TABLE;
-    if ((int)p->positions < ATTN_POSITIONS_NONE || (int)p->positions > ATTN_POSITIONS_SIN_COS)
+    if ((int)p->positions < ATTN_POSITIONS_NONE || (int)p->positions > ATTN_POSITIONS_FAIRSEQ)
         return attni_fail(context, ATTN_ERROR_VALUE, "params.positions is %d, expected an attn_positions of 0 to %d",
-                          (int)p->positions, (int)ATTN_POSITIONS_SIN_COS);
+                          (int)p->positions, (int)ATTN_POSITIONS_FAIRSEQ);
     if (!table && p->position_table)
         return attni_fail(context, ATTN_ERROR_VALUE,
                           "params.position_table is set, but params.positions is not ATTN_POSITIONS_TABLE");

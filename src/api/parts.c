@@ -12,19 +12,61 @@ attn_status attni_check_norm(attn_context *context, const char *name, const attn
     if ((int)p.kind < ATTN_LAYER_NORM || (int)p.kind > ATTN_L2_NORM)
         return attni_fail(context, ATTN_ERROR_VALUE, "%s.kind is %d, expected an attn_norm_kind of 0 to 2", name,
                           (int)p.kind);
+    if (p.mean || p.inverse_deviation)
+        return attni_fail(context, ATTN_ERROR_VALUE, "%s.%s is set, but it is an output of attn_norm alone", name,
+                          p.mean ? "mean" : "inverse_deviation");
     if (!isfinite(p.eps) || p.eps < 0)
         return attni_fail(context, ATTN_ERROR_VALUE, "%s.eps is %g, expected a finite number that is not negative",
                           name, (double)p.eps);
     const float eps = p.kind == ATTN_L2_NORM ? 1e-12F : 1e-5F;
-    *norm = (attni_norm){p.kind, p.eps > 0 ? p.eps : eps, p.weight, p.bias};
+    *norm = (attni_norm){.kind = p.kind, .eps = p.eps > 0 ? p.eps : eps, .weight = p.weight, .bias = p.bias};
     return ATTN_OK;
 }
 
-attn_status attni_check_activation(attn_context *context, const char *name, attn_activation activation) {
-    if ((int)activation >= ATTN_GELU && (int)activation <= ATTN_IDENTITY)
-        return ATTN_OK;
-    return attni_fail(context, ATTN_ERROR_VALUE, "%s is %d, expected an attn_activation of 0 to %d", name,
-                      (int)activation, (int)ATTN_IDENTITY);
+static attn_status check_numbers(attn_context *context, const char *name, const attn_activation_params *p) {
+    const struct {
+        const char *field;
+        float value;
+        bool signed_too;
+    } numbers[] = {{"beta", p->beta, false},
+                   {"alpha_p", p->alpha_p, true},
+                   {"alpha_n", p->alpha_n, true},
+                   {"limit", p->limit, false},
+                   {"up_offset", p->up_offset, true}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (!isfinite(numbers[i].value) || (numbers[i].value < 0 && !numbers[i].signed_too))
+            return attni_fail(context, ATTN_ERROR_VALUE, "%s.%s is %g, expected a finite number%s", name,
+                              numbers[i].field, (double)numbers[i].value,
+                              numbers[i].signed_too ? "" : " that is not negative");
+    return ATTN_OK;
+}
+
+static float beta_of(attn_activation kind, float beta) {
+    if (kind == ATTN_GELU_SIGMOID)
+        return 1.702F;
+    return beta > 0 ? beta : kind == ATTN_XIELU ? 0.5F : 1.0F;
+}
+
+attn_status attni_check_activation(attn_context *context, const char *name, attn_activation kind,
+                                   const char *params_name, const attn_activation_params *params, bool gated,
+                                   attni_activation *activation) {
+    attn_activation_params p;
+    if ((int)kind < ATTN_GELU || (int)kind > ATTN_XIELU)
+        return attni_fail(context, ATTN_ERROR_VALUE, "%s is %d, expected an attn_activation of 0 to %d", name,
+                          (int)kind, (int)ATTN_XIELU);
+    ATTNI_TRY(attni_check_params(context, params_name, params, sizeof p, &p));
+    ATTNI_TRY(check_numbers(context, params_name, &p));
+    if (p.up_offset != 0 && !gated)
+        return attni_fail(context, ATTN_ERROR_VALUE, "%s.up_offset is %g, but nothing gates", params_name,
+                          (double)p.up_offset);
+    *activation = (attni_activation){.kind = kind,
+                                     .beta = beta_of(kind, p.beta),
+                                     .alpha_p = p.alpha_p != 0 ? p.alpha_p : 0.8F,
+                                     .alpha_n = p.alpha_n != 0 ? p.alpha_n : 0.8F,
+                                     .clamped = p.limit > 0 || p.up_offset != 0,
+                                     .limit = p.limit > 0 ? p.limit : INFINITY,
+                                     .offset = p.up_offset};
+    return ATTN_OK;
 }
 
 bool attni_same_view(const attn_tensor *x, const attn_tensor *y) {

@@ -12,7 +12,10 @@
 /* Resolves the defaults of a norm; `name` is that of the parameter. */
 attn_status attni_check_norm(attn_context *context, const char *name, const attn_norm_params *params, attni_norm *norm);
 
-attn_status attni_check_activation(attn_context *context, const char *name, attn_activation activation);
+/* Resolves the defaults of an activation; `name` and `params_name` are those of its parameters. */
+attn_status attni_check_activation(attn_context *context, const char *name, attn_activation kind,
+                                   const char *params_name, const attn_activation_params *params, bool gated,
+                                   attni_activation *activation);
 
 /* Two tensors of the same sizes, the second one an output that may be the first, as the same view. */
 attn_status attni_check_map(attn_context *context, const char *x_name, const attn_tensor *x, const attn_tensor *out,

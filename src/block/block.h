@@ -9,7 +9,7 @@
 
 typedef struct attni_feed {
     attn_linear *up, *gate, *down; /* gate may be NULL; all are where there is no feed-forward */
-    attn_activation activation;
+    attni_activation activation;
 } attni_feed;
 
 /* weight and bias are the block's, in one piece. */

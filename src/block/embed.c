@@ -26,11 +26,12 @@ static size_t position_of(const attni_embed *e, size_t b, size_t t) {
 
 /* Angles are computed in double: positions may be large. */
 static void add_sinusoid(const attni_embed *e, size_t position, float *y) {
-    const size_t M = e->M, half = attni_ceil_div(M, 2);
-    const double step = -2 * log(10000) / (double)M;
-    const bool apart = e->params.positions == ATTN_POSITIONS_SIN_COS;
+    const attn_positions kind = e->params.positions;
+    const size_t M = e->M, half = kind == ATTN_POSITIONS_FAIRSEQ ? M / 2 : attni_ceil_div(M, 2);
+    const double steps = kind == ATTN_POSITIONS_FAIRSEQ ? (double)half - 1 : (double)M / 2;
+    const bool apart = kind != ATTN_POSITIONS_SINUSOIDAL;
     for (size_t i = 0; i < half; i++) {
-        const double angle = (double)position * exp((double)i * step);
+        const double angle = (double)position * (i ? pow(10000, -(double)i / steps) : 1);
         const size_t sine = apart ? i : 2 * i, cosine = apart ? half + i : 2 * i + 1;
         y[sine] += (float)sin(angle);
         if (cosine < M)
@@ -69,8 +70,7 @@ static void embed_rows(void *arg, size_t begin_row, size_t end_row) {
 }
 
 void attni_embed_run(attn_context *context, const attni_embed *embed) {
-    const bool sinusoidal =
-        embed->params.positions == ATTN_POSITIONS_SINUSOIDAL || embed->params.positions == ATTN_POSITIONS_SIN_COS;
+    const bool sinusoidal = embed->params.positions >= ATTN_POSITIONS_SINUSOIDAL;
     job j = {context->kernels, embed};
     attni_share_rows(context, embed->B * embed->T, embed->M, sinusoidal ? 500 : 16, embed_rows, &j);
 }

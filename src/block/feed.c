@@ -33,8 +33,12 @@ static attni_matrix normalised(attn_context *context, const attni_norm *norm, si
                                float *room) {
     if (!norm)
         return *x;
-    const attni_rows rows = {
-        1, 1, x->rows, M, {x->data, ATTN_F32, 0, 0, (ptrdiff_t)x->ld}, {room, ATTN_F32, 0, 0, (ptrdiff_t)M}};
+    const attni_rows rows = {.B = 1,
+                             .H = 1,
+                             .T = x->rows,
+                             .width = M,
+                             .x = {x->data, ATTN_F32, 0, 0, (ptrdiff_t)x->ld},
+                             .y = {room, ATTN_F32, 0, 0, (ptrdiff_t)M}};
     attni_norm_rows(context, norm, &rows);
     return (attni_matrix){room, x->rows, M};
 }

@@ -70,8 +70,12 @@ size_t attni_block_scratch(const attn_context *context, const attni_block_call *
 
 static void normalise(attn_context *context, const attni_owned_norm *norm, size_t M, const attni_matrix *x,
                       const attni_matrix *y) {
-    const attni_rows rows = {
-        1, 1, x->rows, M, {x->data, ATTN_F32, 0, 0, (ptrdiff_t)x->ld}, {y->data, ATTN_F32, 0, 0, (ptrdiff_t)y->ld}};
+    const attni_rows rows = {.B = 1,
+                             .H = 1,
+                             .T = x->rows,
+                             .width = M,
+                             .x = {x->data, ATTN_F32, 0, 0, (ptrdiff_t)x->ld},
+                             .y = {y->data, ATTN_F32, 0, 0, (ptrdiff_t)y->ld}};
     attni_norm_rows(context, &norm->norm, &rows);
 }
 

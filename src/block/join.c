@@ -14,13 +14,14 @@ typedef struct job {
 } job;
 
 static void join_rows(void *arg, size_t begin, size_t end) {
+    static const attni_activation identity = {.kind = ATTN_IDENTITY};
     const job *j = arg;
     const ptrdiff_t ld = (ptrdiff_t)j->sum->ld;
     float *sum = j->sum->data + begin * j->sum->ld;
     if (j->rim->output.present)
         j->kernels->norm(&j->rim->output.norm, end - begin, j->M, sum, ld, sum, ld);
     if (j->rim->scale)
-        j->kernels->activate(ATTN_IDENTITY, end - begin, j->M, sum, ld, j->rim->scale, 0, sum, ld);
+        j->kernels->activate(&identity, end - begin, j->M, sum, ld, j->rim->scale, 0, sum, ld);
     for (size_t r = begin; r < end; r++, sum += ld) {
         const float *x = j->x->data + r * j->x->ld;
         float *y = j->y->data + r * j->y->ld;

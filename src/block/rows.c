@@ -27,8 +27,16 @@ typedef struct job {
     const attni_kernels *kernels;
     const attni_rows *rows;
     const attni_norm *norm; /* or NULL: */
-    attn_activation activation;
+    const attni_activation *activation;
 } job;
+
+/* A norm whose outputs are those of rows from `begin` on. */
+static attni_norm norm_from(const attni_norm *norm, size_t begin) {
+    attni_norm n = *norm;
+    n.mean = n.mean ? n.mean + begin : NULL;
+    n.inverse_deviation = n.inverse_deviation ? n.inverse_deviation + begin : NULL;
+    return n;
+}
 
 /* Rows [begin, end) in the order of [B,H,T], as far as one head goes; returns how many. */
 static size_t run_piece(const job *j, size_t begin, size_t end) {
@@ -37,10 +45,13 @@ static size_t run_piece(const job *j, size_t begin, size_t end) {
     const size_t count = attni_min(end - begin, r->T - t);
     const float *x = attni_at(&r->x, b, h, t);
     float *y = attni_at(&r->y, b, h, t);
-    if (j->norm)
-        j->kernels->norm(j->norm, count, r->width, x, r->x.stride_t, y, r->y.stride_t);
-    else
-        j->kernels->activate(j->activation, count, r->width, x, r->x.stride_t, NULL, 0, y, r->y.stride_t);
+    if (j->norm) {
+        const attni_norm norm = norm_from(j->norm, begin);
+        j->kernels->norm(&norm, count, r->width, x, r->x.stride_t, y, r->y.stride_t);
+    } else {
+        j->kernels->activate(j->activation, count, r->width, x, r->x.stride_t, attni_at(&r->factor, b, h, t),
+                             r->factor.stride_t, y, r->y.stride_t);
+    }
     return count;
 }
 
@@ -53,11 +64,11 @@ static void run_rows(void *arg, size_t begin, size_t end) {
 enum { NORM_FLOPS = 16, ACTIVATION_FLOPS = 48 };
 
 void attni_norm_rows(attn_context *context, const attni_norm *norm, const attni_rows *rows) {
-    job j = {context->kernels, rows, norm, ATTN_IDENTITY};
+    job j = {context->kernels, rows, norm, NULL};
     attni_share_rows(context, rows->B * rows->H * rows->T, rows->width, NORM_FLOPS, run_rows, &j);
 }
 
-void attni_activate_rows(attn_context *context, attn_activation activation, const attni_rows *rows) {
+void attni_activate_rows(attn_context *context, const attni_activation *activation, const attni_rows *rows) {
     job j = {context->kernels, rows, NULL, activation};
     attni_share_rows(context, rows->B * rows->H * rows->T, rows->width, ACTIVATION_FLOPS, run_rows, &j);
 }

@@ -10,10 +10,11 @@
 typedef struct attni_rows {
     size_t B, H, T, width;
     attni_view x, y;
+    attni_view factor; /* of the activated; data = NULL: 1 */
 } attni_rows;
 
 void attni_norm_rows(attn_context *context, const attni_norm *norm, const attni_rows *rows);
-void attni_activate_rows(attn_context *context, attn_activation activation, const attni_rows *rows);
+void attni_activate_rows(attn_context *context, const attni_activation *activation, const attni_rows *rows);
 
 /* Calls work(arg, [begin, end)) on pieces of the rows 0 … count, each of `width` elements that take about `flops`. */
 typedef void (*attni_row_work)(void *arg, size_t begin, size_t end);

@@ -20,8 +20,17 @@ static inline size_t attni_size_of(attn_dtype dtype) { return dtype == ATTN_F32 
 typedef struct attni_norm {
     attn_norm_kind kind;
     float eps;
-    const float *weight, *bias; /* or NULL */
+    const float *weight, *bias;      /* or NULL */
+    float *mean, *inverse_deviation; /* [rows], outputs, or NULL */
 } attni_norm;
+
+/* An activation, defaults resolved. */
+typedef struct attni_activation {
+    attn_activation kind;
+    float beta, alpha_p, alpha_n;
+    bool clamped; /* activation(min(x, limit)) · (min(max(factor, −limit), limit) + offset) */
+    float limit, offset;
+} attni_activation;
 
 /* The columns [begin, end) of a row that are visible; the others are masked. begin ≤ end ≤ columns. */
 typedef struct attni_range {
@@ -130,7 +139,7 @@ typedef struct attni_kernels {
     void (*entropy)(size_t n, const float *s, const float *p, float max, double *mass, double *moment);
 
     /* y[r,:] = activation(x[r,:]) · factor[r,:] for [rows, columns]; factor may be NULL: 1. y = x is allowed. */
-    void (*activate)(attn_activation kind, size_t rows, size_t columns, const float *x, ptrdiff_t ldx,
+    void (*activate)(const attni_activation *activation, size_t rows, size_t columns, const float *x, ptrdiff_t ldx,
                      const float *factor, ptrdiff_t ldf, float *y, ptrdiff_t ldy);
 
     /* Normalises each row of x [rows, width]. y = x is allowed. */

@@ -41,64 +41,128 @@ static inline V v_gelu_tanh(V x) {
     return gated(x, n, v_sigmoid(z));
 }
 
-static inline V v_gelu_sigmoid(V x) {
+static inline V v_swish(V x, V beta) {
     const V n = negative(x, -1e12F);
-    return gated(x, n, v_sigmoid(v_mul(n, v_set(1.702F))));
+    return gated(x, n, v_sigmoid(v_mul(n, beta)));
 }
 
-static inline V v_silu(V x) {
-    const V n = negative(x, -1e12F);
-    return gated(x, n, v_sigmoid(n));
+static inline V v_relu_squared(V x) {
+    const V p = v_max(v_set(0.0F), x);
+    return v_mul(p, p);
 }
 
-static inline __attribute__((always_inline)) V v_activate(attn_activation kind, V x) {
+/* e^m − 1 − m for −½ ≤ m ≤ 0, by its series. */
+static inline V v_exp_rest(V m) {
+    static const float factor[] = {0x1p-1F,         0x1.555556p-3F,  0x1.555556p-5F, 0x1.111112p-7F,
+                                   0x1.6c16c2p-10F, 0x1.a01a02p-13F, 0x1.a01a02p-16F}; /* 1/2! … 1/8! */
+    V p = v_set(factor[6]);
+    for (int i = 5; i >= 0; i--)
+        p = v_fma(p, m, v_set(factor[i]));
+    return v_mul(v_mul(m, m), p);
+}
+
+/* The negative part is m + r, m being its first half, where e^x − 1 would cancel. */
+static inline V v_xielu(V x, const attni_activation *a) {
+    const V zero = v_set(0.0F), beta = v_set(a->beta), alpha = v_set(a->alpha_n);
+    const V p = v_max(zero, x), n = v_sub(zero, v_max(zero, v_sub(zero, x)));
+    const V m = v_max(v_set(-0.5F), n), r = v_sub(n, m), rest = v_exp_rest(m);
+    const V exp_m = v_add(v_set(1.0F), v_add(m, rest));
+    const V curved = v_fma(exp_m, v_sub(v_exp(r), v_set(1.0F)), rest);
+    const V negative_part = v_fma(alpha, curved, v_fma(beta, m, v_mul(v_sub(beta, alpha), r)));
+    return v_fma(p, v_fma(v_set(a->alpha_p), p, beta), negative_part);
+}
+
+static inline __attribute__((always_inline)) V v_activate(attn_activation kind, const attni_activation *a, V x) {
     switch (kind) {
     case ATTN_GELU:
         return v_gelu(x);
     case ATTN_GELU_TANH:
         return v_gelu_tanh(x);
-    case ATTN_GELU_SIGMOID:
-        return v_gelu_sigmoid(x);
     case ATTN_RELU:
         return v_max(v_set(0.0F), x);
+    case ATTN_GELU_SIGMOID:
     case ATTN_SILU:
-        return v_silu(x);
+        return v_swish(x, v_set(a->beta));
+    case ATTN_RELU_SQUARED:
+        return v_relu_squared(x);
+    case ATTN_XIELU:
+        return v_xielu(x, a);
     default:
         return x;
     }
 }
 
-static inline __attribute__((always_inline)) void activate_row(attn_activation kind, size_t n, const float *x,
-                                                               const float *factor, float *y) {
+static inline __attribute__((always_inline)) void
+activate_row(attn_activation kind, const attni_activation *a, size_t n, const float *x, const float *factor, float *y) {
     const V zero_vector = v_set(0.0F);
     for (size_t j = 0; j < n; j += VL) {
-        const V a = v_activate(kind, load_up_to(x + j, n - j, zero_vector));
-        store_up_to(y + j, n - j, factor ? v_mul(a, load_up_to(factor + j, n - j, zero_vector)) : a);
+        const V v = v_activate(kind, a, load_up_to(x + j, n - j, zero_vector));
+        store_up_to(y + j, n - j, factor ? v_mul(v, load_up_to(factor + j, n - j, zero_vector)) : v);
     }
 }
 
-static inline __attribute__((always_inline)) void activate_rows(attn_activation kind, size_t rows, size_t columns,
-                                                                const float *x, ptrdiff_t ldx, const float *factor,
-                                                                ptrdiff_t ldf, float *y, ptrdiff_t ldy) {
+static inline __attribute__((always_inline)) void activate_rows(attn_activation kind, const attni_activation *a,
+                                                                size_t rows, size_t columns, const float *x,
+                                                                ptrdiff_t ldx, const float *factor, ptrdiff_t ldf,
+                                                                float *y, ptrdiff_t ldy) {
+    const attni_activation numbers = *a; /* which y does not change */
     for (size_t r = 0; r < rows; r++, x += ldx, y += ldy, factor = factor ? factor + ldf : NULL)
-        activate_row(kind, columns, x, factor, y);
+        activate_row(kind, &numbers, columns, x, factor, y);
 }
 
-static void activate(attn_activation kind, size_t rows, size_t columns, const float *x, ptrdiff_t ldx,
-                     const float *factor, ptrdiff_t ldf, float *y, ptrdiff_t ldy) {
+static void activate_plain(const attni_activation *a, size_t rows, size_t columns, const float *x, ptrdiff_t ldx,
+                           const float *factor, ptrdiff_t ldf, float *y, ptrdiff_t ldy) {
 #define CASE(kind)                                                                                                     \
     case kind:                                                                                                         \
-        activate_rows(kind, rows, columns, x, ldx, factor, ldf, y, ldy);                                               \
+        activate_rows(kind, a, rows, columns, x, ldx, factor, ldf, y, ldy);                                            \
         break
-    switch (kind) {
+    switch (a->kind) {
         CASE(ATTN_GELU);
         CASE(ATTN_GELU_TANH);
         CASE(ATTN_GELU_SIGMOID);
         CASE(ATTN_RELU);
         CASE(ATTN_SILU);
         CASE(ATTN_IDENTITY);
+        CASE(ATTN_RELU_SQUARED);
+        CASE(ATTN_XIELU);
     }
 #undef CASE
+}
+
+/* y = min(x, most); NaN stays. */
+static void limit_above(size_t n, const float *x, float most, float *y) {
+    const V zero = v_set(0.0F), least = v_set(-most);
+    for (size_t j = 0; j < n; j += VL)
+        store_up_to(y + j, n - j, v_sub(zero, v_max(least, v_sub(zero, load_up_to(x + j, n - j, zero)))));
+}
+
+static void limit_and_shift(size_t n, const float *x, float most, float offset, float *y) {
+    const V zero = v_set(0.0F), least = v_set(-most), o = v_set(offset);
+    for (size_t j = 0; j < n; j += VL) {
+        const V below = v_max(least, v_sub(zero, v_max(least, load_up_to(x + j, n - j, zero))));
+        store_up_to(y + j, n - j, v_sub(o, below));
+    }
+}
+
+/* Pieces of rows, limited where the caller's numbers stay as they are. */
+static void activate_clamped(const attni_activation *a, size_t n, const float *x, const float *factor, float *y) {
+    enum { PIECE = 256 };
+    float limited[PIECE], shifted[PIECE];
+    for (size_t j = 0; j < n; j += PIECE) {
+        const size_t some = n - j < PIECE ? n - j : PIECE;
+        limit_above(some, x + j, a->limit, limited);
+        if (factor)
+            limit_and_shift(some, factor + j, a->limit, a->offset, shifted);
+        activate_plain(a, 1, some, limited, 0, factor ? shifted : NULL, 0, y + j, 0);
+    }
+}
+
+static void activate(const attni_activation *a, size_t rows, size_t columns, const float *x, ptrdiff_t ldx,
+                     const float *factor, ptrdiff_t ldf, float *y, ptrdiff_t ldy) {
+    if (!a->clamped)
+        activate_plain(a, rows, columns, x, ldx, factor, ldf, y, ldy);
+    for (size_t r = 0; a->clamped && r < rows; r++, x += ldx, y += ldy, factor = factor ? factor + ldf : NULL)
+        activate_clamped(a, columns, x, factor, y);
 }
 
 /* Σ (x − origin) and Σ (x − origin)², in pieces that are summed in double. */
@@ -164,35 +228,48 @@ static void norm_row(size_t n, const float *x, double mean, double factor, const
     }
 }
 
-static void layer_norm_row(size_t n, const float *x, const attni_norm *norm, float *y) {
+/* What is taken away from a row, and what it is multiplied by then. */
+typedef struct centre {
+    double mean, factor;
+} centre;
+
+static centre layer_norm_of(size_t n, const float *x, double eps) {
     const double count = (double)n;
     const float around = (float)(row_moments(n, x, 0.0F).first / count);
     const moments m = row_moments(n, x, around);
     const double rest = m.first / count, variance = m.second / count - rest * rest;
-    norm_row(n, x, (double)around + rest, 1 / sqrt(variance + (double)norm->eps), norm->weight, norm->bias, y);
+    return (centre){(double)around + rest, 1 / sqrt(variance + eps)};
 }
 
-static void rms_norm_row(size_t n, const float *x, const attni_norm *norm, float *y) {
+static centre rms_norm_of(size_t n, const float *x, double eps) {
     const double square = row_moments(n, x, 0.0F).second / (double)n;
-    norm_row(n, x, square * 0, 1 / sqrt(square + (double)norm->eps), norm->weight, norm->bias, y);
+    return (centre){square * 0, 1 / sqrt(square + eps)};
 }
 
 /* Squares below the range of a float are summed in double. */
-static void l2_norm_row(size_t n, const float *x, const attni_norm *norm, float *y) {
+static centre l2_norm_of(size_t n, const float *x, double eps) {
     const double square = row_moments(n, x, 0.0F).second;
     const double length = sqrt(square < 0x1p-80 ? careful_moments(n, x, 0.0F).second : square);
-    norm_row(n, x, length * 0, 1 / fmax(length, (double)norm->eps), norm->weight, norm->bias, y);
+    return (centre){length * 0, 1 / fmax(length, eps)};
+}
+
+static centre centre_of(const attni_norm *norm, size_t n, const float *x) {
+    const double eps = (double)norm->eps;
+    return norm->kind == ATTN_LAYER_NORM ? layer_norm_of(n, x, eps)
+           : norm->kind == ATTN_RMS_NORM ? rms_norm_of(n, x, eps)
+                                         : l2_norm_of(n, x, eps);
 }
 
 static void norm_rows(const attni_norm *norm, size_t rows, size_t width, const float *x, ptrdiff_t ldx, float *y,
                       ptrdiff_t ldy) {
     if (width == 0) /* x and y may be NULL */
         return;
-    for (size_t r = 0; r < rows; r++, x += ldx, y += ldy)
-        if (norm->kind == ATTN_LAYER_NORM)
-            layer_norm_row(width, x, norm, y);
-        else if (norm->kind == ATTN_RMS_NORM)
-            rms_norm_row(width, x, norm, y);
-        else
-            l2_norm_row(width, x, norm, y);
+    for (size_t r = 0; r < rows; r++, x += ldx, y += ldy) {
+        const centre c = centre_of(norm, width, x);
+        norm_row(width, x, c.mean, c.factor, norm->weight, norm->bias, y);
+        if (norm->mean)
+            norm->mean[r] = (float)c.mean;
+        if (norm->inverse_deviation)
+            norm->inverse_deviation[r] = (float)c.factor;
+    }
 }

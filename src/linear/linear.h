@@ -58,8 +58,8 @@ typedef struct attni_matrix {
 typedef struct attni_product {
     const attni_linear *linear;
     attni_matrix x, y;
-    const attni_matrix *residual;      /* added; may be y; or NULL */
-    const attn_activation *activation; /* y = activation(y), or NULL ... */
+    const attni_matrix *residual;       /* added; may be y; or NULL */
+    const attni_activation *activation; /* y = activation(y), or NULL ... */
     const attni_linear *gate; /* ... or y = activation(x · gateᵀ + gate bias) · y, panels as those of `linear` */
     float *gate_room;         /* attni_gate_floats, for a gate */
 } attni_product;

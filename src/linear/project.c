@@ -78,9 +78,9 @@ static void finish(const job *j, const attni_product *p, const piece *at, float 
     const ptrdiff_t ldy = (ptrdiff_t)p->y.ld, ldg = (ptrdiff_t)at->width;
     if (p->gate) {
         multiply(j->context, p->gate, &p->x, at, NULL, gate, at->width);
-        j->context->kernels->activate(*p->activation, at->rows, at->width, gate, ldg, y, ldy, y, ldy);
+        j->context->kernels->activate(p->activation, at->rows, at->width, gate, ldg, y, ldy, y, ldy);
     } else if (p->activation) {
-        j->context->kernels->activate(*p->activation, at->rows, at->width, y, ldy, NULL, 0, y, ldy);
+        j->context->kernels->activate(p->activation, at->rows, at->width, y, ldy, NULL, 0, y, ldy);
     }
 }
 

@@ -15,8 +15,9 @@ static void weigh(const attni_engine *e, const attni_query_tile *t, const attni_
 /* Factors of the values' rows are as well factors of the weights' columns. */
 static void scale_weights(const attni_engine *e, const attni_query_tile *t, const attni_sight *seen, const float *scale,
                           float *p) {
+    static const attni_activation identity = {.kind = ATTN_IDENTITY};
     const ptrdiff_t ldp = (ptrdiff_t)e->cut.tile.keys;
-    e->kernels->activate(ATTN_IDENTITY, t->rows, seen->columns, p, ldp, scale + seen->begin, 0, p, ldp);
+    e->kernels->activate(&identity, t->rows, seen->columns, p, ldp, scale + seen->begin, 0, p, ldp);
 }
 
 /* Which scores are not masked, while they are still scores. */

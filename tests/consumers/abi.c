@@ -93,6 +93,7 @@ static void run_block(void) {
     attn_block *block;
     attn_linear *linear;
     GUARDED(attn_norm_params, norm);
+    GUARDED(attn_activation_params, activation);
     GUARDED(attn_linear_params, map);
     GUARDED(attn_mha_params, layer);
     GUARDED(attn_feed_params, feed);
@@ -105,6 +106,7 @@ static void run_block(void) {
     map.s.in_width = map.s.out_width = layer.s.model_width = feed.s.hidden_width = M;
     map.s.weight = layer.s.in_weight = layer.s.out_weight = feed.s.up_weight = feed.s.down_weight = weights;
     layer.s.heads = 1;
+    feed.s.activation_params = &activation.s;
     OK(attn_linear_create(context, &map.s, &linear));
     attn_linear_destroy(linear);
     params.s.self_attention = &layer.s;

@@ -63,6 +63,7 @@ static struct world {
     WITH_TAIL(attn_context_options) options;
     WITH_TAIL(attn_context_info) info;
     WITH_TAIL(attn_norm_params) norm;
+    WITH_TAIL(attn_activation_params) activation;
     WITH_TAIL(attn_qk_norm) qk_norm;
     WITH_TAIL(attn_rotary) rotary;
     WITH_TAIL(attn_rotary_tables_params) tables;
@@ -121,7 +122,8 @@ enum {
     QKV = 1 << 17,
     ROWS = 1 << 18,
     MASKS = 1 << 19,
-    SIZES = 1 << 20
+    SIZES = 1 << 20,
+    ACTIVATION = 1 << 21
 };
 enum { ATTENTION = SDPA | QK_NORM | ROTARY | MASKS };
 
@@ -175,7 +177,10 @@ static const struct field fields[] = {
     P(OPTIONS, options, parallel_for, FUNCTION, &parallel_for)
     F(INFO, info, struct_size, SIZE)
     F(NORM, norm, struct_size, SIZE) F(NORM, norm, kind, CHOICE) F(NORM, norm, eps, FLOAT) F(NORM, norm, weight, INPUT)
-    F(NORM, norm, bias, INPUT)
+    F(NORM, norm, bias, INPUT) F(NORM, norm, mean, OUTPUT) F(NORM, norm, inverse_deviation, OUTPUT)
+    F(ACTIVATION, activation, struct_size, SIZE) F(ACTIVATION, activation, beta, FLOAT)
+    F(ACTIVATION, activation, alpha_p, FLOAT) F(ACTIVATION, activation, alpha_n, FLOAT)
+    F(ACTIVATION, activation, limit, FLOAT) F(ACTIVATION, activation, up_offset, FLOAT)
     F(QK_NORM, qk_norm, struct_size, SIZE) F(QK_NORM, qk_norm, kind, CHOICE) F(QK_NORM, qk_norm, eps, FLOAT)
     F(QK_NORM, qk_norm, per_head, CHOICE) F(QK_NORM, qk_norm, q_weight, INPUT) F(QK_NORM, qk_norm, k_weight, INPUT)
     F(ROTARY, rotary, struct_size, SIZE) F(ROTARY, rotary, kind, CHOICE) F(ROTARY, rotary, width, SIZE)
@@ -215,6 +220,7 @@ static const struct field fields[] = {
     F(FEED, feed, gate_weight, INPUT) F(FEED, feed, gate_bias, INPUT) F(FEED, feed, down_weight, INPUT)
     F(FEED, feed, down_bias, INPUT) F(FEED, feed, weight_dtype, CHOICE) F(FEED, feed, up_scale, INPUT)
     F(FEED, feed, gate_scale, INPUT) F(FEED, feed, down_scale, INPUT)
+    P(FEED, feed, activation_params, NESTED, &w.activation)
     F(BLOCK, block, struct_size, SIZE) F(BLOCK, block, norm_place, CHOICE)
     P(BLOCK, block, self_attention, NESTED, &w.mha) P(BLOCK, block, self_norm, NESTED, &w.norm)
     P(BLOCK, block, cross_attention, NESTED, &w.mha) P(BLOCK, block, cross_norm, NESTED, &w.norm)
@@ -251,11 +257,12 @@ static const struct field fields[] = {
 /* clang-format on */
 
 /* Names in messages besides those. */
-static const char *const words[] = {
-    "q",     "k",        "v",     "key",    "value",  "query",   "out",        "x",        "y",       "lse",
-    "part",  "image",    "bytes", "source", "params", "info",    "context",    "cache",    "pool",    "linear",
-    "mha",   "block",    "cos",   "sin",    "rotary", "encoded", "activation", "in_width", "scales",  "weight",
-    "order", "part_lse", "mask",  "to",     "from",   "B",       "T",          "H",        "columns", "destination"};
+static const char *const words[] = {"gate",       "up",       "q",      "k",      "v",       "key",      "value",
+                                    "query",      "out",      "x",      "y",      "lse",     "part",     "image",
+                                    "bytes",      "source",   "params", "info",   "context", "cache",    "pool",
+                                    "linear",     "mha",      "block",  "cos",    "sin",     "rotary",   "encoded",
+                                    "activation", "in_width", "scales", "weight", "order",   "part_lse", "mask",
+                                    "to",         "from",     "B",      "T",      "H",       "columns",  "destination"};
 
 /* ---- drawing ---- */
 
@@ -377,7 +384,8 @@ static void make_world(void) {
     const bool rows = take_below(in, 2);
     const size_t B = 1 + take_below(in, 3), T = 1 + take_below(in, 4);
     memset(&w, 0, sizeof w);
-    INITIALISE(options), INITIALISE(info), INITIALISE(norm), INITIALISE(qk_norm), INITIALISE(rotary);
+    INITIALISE(options), INITIALISE(info), INITIALISE(norm), INITIALISE(activation), INITIALISE(qk_norm),
+        INITIALISE(rotary);
     INITIALISE(tables), INITIALISE(sdpa), INITIALISE(linear), INITIALISE(mha), INITIALISE(feed), INITIALISE(block);
     INITIALISE(inputs), INITIALISE(pool), INITIALISE(pool_info), INITIALISE(cache), INITIALISE(append),
         INITIALISE(embed);
@@ -470,6 +478,11 @@ static attn_status call_norm(void) {
 
 static attn_status call_activate(void) {
     return attn_activate(any_context(), (attn_activation)w.choice, MAYBE(&w.x.known), MAYBE(&w.out.known));
+}
+
+static attn_status call_glu(void) {
+    return attn_glu(any_context(), (attn_activation)w.choice, MAYBE(&w.activation.known), MAYBE(&w.x.known),
+                    MAYBE(&w.y.known), MAYBE(&w.out.known));
 }
 
 static attn_status call_tables(void) {
@@ -585,6 +598,7 @@ static const struct {
              {call_softmax, SIZES},
              {call_norm, NORM | ROWS},
              {call_activate, SIZES | ROWS},
+             {call_glu, ACTIVATION | SIZES | ROWS},
              {call_tables, TABLES | SIZES},
              {call_rotate, ROTARY | ROWS},
              {call_embed, EMBED | NORM | ROWS},
@@ -594,7 +608,7 @@ static const struct {
              {call_linear_forward, ROWS},
              {call_mha, MHA},
              {call_mha_forward, ATTENTION | ROWS},
-             {call_block, BLOCK | MHA | FEED | NORM},
+             {call_block, BLOCK | MHA | FEED | NORM | ACTIVATION},
              {call_block_forward, INPUTS | ATTENTION | ROWS | APPEND},
              {call_block_forward, INPUTS | ROWS},
              {call_pool, POOL},
