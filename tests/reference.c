@@ -76,16 +76,28 @@ static size_t key_row(const struct row *r, size_t j) {
     return row_index(r, r->a->G, r->h / (r->a->H / r->a->G), r->a->Tk, r->s->k_start + j);
 }
 
+/* For callbacks. */
+static float *floats_of(const double *x, size_t n, double factor, float *y) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)(x[i] * factor);
+    return y;
+}
+
 static void score_row(struct row *r) {
+    enum { MOST = 256 };
+    float q_floats[MOST], k_floats[MOST];
     const struct heads *a = r->a;
-    const double *q = a->q + query_row(r) * a->D;
-    const double scale = effective_scale(a->params, a->D);
+    const double *q = a->q + query_row(r) * a->D, factor = query_factor(a->params, r->s, r->n, r->h, r->i);
+    const double scale = effective_scale(a->params, a->D) * factor;
+    const bool calls = a->params->score && a->D <= MOST;
     for (size_t j = 0; j < r->s->keys && r->i < r->s->queries; j++) {
-        const double raw = raw_score(q, a->k + key_row(r, j) * a->D, a->D, scale);
+        const double *k = a->k + key_row(r, j) * a->D, raw = raw_score(q, k, a->D, scale);
         const double capped = capped_score(a->params, raw);
         r->stage[ATTN_STAGE_RAW][j] = raw;
         r->stage[ATTN_STAGE_CAPPED][j] = capped;
-        r->stage[ATTN_STAGE_BIASED][j] = biased_score(a->params, r->s, r->n, r->h, a->H, r->i, j, capped);
+        r->stage[ATTN_STAGE_BIASED][j] = biased_score(a->params, r->s, r->n, r->h, a->H, r->i, j, capped,
+                                                      calls ? floats_of(q, a->D, factor, q_floats) : NULL,
+                                                      calls ? floats_of(k, a->D, 1, k_floats) : NULL, a->D);
     }
 }
 

@@ -45,8 +45,15 @@ double alibi_slope(const attn_sdpa_params *params, size_t h, size_t H);
 
 /* The score program, for key j of query i of head h of sequence n. */
 double capped_score(const attn_sdpa_params *params, double raw);
+/* −inf where masked. A callback sees q and k [D], which may be NULL. */
 double biased_score(const attn_sdpa_params *params, const span *s, size_t n, size_t h, size_t H, size_t i, size_t j,
-                    double capped); /* −inf where masked */
+                    double capped, const float *q, const float *k, size_t D);
+
+/* Whether it is not masked, by a callback neither. */
+bool sees(const attn_sdpa_params *params, const span *s, size_t n, size_t h, size_t H, size_t i, size_t j);
+
+/* What query i of head h of sequence n is multiplied by. Of q before norm and rotation nothing is known here. */
+double query_factor(const attn_sdpa_params *params, const span *s, size_t n, size_t h, size_t i);
 
 /* All inputs of `params` are read, no output. */
 answer reference_sdpa(attn_tensor q, attn_tensor k, attn_tensor v, const attn_sdpa_params *params);

@@ -130,25 +130,83 @@ double capped_score(const attn_sdpa_params *params, double raw) {
     return c > 0 ? c * tanh(raw / c) : raw;
 }
 
-/* The callback sees a float, in a tile of one. */
-static double called_back(const attn_sdpa_params *params, size_t n, size_t h, size_t i, size_t j, double score) {
+double query_factor(const attn_sdpa_params *params, const span *s, size_t n, size_t h, size_t i) {
+    const attn_query_factor *f = params->query_factor;
+    const int64_t *given = params->rotary ? params->rotary->query_positions : NULL;
+    const double of_head = params->head_scales ? (double)params->head_scales[h] : 1;
+    long double p = position(params, s, n, i);
+    if (given)
+        p = (long double)given[(params->query_starts ? s->q_start : n * s->Tq) + i];
+    p = p > 0 ? p : 0;
+    if (!f)
+        return of_head;
+    if (f->table)
+        return of_head * (double)f->table[p < (long double)f->positions ? (size_t)p : f->positions - 1];
+    return of_head *
+           (1 + (double)f->amount * (double)logl(1 + floorl((p + (long double)f->shift) / (long double)f->period)));
+}
+
+/* The callback sees floats, in a tile of one. */
+static double called_back(const attn_sdpa_params *params, attn_score_tile tile, double score) {
     float x = (float)score;
-    const attn_score_tile tile = {n, h, i, 1, j, 1, &x, 1};
     if (!params->score)
         return score;
+    tile.scores = &x;
     params->score(params->score_data, &tile);
     return (double)x;
 }
 
+/* The bias of distance d, or of the places of query and key in a window. */
+static double by_distance(const attn_relative_bias *r, const float *table, long double d) {
+    const long double reach = (long double)r->reach;
+    return (double)table[r->reach + (size_t)(ptrdiff_t)(d < -reach ? -reach : d > reach ? reach : d)];
+}
+
+static double by_place(const attn_relative_bias *r, const float *table, long double p, size_t j) {
+    const size_t N = (2 * r->rows - 1) * (2 * r->columns - 1), end = r->prefix + r->rows * r->columns;
+    if (p < 0 || p >= (long double)end || j >= end)
+        return 0;
+    const size_t i = (size_t)p, a = i - r->prefix, b = j - r->prefix;
+    if (i < r->prefix || j < r->prefix)
+        return (double)table[N + (i >= r->prefix ? 1 : j >= r->prefix ? 0 : 2)];
+    const size_t dy = r->rows - 1 + b / r->columns - a / r->columns;
+    const size_t dx = r->columns - 1 + b % r->columns - a % r->columns;
+    return (double)table[dy * (2 * r->columns - 1) + dx];
+}
+
+static double relative_bias(const attn_relative_bias *r, long double p, size_t h, size_t j) {
+    const size_t width = r->rows ? (2 * r->rows - 1) * (2 * r->columns - 1) + (r->prefix ? 3 : 0) : 2 * r->reach + 1;
+    const float *table = r->table + h * width;
+    return r->rows ? by_place(r, table, p, j) : by_distance(r, table, (long double)j - p);
+}
+
 /* Sums are floats: −FLT_MAX + 3 is −FLT_MAX, by which a row of nothing but the smallest number is uniform. */
 double biased_score(const attn_sdpa_params *params, const span *s, size_t n, size_t h, size_t H, size_t i, size_t j,
-                    double capped) {
+                    double capped, const float *q, const float *k, size_t D) {
     double x = capped;
+    const attn_score_tile tile = {.batch = n,
+                                  .head = h,
+                                  .query = i,
+                                  .queries = 1,
+                                  .key = j,
+                                  .keys = 1,
+                                  .stride = 1,
+                                  .q = q,
+                                  .k = k,
+                                  .width = D,
+                                  .block = 1,
+                                  .factor = (float)effective_scale(params, D)};
     if (is_masked(params, s, n, h, i, j))
         return -INFINITY;
     if (params->bias)
         x = (double)(float)(x + value_at(*params->bias, n, h, i, j));
+    if (params->relative_bias)
+        x = (double)(float)(x + relative_bias(params->relative_bias, position(params, s, n, i), h, j));
     if (params->alibi != ATTN_ALIBI_NONE)
         x = (double)(float)(x - alibi_slope(params, h, H) * (double)fabsl(position(params, s, n, i) - (long double)j));
-    return called_back(params, n, h, i, j, x);
+    return called_back(params, tile, x);
+}
+
+bool sees(const attn_sdpa_params *params, const span *s, size_t n, size_t h, size_t H, size_t i, size_t j) {
+    return biased_score(params, s, n, h, H, i, j, 0, NULL, NULL, 0) != -INFINITY;
 }

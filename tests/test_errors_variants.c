@@ -18,6 +18,9 @@ typedef struct call {
     int64_t starts[B + 1], bounds[6]; /* of documents and spans */
     attn_spans documents, spans;
     attn_tree tree;
+    attn_relative_bias relative;
+    attn_query_factor factor;
+    float table[H * 18], scales[H];
     uint64_t ancestors[B * Tq];
     float slopes[H], sinks[H], spare[B * H * Tk];
 } call;
@@ -73,6 +76,18 @@ typedef struct call {
       c->params.alignment = ATTN_CAUSAL_OFFSET)                                                                        \
     X(documents_null, ATTN_ERROR_NULL, "documents", c->documents.starts = NULL)                                        \
     X(spans_null, ATTN_ERROR_NULL, "spans", c->spans.starts = NULL)                                                    \
+    X(relative_table_null, ATTN_ERROR_NULL, "relative_bias", c->relative.table = NULL)                                 \
+    X(relative_no_rows, ATTN_ERROR_SHAPE, "rows", c->relative.rows = 0)                                                \
+    X(relative_no_columns, ATTN_ERROR_SHAPE, "columns", c->relative.columns = 0)                                       \
+    X(relative_prefix, ATTN_ERROR_SHAPE, "prefix", c->relative.rows = c->relative.columns = 0)                         \
+    X(relative_reach, ATTN_ERROR_SHAPE, "reach", c->relative.reach = 1)                                                \
+    X(relative_far, ATTN_ERROR_OVERFLOW, "reach",                                                                      \
+      c->relative = (attn_relative_bias){.table = c->slopes, .reach = SIZE_MAX / 2})                                   \
+    X(relative_huge, ATTN_ERROR_OVERFLOW, "rows", c->relative.rows = SIZE_MAX / 2)                                     \
+    X(relative_huge_prefix, ATTN_ERROR_OVERFLOW, "relative_bias", c->relative.prefix = SIZE_MAX / 2)                   \
+    X(factor_period, ATTN_ERROR_SHAPE, "query_factor", c->factor.period = 0)                                           \
+    X(factor_positions, ATTN_ERROR_SHAPE, "query_factor", c->factor.table = c->slopes)                                 \
+    X(factor_amount, ATTN_ERROR_VALUE, "amount", c->factor.amount = NAN)                                               \
     X(huge_tree, ATTN_ERROR_OVERFLOW, "tree", c->tree.tokens = SIZE_MAX)                                               \
     X(key_length_negative, ATTN_ERROR_VALUE, "key_lengths", c->key_lengths[1] = -1)                                    \
     X(key_length_beyond, ATTN_ERROR_VALUE, "key_lengths", c->key_lengths[0] = Tk + 1)                                  \
@@ -116,6 +131,13 @@ typedef struct call {
     X(offset_null, ATTN_ERROR_NULL, "causal_offset", c->params.causal_offset = NULL)                                   \
     X(alignment_offset_null, ATTN_ERROR_NULL, "causal_offset", c->params.causal = ATTN_CAUSAL_NONE;                    \
       c->params.causal_block = 0; c->params.alignment = ATTN_CAUSAL_OFFSET; c->params.causal_offset = NULL)            \
+    X(relative_nan, ATTN_ERROR_VALUE, "relative_bias", c->table[H * 18 - 1] = NAN)                                     \
+    X(relative_infinite, ATTN_ERROR_VALUE, "relative_bias", c->table[0] = -INFINITY)                                   \
+    X(lse_in_relative, ATTN_ERROR_ALIAS, "lse", c->params.lse = c->table)                                              \
+    X(head_scale_infinite, ATTN_ERROR_VALUE, "head_scales", c->scales[1] = INFINITY)                                   \
+    X(lse_in_head_scales, ATTN_ERROR_ALIAS, "lse", c->params.lse = c->scales)                                          \
+    X(lse_in_factors, ATTN_ERROR_ALIAS, "lse", c->factor.table = c->slopes; c->factor.positions = H;                   \
+      c->params.alibi = ATTN_ALIBI_NONE; c->params.alibi_slopes = NULL; c->params.lse = c->slopes)                     \
     X(documents_begin_early, ATTN_ERROR_VALUE, "documents", c->starts[0] = -1)                                         \
     X(documents_back, ATTN_ERROR_VALUE, "documents", c->starts[1] = 4)                                                 \
     X(document_negative, ATTN_ERROR_VALUE, "documents", c->bounds[0] = -1)                                             \
@@ -208,6 +230,11 @@ static void make_valid(attn_context *context, call *c) {
     c->params.spans = &c->spans;
     c->tree = (attn_tree){2, c->ancestors};
     c->params.tree = &c->tree;
+    c->relative = (attn_relative_bias){.table = c->table, .rows = 2, .columns = 3, .prefix = 1};
+    c->params.relative_bias = &c->relative;
+    c->factor = (attn_query_factor){.amount = 0.1F, .period = 2};
+    c->params.query_factor = &c->factor;
+    c->params.head_scales = c->scales;
     c->params.chunk = c->params.causal_block = 3;
     c->params.first_keys = 1;
     c->params.softcap = 9;
@@ -350,7 +377,43 @@ static void ragged_faults(void **state) {
     assert_status(context, run_ragged(context, good, NULL, 6), ATTN_ERROR_SHAPE); /* fewer keys than queries */
 }
 
-/* ---- attn_dropout_mask and attn_sdpa_preset ---- */
+/* ---- attn_dropout_mask, attn_bucket_table and attn_sdpa_preset ---- */
+
+static void bucket_table_faults(void **state) {
+    (void)state;
+    static const struct {
+        size_t heads, buckets, max_distance;
+        int bidirectional;
+        attn_status status;
+        const char *field;
+    } cases[] = {{2, 1, 8, 0, ATTN_ERROR_SHAPE, "buckets"},
+                 {2, 3, 8, 1, ATTN_ERROR_SHAPE, "buckets"},
+                 {2, 5, 8, 1, ATTN_ERROR_SHAPE, "buckets"},
+                 {2, 0, 8, 1, ATTN_ERROR_SHAPE, "buckets"},
+                 {2, 8, 4, 0, ATTN_ERROR_SHAPE, "max_distance"},
+                 {2, 8, 2, 1, ATTN_ERROR_SHAPE, "max_distance"},
+                 {2, 8, 0, 1, ATTN_ERROR_SHAPE, "max_distance"},
+                 {2, 8, SIZE_MAX, 1, ATTN_ERROR_OVERFLOW, "max_distance"},
+                 {SIZE_MAX / 8, 8, 8, 1, ATTN_ERROR_OVERFLOW, "buckets"}};
+    attn_context *context = new_context_of(1, 0);
+    float *weights = new_floats(16);
+    const attn_tensor table = new_tensor(BHTD, 1, 1, 2, 17);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        assert_status(context,
+                      attn_bucket_table(context, cases[i].heads, cases[i].buckets, cases[i].max_distance,
+                                        cases[i].bidirectional, weights, table.data),
+                      cases[i].status);
+        assert_mentions(attn_context_last_error(context), cases[i].field);
+    }
+    assert_status(context, attn_bucket_table(context, 2, 8, 8, 1, NULL, table.data), ATTN_ERROR_NULL);
+    assert_mentions(attn_context_last_error(context), "weights");
+    assert_status(context, attn_bucket_table(context, 2, 8, 8, 1, weights, NULL), ATTN_ERROR_NULL);
+    assert_mentions(attn_context_last_error(context), "table");
+    assert_status(context, attn_bucket_table(context, 2, 8, 8, 1, table.data, table.data), ATTN_ERROR_ALIAS);
+    assert_int_equal(attn_bucket_table(NULL, 2, 8, 8, 1, weights, table.data), ATTN_ERROR_NULL);
+    assert_ok(context, attn_bucket_table(context, 0, 8, 8, 1, NULL, NULL));
+    assert_untouched(table);
+}
 
 static void dropout_mask_faults(void **state) {
     (void)state;
@@ -397,7 +460,8 @@ static void preset_faults(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(no_fault), TEST(every_fault), TEST(ragged_faults),
-                                       TEST(dropout_mask_faults), TEST(preset_faults)};
+    const struct CMUnitTest tests[] = {TEST(no_fault),      TEST(every_fault),
+                                       TEST(ragged_faults), TEST(dropout_mask_faults),
+                                       TEST(preset_faults), TEST(bucket_table_faults)};
     return cmocka_run_group_tests_name("errors_variants", tests, NULL, NULL);
 }

@@ -80,7 +80,7 @@ static bool is_spoilt(const struct poisoned *p, const span *s, size_t n, size_t 
 static bool sees_poison(const struct poisoned *p, const attn_sdpa_params *clean, const span *s, size_t n, size_t h,
                         size_t i) {
     for (size_t j = 0; j < s->Tk; j++)
-        if (is_spoilt(p, s, n, h, i, j) && biased_score(clean, s, n, h, p->c.q.size[1], i, j, 0) != -INFINITY)
+        if (is_spoilt(p, s, n, h, i, j) && sees(clean, s, n, h, p->c.q.size[1], i, j))
             return true;
     return false;
 }

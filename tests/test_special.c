@@ -192,6 +192,36 @@ static void positions_at_the_ends_of_integers(void **state) {
     }
 }
 
+/* With each weight being the number of its bucket: those of more than one distance begin at exact · ratio^(n / others).
+ */
+static void buckets_of_distances(void **state) {
+    (void)state;
+    enum { MOST = 320, FAR = 1000, HEADS = 2 };
+    static const size_t cases[][3] = {{32, 128, 1}, {32, 128, 0}, {320, 800, 1}, {2, 3, 0}, {4, 1000, 1}, {7, 50, 0}};
+    attn_context *context = new_context_of(1, 0);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        float weights[HEADS * MOST], table[HEADS * (2 * FAR + 1)];
+        const size_t far = cases[i][1], width = 2 * far + 1, one_way = cases[i][0] / (1 + cases[i][2]);
+        const size_t exact = one_way / 2;
+        for (size_t n = 0; n < HEADS * cases[i][0]; n++)
+            weights[n] = (float)(n / HEADS) * (n % HEADS ? -1.0F : 1.0F);
+        assert_ok(context, attn_bucket_table(context, HEADS, cases[i][0], far, (int)cases[i][2], weights, table));
+        for (size_t n = 0; n < width; n++) {
+            const bool later = n > far;
+            const size_t d = !later ? far - n : cases[i][2] ? n - far : 0;
+            size_t bucket = d < exact ? d : exact;
+            while (d >= exact && bucket + 1 < one_way &&
+                   (double)d >= (double)exact * pow((double)far / (double)exact,
+                                                    (double)(bucket + 1 - exact) / (double)(one_way - exact)) -
+                                    1e-9)
+                bucket++;
+            bucket += later && cases[i][2] ? one_way : 0;
+            assert_int_equal((int)table[n], (int)bucket);
+            assert_int_equal((int)table[width + n], -(int)bucket);
+        }
+    }
+}
+
 /* ---- many keys ---- */
 
 /* All keys and values are alike, so that rounding errors do not cancel. */
@@ -464,7 +494,7 @@ static void callback_sees_every_score(void **state) {
         for (size_t x = 0; x < sizeof calls_of; x++) {
             const size_t j = x % CK, q = x / CK % CQ, h = x / CK / CQ % CH, b = x / CK / CQ / CH;
             const span s = span_of(&c.params, b, CQ, CK);
-            if (biased_score(&c.params, &s, b, h, CH, q, j, 0) != -INFINITY)
+            if (sees(&c.params, &s, b, h, CH, q, j))
                 assert_true(calls_of[b][h][q][j]);
         }
         end_case();
@@ -477,7 +507,7 @@ static void scribble(void *data, const attn_score_tile *t) {
     const span s = {.Tq = CQ, .queries = CQ, .Tk = CK, .keys = CK};
     for (size_t i = 0; i < t->queries; i++)
         for (size_t j = 0; j < t->keys; j++)
-            if (biased_score(clean, &s, t->batch, t->head, CH, t->query + i, t->key + j, 0) == -INFINITY)
+            if (!sees(clean, &s, t->batch, t->head, CH, t->query + i, t->key + j))
                 t->scores[i * t->stride + j] = j % 3 ? NAN : INFINITY;
 }
 
@@ -644,6 +674,7 @@ int main(void) {
                                        TEST(options_at_the_ends_of_floats),
                                        TEST(slopes_at_the_end_of_floats),
                                        TEST(positions_at_the_ends_of_integers),
+                                       TEST(buckets_of_distances),
                                        TEST(errors_do_not_grow_with_keys),
                                        TEST(values_without_width),
                                        TEST(distant_keys),

@@ -7,10 +7,11 @@
 #include "pools.h"
 
 const char *const OPTION_NAMES[OPTIONS] = {
-    "scale",   "softcap",   "bias",         "alibi",     "callback", "mask",       "key_mask", "polarity", "pad_masks",
-    "causal",  "window",    "key_lens",     "q_lens",    "blocks",   "ragged",     "sinks",    "dropout",  "in_types",
-    "numbers", "in_layout", "out_type",     "layout",    "no_lse",   "stage",      "averaged", "w_type",   "inspection",
-    "align",   "chunk",     "causal_block", "documents", "spans",    "first_keys", "tree",     "poison"};
+    "scale",      "softcap",  "bias",       "alibi",     "callback",    "mask",         "key_mask",  "polarity",
+    "pad_masks",  "causal",   "window",     "key_lens",  "q_lens",      "blocks",       "ragged",    "sinks",
+    "dropout",    "in_types", "numbers",    "in_layout", "out_type",    "layout",       "no_lse",    "stage",
+    "averaged",   "w_type",   "inspection", "align",     "chunk",       "causal_block", "documents", "spans",
+    "first_keys", "tree",     "relative",   "q_factor",  "head_scales", "poison"};
 
 static const float SCALES[] = {0, 0.4F, -0.25F};
 static const float SOFTCAPS[] = {0, 1.5F, 30};
@@ -28,13 +29,19 @@ static const size_t BLOCKS[][2] = {{0, 0}, {16, 16}, {7, 33}, {64, 64}, {1000, 1
 static const size_t CHUNKS[] = {0, 16, 50, 1};
 static const size_t CAUSAL_BLOCKS[] = {0, 4, 48, SIZE_MAX};
 static const size_t FIRST_KEYS_OF[] = {0, 3, 70};
+static const attn_relative_bias RELATIVES[] = {{.reach = 0},
+                                               {.reach = 3},
+                                               {.reach = 500},
+                                               {.rows = 5, .columns = 7},
+                                               {.rows = 9, .columns = 9, .prefix = 1},
+                                               {.rows = 1, .columns = 200, .prefix = 5}};
 static const size_t TREES[] = {0, 5, 70};
 
 const unsigned OPTION_LEVELS[OPTIONS] = {[SCALE] = COUNT(SCALES),
                                          [SOFTCAP] = COUNT(SOFTCAPS),
                                          [BIAS] = 6,
                                          [ALIBI] = 3,
-                                         [CALLBACK] = 3,
+                                         [CALLBACK] = 4,
                                          [MASK] = 6,
                                          [KEY_MASK] = 3,
                                          [POLARITY] = 2,
@@ -64,6 +71,9 @@ const unsigned OPTION_LEVELS[OPTIONS] = {[SCALE] = COUNT(SCALES),
                                          [SPANS] = 3,
                                          [FIRST_KEYS] = COUNT(FIRST_KEYS_OF),
                                          [TREE] = COUNT(TREES),
+                                         [RELATIVE] = COUNT(RELATIVES),
+                                         [QUERY_FACTOR] = 3,
+                                         [HEAD_SCALES] = 2,
                                          [POISON] = 2};
 
 const struct shape VARIANT_SHAPES[SHAPES] = {
@@ -211,8 +221,42 @@ static void sieve(void *data, const attn_score_tile *t) {
                 t->scores[i * t->stride + j] = -INFINITY;
 }
 
+/* Adds something that the first element of q and the last one of k tell, unless the key is masked. */
+void lean(void *data, const attn_score_tile *t) {
+    (void)data;
+    for (size_t i = 0; i < t->queries && t->q && t->width; i++)
+        for (size_t j = 0; j < t->keys; j++) {
+            const size_t last = (j / t->block * t->width + t->width - 1) * t->block + j % t->block;
+            const float x = t->factor * t->q[i * t->width] * t->k[last];
+            float *score = &t->scores[i * t->stride + j];
+            *score += *score == -INFINITY ? 0 : x / (1 + fabsf(x));
+        }
+}
+
+static void make_relative(struct builder *b) {
+    const unsigned level = b->levels.of[RELATIVE];
+    attn_relative_bias *bias = (attn_relative_bias *)(void *)new_integers((const int64_t[5]){0}, 5);
+    *bias = RELATIVES[level];
+    const size_t places = (2 * bias->rows - 1) * (2 * bias->columns - 1) + 3;
+    bias->table = random_floats(b->s.H * (bias->rows ? places : 2 * bias->reach + 1));
+    b->c.params.relative_bias = level ? bias : NULL;
+}
+
+static void make_query_factors(struct builder *b) {
+    const unsigned level = b->levels.of[QUERY_FACTOR];
+    attn_query_factor *factor = (attn_query_factor *)(void *)new_integers((const int64_t[5]){0}, 5);
+    if (level == 1)
+        *factor = (attn_query_factor){.table = random_floats(40), .positions = 40};
+    else
+        *factor = (attn_query_factor){.amount = 0.3F, .period = 16, .shift = 1};
+    b->c.params.query_factor = level ? factor : NULL;
+    b->c.params.head_scales = b->levels.of[HEAD_SCALES] ? random_floats(b->s.H) : NULL;
+    b->c.score_size *= level ? 3 : 1;
+    b->c.score_size *= b->levels.of[HEAD_SCALES] ? 3 : 1;
+}
+
 static void make_callback(struct builder *b) {
-    const attn_score_fn functions[] = {NULL, nudge, sieve};
+    const attn_score_fn functions[] = {NULL, nudge, sieve, lean};
     static float step = 0.25F;
     b->c.params.score = functions[b->levels.of[CALLBACK]];
     b->c.params.score_data = b->levels.of[CALLBACK] == 1 ? &step : NULL;
@@ -393,9 +437,9 @@ static void look(const struct builder *b, const span *s, size_t n, size_t h, siz
     attn_sdpa_params without = *with;
     const size_t g = h / (b->s.H / b->s.G), sequence = with->query_starts ? 0 : n;
     without.bias = NULL;
-    if (biased_score(with, s, n, h, b->s.H, i, j, 0) != -INFINITY)
+    if (sees(with, s, n, h, b->s.H, i, j))
         seen->keys[(sequence * b->s.G + g) * b->c.k.size[2] + s->k_start + j] = true;
-    if (with->bias && j < with->bias->size[3] && biased_score(&without, s, n, h, b->s.H, i, j, 0) != -INFINITY)
+    if (with->bias && j < with->bias->size[3] && sees(&without, s, n, h, b->s.H, i, j))
         seen->bias[bias_element(with->bias, n, h, i, j)] = true;
 }
 
@@ -453,6 +497,8 @@ struct sdpa_case variant_of(const char *prefix, const struct levels *levels, con
     make_lengths(&b);
     make_spans(&b);
     make_block_map(&b);
+    make_relative(&b);
+    make_query_factors(&b);
     make_softmax(&b);
     choose_outputs(&b);
     if (levels->of[POISON] && !levels->of[INPUT_LAYOUT])

@@ -40,6 +40,9 @@ enum option {
     SPANS,
     FIRST_KEYS,
     TREE,
+    RELATIVE,
+    QUERY_FACTOR,
+    HEAD_SCALES,
     POISON, /* NaN and Inf in all that no query sees; not in rows that share memory */
     OPTIONS
 };
@@ -73,6 +76,9 @@ const int64_t *new_same_integers(int64_t x, size_t n);
 /* Random spans of B sequences of so many tokens, one after the other or with gaps; a random tree, which is none. */
 const attn_spans *new_spans(size_t B, size_t tokens, bool gaps);
 const attn_tree *new_tree(size_t tokens, size_t queries);
+
+/* A callback: adds something that q and k tell. */
+void lean(void *data, const attn_score_tile *tile);
 
 /* For each instruction set a context of one thread and one of three. These are of pthreads, new ones for each call:
  * threads that are more than cores and wait for each other in loops would take most of a test's time. */

@@ -69,12 +69,44 @@ typedef struct attn_score_tile {
     size_t key, keys;      /* tokens [key, key + keys) */
     float *scores;         /* (i, j) at scores[i·stride + j], to be changed in place; natural units */
     size_t stride;
+
+    /* What was multiplied, for places that are multiplied with it (Shaw, XLNet, DeBERTa, Conformer): f32, normed and
+     * rotated; element d of query i is q[i·width + d], that of key j
+     * k[(j / block · width + d) · block + j mod block]. RAW is factor · Σ_d of their products. */
+    const float *q, *k;
+    size_t width, block;
+    float factor;
 } attn_score_tile;
 
 /* Changes the scores of a tile. Called from any of the context's threads, from several at the same time, for every tile
  * that is not masked whole, once or more; keys that are masked may be in it or not. The result for a score must depend
  * on its place and value alone. −inf masks the key. Must not call a function on the same context. */
 typedef void (*attn_score_fn)(void *data, const attn_score_tile *tile);
+
+/* A bias that goes by where a key is from the query.
+ * By distance (rows and columns 0): table [H, 2·reach + 1], key j has table[h][reach + j − p], beyond its ends those.
+ * T5, MPNet and WavLM: attn_bucket_table makes it, with `scale` 1 for T5.
+ * By place in a window of rows and columns: token prefix + y·columns + x is at (y, x), and seen from (y', x') a key
+ * there has table[h][(rows − 1 + y − y')·(2·columns − 1) + columns − 1 + x − x'], table [H, N],
+ * N = (2·rows − 1)·(2·columns − 1); nothing is added for tokens beyond the window. Swin's table of N rows is this one backwards: here n is row
+ * N − 1 − n there. With prefix > 0 tokens come before the window, and table is [H, N + 3]: from those to it is
+ * table[h][N], from it to them N + 1, among them N + 2, as in BEiT. */
+typedef struct attn_relative_bias {
+    const float *table; /* finite numbers */
+    size_t reach;
+    size_t rows, columns, prefix;
+} attn_relative_bias;
+
+/* A factor of q by its position, that of rotary.query_positions, if they are given, or p; below 0 it counts as 0.
+ * table [positions], if it is not NULL: table[position], beyond its end the last. Else 1 + amount · ln(1 + ⌊(position +
+ * shift) / period⌋): Llama 4's temperature has amount 0.1, period 8192 and shift 1, Ministral 3's amount 0.1 and period
+ * original_max_position_embeddings. Qwen's logn is a table. */
+typedef struct attn_query_factor {
+    const float *table;
+    size_t positions;
+    float amount;
+    size_t period, shift;
+} attn_query_factor;
 
 /* The k most probable keys of each row. */
 typedef struct attn_top_keys {
@@ -85,8 +117,8 @@ typedef struct attn_top_keys {
 } attn_top_keys;
 
 /* Options in the order in which they act on a score:
- *     q, k → norm → rotary; s = scale · q·k → softcap → + bias → + ALiBi → callback → masks → softmax (with sinks) →
- *     dropout → · V
+ *     q, k → norm → rotary → factors of q; s = scale · q·k → softcap → + bias → + relative bias → + ALiBi → callback →
+ *     masks → softmax (with sinks) → dropout → · V
  * Shapes that broadcast: a tensor's size[0], [1] and [2] may be 1 where B, H and Tq are asked for. */
 typedef struct attn_sdpa_params {
     size_t struct_size;
@@ -195,6 +227,13 @@ typedef struct attn_sdpa_params {
     /* Speculative decoding (Medusa, EAGLE, SpecInfer), or NULL. The tree's tokens have the places in which they come
      * for all else that is said here; where they stand in the text is rotary.query_positions' business. */
     const attn_tree *tree;
+
+    const attn_relative_bias *relative_bias; /* or NULL */
+
+    /* Factors of q, or NULL: by position, and [H], finite, for each head: a learned temperature (Swin v2's logit scale,
+     * with scale = 1 and L2 norm). */
+    const attn_query_factor *query_factor;
+    const float *head_scales;
 } attn_sdpa_params;
 
 /* Whose conventions to follow. */
@@ -273,6 +312,17 @@ ATTN_API attn_status attn_sdpa_preset(attn_preset preset, int is_causal, attn_sd
  * Source: Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018, section 3.1. */
 ATTN_API attn_status attn_merge(attn_context *context, const attn_tensor *out, float *lse, const attn_tensor *part,
                                 const float *part_lse);
+
+/* Makes the table of an attn_relative_bias with reach = max_distance from one weight for each bucket of distances: half
+ * of the buckets of a direction are of one distance each, the others grow up to max_distance.
+ *   buckets        T5: 32. Bidirectional: half of them are for keys that come later, which are at distance 0 if not
+ *   max_distance   T5: 128; more than there are buckets of one distance
+ *   weights        [buckets, H], as T5 and MPNet store them
+ *   table          [H, 2·max_distance + 1], output
+ * Errors: NULL, SHAPE, OVERFLOW, ALIAS; nothing is written then.
+ * Source: Raffel et al., "Exploring the limits of transfer learning", 2020; the code's _relative_position_bucket. */
+ATTN_API attn_status attn_bucket_table(attn_context *context, size_t heads, size_t buckets, size_t max_distance,
+                                       int bidirectional, const float *weights, float *table);
 
 /* The mask that dropout uses: mask [B,H,Tq,Tk] (ATTN_BOOL), output, true where a weight is kept.
  * Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE (dropout not in [0, 1)), OVERFLOW.

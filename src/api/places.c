@@ -115,6 +115,48 @@ static attn_status check_tree(attn_context *context, const attn_tree *tree, bool
     return ATTN_OK;
 }
 
+/* Floats of the table for each head. */
+static attn_status check_table(attn_context *context, const attn_relative_bias *bias, attni_sdpa *call) {
+    size_t floats, rows;
+    attni_relative *to = &call->relative;
+    if ((bias->rows == 0) != (bias->columns == 0))
+        return attni_fail(context, ATTN_ERROR_SHAPE, "params.relative_bias->%s is 0, but %s is not",
+                          bias->rows ? "columns" : "rows", bias->rows ? "rows" : "columns");
+    if (bias->rows == 0 && bias->prefix)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "params.relative_bias->prefix is %zu, but there are no rows",
+                          bias->prefix);
+    if (bias->rows && bias->reach)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "params.relative_bias->reach is %zu, but there are rows",
+                          bias->reach);
+    ATTNI_TRY(attni_check_product(context, "params.relative_bias->reach", bias->reach, 2 * call->H + 8, &floats));
+    ATTNI_TRY(attni_check_product(context, "params.relative_bias->rows", bias->rows, bias->columns, &rows));
+    ATTNI_TRY(
+        attni_check_product(context, "params.relative_bias->rows", rows + bias->prefix, 4 * call->H + 8, &floats));
+    *to = (attni_relative){.rows = bias->rows,
+                           .columns = bias->columns,
+                           .reach = (ptrdiff_t)bias->reach,
+                           .prefix = (ptrdiff_t)bias->prefix};
+    to->width =
+        bias->rows ? (2 * bias->rows - 1) * (2 * bias->columns - 1) + (bias->prefix ? 3 : 0) : 2 * bias->reach + 1;
+    return ATTN_OK;
+}
+
+static attn_status check_relative(attn_context *context, const attn_relative_bias *bias, bool data, attni_sdpa *call,
+                                  attni_extras *extras) {
+    attni_relative *to = &call->relative;
+    if (!bias)
+        return ATTN_OK;
+    ATTNI_TRY(check_table(context, bias, call));
+    if (call->H == 0)
+        return ATTN_OK;
+    ATTNI_TRY(attni_check_pointer(context, "params.relative_bias->table", bias->table));
+    to->table = bias->table;
+    attni_add_array(extras, "params.relative_bias->table", bias->table, call->H * to->width);
+    if (!data || context->kernels->all_finite(call->H, to->width, ATTN_F32, bias->table, (ptrdiff_t)to->width))
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_VALUE, "params.relative_bias->table has Inf or NaN, expected finite numbers");
+}
+
 attn_status attni_check_places(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call,
                                attni_extras *extras) {
     static const char *const documents[] = {"documents", "params.documents->starts", "params.documents->bounds"};
@@ -124,5 +166,6 @@ attn_status attni_check_places(attn_context *context, const attn_sdpa_params *p,
     ATTNI_TRY(check_bounds(context, p, call));
     ATTNI_TRY(check_spans(context, documents, p->documents, data, call, extras, &call->documents));
     ATTNI_TRY(check_spans(context, spans, p->spans, data, call, extras, &call->spans));
-    return check_tree(context, p->tree, data, call, extras);
+    ATTNI_TRY(check_tree(context, p->tree, data, call, extras));
+    return check_relative(context, p->relative_bias, data, call, extras);
 }

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "api/parts.h"
+#include "context/sizes.h"
 
 /* -- rotary embedding and norm of attention -- */
 
@@ -63,6 +64,29 @@ static void set_positions(attni_extras *extras, const char *name, const int64_t 
     attni_add_array(extras, name, positions, 2 * tokens * (call->query_starts ? 1 : call->B));
 }
 
+static attn_status check_factors(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call,
+                                 attni_extras *extras) {
+    const attn_query_factor *factor = p->query_factor;
+    for (size_t h = 0; p->head_scales && data && h < call->H; h++)
+        if (!isfinite(p->head_scales[h]))
+            return attni_fail(context, ATTN_ERROR_VALUE, "params.head_scales[%zu] is %g, expected finite numbers", h,
+                              (double)p->head_scales[h]);
+    call->q_turn.head_factors = p->head_scales;
+    attni_add_array(extras, "params.head_scales", p->head_scales, call->H);
+    if (!factor)
+        return ATTN_OK;
+    if (factor->table ? factor->positions == 0 : factor->period == 0)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "params.query_factor->%s is 0, expected at least 1",
+                          factor->table ? "positions" : "period");
+    if (!isfinite(factor->amount))
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.query_factor->amount is %g, expected a finite number",
+                          (double)factor->amount);
+    call->q_turn.factor = *factor;
+    call->q_turn.factor.shift = attni_min(factor->shift, PTRDIFF_MAX);
+    attni_add_array(extras, "params.query_factor->table", factor->table, factor->positions);
+    return ATTN_OK;
+}
+
 attn_status attni_check_turns(attn_context *context, const attn_sdpa_params *params, size_t keys, bool data,
                               attni_sdpa *call, attni_extras *extras) {
     attn_rotary p;
@@ -76,6 +100,7 @@ attn_status attni_check_turns(attn_context *context, const attn_sdpa_params *par
                       call->query_starts ? call->ragged_tokens : call->Tq, &call->q_turn);
         set_positions(extras, "params.rotary.key_positions", p.key_positions, call, keys, &call->k_turn);
     }
+    ATTNI_TRY(check_factors(context, params, data, call, extras));
     return params->qk_norm ? check_qk_norm(context, params->qk_norm, call, extras) : ATTN_OK;
 }
 

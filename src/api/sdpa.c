@@ -139,6 +139,31 @@ attn_status attn_merge(attn_context *context, const attn_tensor *out, float *lse
     return ATTN_OK;
 }
 
+attn_status attn_bucket_table(attn_context *context, size_t heads, size_t buckets, size_t max_distance,
+                              int bidirectional, const float *weights, float *table) {
+    const size_t exact = buckets / (bidirectional ? 4 : 2);
+    size_t weight_count, floats;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    if (exact == 0 || (bidirectional && buckets % 2 != 0))
+        return attni_fail(context, ATTN_ERROR_SHAPE, "buckets is %zu, expected %s", buckets,
+                          bidirectional ? "an even number of 4 or more" : "2 or more");
+    if (max_distance <= exact)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "max_distance is %zu, expected more than %zu exact buckets",
+                          max_distance, exact);
+    ATTNI_TRY(attni_check_product(context, "buckets", buckets, heads, &weight_count));
+    ATTNI_TRY(attni_check_product(context, "max_distance", max_distance, 4, &floats));
+    ATTNI_TRY(attni_check_product(context, "max_distance", 2 * max_distance + 1, heads, &floats));
+    if (heads == 0)
+        return ATTN_OK;
+    ATTNI_TRY(attni_check_pointer(context, "weights", weights));
+    ATTNI_TRY(attni_check_pointer(context, "table", table));
+    const attn_tensor from = attn_tensor_bhtd(weights, ATTN_F32, 1, 1, 1, weight_count);
+    const attn_tensor to = attn_tensor_bhtd(table, ATTN_F32, 1, 1, 1, floats);
+    ATTNI_TRY(attni_check_disjoint(context, "table", &to, "weights", &from));
+    attni_bucket_table_run(heads, buckets, max_distance, bidirectional != 0, weights, table);
+    return ATTN_OK;
+}
+
 attn_status attn_dropout_mask(attn_context *context, float dropout, uint64_t seed, const attn_tensor *mask) {
     attni_dropout d;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));

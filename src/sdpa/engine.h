@@ -62,6 +62,7 @@ typedef struct attni_key_group {
     bool packed;                    /* the rest is there */
     attn_dtype dtype;               /* of k and v: f32, or what the cache keeps if few rows meet it */
     const char *k;                  /* [count/W][D][W], the last block up to a multiple of 16 columns, and least_keys */
+    const float *k_floats;          /* k in f32, if it is, or a callback may look */
     const float *k_scale, *v_scale; /* [count] each, factors of int8; or NULL */
     attni_values v;                 /* where the caller has them, or in v_copy */
     attni_values v_clean;           /* with zeros where a row of a panel is not finite; made only where needed */

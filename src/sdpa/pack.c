@@ -55,6 +55,7 @@ static void pack_k(const attni_engine *e, attni_key_group *group) {
                               columns, group->k_room + j * D, W);
     }
     group->k = (const char *)group->k_room;
+    group->k_floats = group->k_room;
 }
 
 /* V is read where the caller has it if a panel would be the same there, in whole cache lines, or if it is read about
@@ -117,7 +118,19 @@ static const char *page_of(const attni_pages *pages, const attni_key_group *grou
 static void use_nothing(const attni_engine *e, attni_key_group *group) {
     memset(group->k_room, 0, attni_round_up(group->count, e->cut.tile.width) * e->call->D * sizeof *group->k_room);
     group->k = (const char *)group->k_room;
+    group->k_floats = group->k_room;
     group->v = (attni_values){0};
+}
+
+/* Narrow keys for a callback: a block's rows are of one element of all its keys. */
+static void widen_keys(const attni_engine *e, attni_key_group *group) {
+    const size_t W = e->cut.tile.width, D = e->call->D, blocks = attni_ceil_div(group->count, W);
+    const int8_t *bytes = (const int8_t *)group->k;
+    for (size_t n = 0; n < blocks * D * W && group->k_scale; n++)
+        group->k_room[n] = (float)bytes[n] * group->k_scale[n / (D * W) * W + n % W];
+    if (!group->k_scale)
+        e->kernels->copy(blocks * D, W, group->dtype, group->k, (ptrdiff_t)W, ATTN_F32, group->k_room, (ptrdiff_t)W);
+    group->k_floats = group->k_room;
 }
 
 /* Pages have K and V as they must be, in their own type. */
@@ -131,6 +144,9 @@ static void use_page(const attni_engine *e, const char *page, attni_key_group *g
         group->k_scale = (const float *)(const void *)(page + form->scales) + at;
         group->v_scale = group->k_scale + form->tokens;
     }
+    group->k_floats = (const float *)(const void *)group->k;
+    if (e->call->score && form->dtype != ATTN_F32)
+        widen_keys(e, group);
 }
 
 static void open_page(const attni_engine *e, attni_key_group *group) {

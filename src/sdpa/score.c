@@ -3,14 +3,7 @@
  * A line that masks can also tell from its own data what of a block may be seen, so that blocks of which nothing is
  * seen are never computed, and lines that would change nothing do not run. */
 #include "context/sizes.h"
-#include "sdpa/engine.h"
-
-/* Queries [i, i + rows) of one head against keys [key, key + keys), and their scores. */
-typedef struct area {
-    size_t b, h, i, rows, key, keys;
-    float *s;
-    size_t lds;
-} area;
+#include "sdpa/lines.h"
 
 /* -- lines -- */
 
@@ -22,7 +15,7 @@ static void cap_in_double(size_t n, float *s, double most) {
         s[j] = (float)(most * tanh((double)s[j] / most));
 }
 
-static void cap(const attni_engine *e, const area *a) {
+static void cap(const attni_engine *e, const attni_area *a) {
     const float most = e->call->softcap;
     for (size_t r = 0; r < a->rows; r++)
         if (most < 0x1p-100F || most > 0x1p100F)
@@ -31,19 +24,19 @@ static void cap(const attni_engine *e, const area *a) {
             e->kernels->cap(a->keys, a->s + r * a->lds, most);
 }
 
-static const void *overlay_at(const attni_overlay *o, const area *a, size_t row) {
+static const void *overlay_at(const attni_overlay *o, const attni_area *a, size_t row) {
     return (const char *)attni_at(&o->view, a->b, a->h, a->i + row) + a->key * attni_size_of(o->view.dtype);
 }
 
 /* Columns of an area that an overlay has; the others are masked. */
-static size_t columns_in(const attni_overlay *o, const area *a) {
+static size_t columns_in(const attni_overlay *o, const attni_area *a) {
     return o->keys > a->key ? attni_min(a->keys, o->keys - a->key) : 0;
 }
 
 /* Rows of an area that are not the same in an overlay. */
-static size_t rows_in(const attni_overlay *o, const area *a) { return o->view.stride_t == 0 ? 1 : a->rows; }
+static size_t rows_in(const attni_overlay *o, const attni_area *a) { return o->view.stride_t == 0 ? 1 : a->rows; }
 
-static void mask_from(const area *a, size_t column) {
+static void mask_from(const attni_area *a, size_t column) {
     for (size_t r = 0; r < a->rows; r++)
         for (size_t j = column; j < a->keys; j++)
             a->s[r * a->lds + j] = -INFINITY;
@@ -53,7 +46,7 @@ static bool is_biased(const attni_sdpa *call) { return call->bias.there; }
 
 /* Rows of a bias are far apart in memory: those that come AHEAD rows later, perhaps in the next tile, are fetched
  * meanwhile. */
-static void add_bias(const attni_engine *e, const area *a) {
+static void add_bias(const attni_engine *e, const attni_area *a) {
     enum { AHEAD = 16 };
     const attni_overlay *bias = &e->call->bias;
     const size_t columns = columns_in(bias, a), bytes = columns * attni_size_of(bias->view.dtype);
@@ -71,7 +64,7 @@ static bool is_minus_infinity(attn_dtype type, const void *x, size_t n) {
 }
 
 /* Only whether all of it is masked is worth knowing: the first element that is not ends the search. */
-static unsigned bias_seen(const attni_engine *e, const area *a) {
+static unsigned bias_seen(const attni_engine *e, const attni_area *a) {
     const attni_overlay *bias = &e->call->bias;
     const size_t columns = columns_in(bias, a);
     for (size_t r = 0; r < rows_in(bias, a) && columns; r++)
@@ -100,7 +93,7 @@ static void add_far_slope(size_t n, float *s, double slope, double distance) {
         s[j] = (float)((double)s[j] - slope * fabs(distance + (double)j));
 }
 
-static void add_slope(const attni_engine *e, const area *a) {
+static void add_slope(const attni_engine *e, const attni_area *a) {
     const float slope = attni_slope(e->call, a->h);
     const double counted = 0x1p24 - (double)(a->rows + a->keys);
     double distance = (double)a->key - (double)attni_first_position(e->call, a->b) - (double)a->i;
@@ -114,20 +107,32 @@ static void add_slope(const attni_engine *e, const area *a) {
 
 static bool has_callback(const attni_sdpa *call) { return call->score; }
 
-static void call_back(const attni_engine *e, const area *a) {
+static void call_back(const attni_engine *e, const attni_area *a) {
     const attni_sdpa *call = e->call;
-    const attn_score_tile tile = {a->b, a->h, a->i, a->rows, a->key, a->keys, a->s, a->lds};
+    const attn_score_tile tile = {.batch = a->b,
+                                  .head = a->h,
+                                  .query = a->i,
+                                  .queries = a->rows,
+                                  .key = a->key,
+                                  .keys = a->keys,
+                                  .scores = a->s,
+                                  .stride = a->lds,
+                                  .q = a->q,
+                                  .k = a->k,
+                                  .width = call->D,
+                                  .block = e->cut.tile.width,
+                                  .factor = e->factor};
     call->score(call->score_data, &tile);
 }
 
-static void apply_mask(const attni_engine *e, const attni_overlay *mask, const area *a) {
+static void apply_mask(const attni_engine *e, const attni_overlay *mask, const attni_area *a) {
     const size_t columns = columns_in(mask, a);
     for (size_t r = 0; r < a->rows && columns; r++)
         e->kernels->mask(columns, a->s + r * a->lds, overlay_at(mask, a, r), e->call->keep);
     mask_from(a, columns);
 }
 
-static unsigned mask_seen(const attni_engine *e, const attni_overlay *mask, const area *a) {
+static unsigned mask_seen(const attni_engine *e, const attni_overlay *mask, const attni_area *a) {
     const size_t columns = columns_in(mask, a), size = attni_size_of(mask->view.dtype);
     const unsigned beyond = columns < a->keys ? ATTNI_SEEN_FALSE : 0U;
     const unsigned seen = columns ? e->kernels->seen(rows_in(mask, a), columns, overlay_at(mask, a, 0),
@@ -139,16 +144,18 @@ static unsigned mask_seen(const attni_engine *e, const attni_overlay *mask, cons
 }
 
 static bool is_masked(const attni_sdpa *call) { return call->mask.there; }
-static void apply_query_mask(const attni_engine *e, const area *a) { apply_mask(e, &e->call->mask, a); }
-static unsigned query_mask_seen(const attni_engine *e, const area *a) { return mask_seen(e, &e->call->mask, a); }
+static void apply_query_mask(const attni_engine *e, const attni_area *a) { apply_mask(e, &e->call->mask, a); }
+static unsigned query_mask_seen(const attni_engine *e, const attni_area *a) { return mask_seen(e, &e->call->mask, a); }
 
 static bool is_padded(const attni_sdpa *call) { return call->key_mask.there; }
-static void apply_key_mask(const attni_engine *e, const area *a) { apply_mask(e, &e->call->key_mask, a); }
-static unsigned key_mask_seen(const attni_engine *e, const area *a) { return mask_seen(e, &e->call->key_mask, a); }
+static void apply_key_mask(const attni_engine *e, const attni_area *a) { apply_mask(e, &e->call->key_mask, a); }
+static unsigned key_mask_seen(const attni_engine *e, const attni_area *a) {
+    return mask_seen(e, &e->call->key_mask, a);
+}
 
 static bool is_sparse(const attni_sdpa *call) { return call->block_map.there; }
 
-static bool block_is_on(const attni_sdpa *call, const area *a, size_t row, size_t column) {
+static bool block_is_on(const attni_sdpa *call, const attni_area *a, size_t row, size_t column) {
     const uint8_t *blocks = attni_at(&call->block_map.view, a->b, a->h, (a->i + row) / call->block_queries);
     return blocks[(a->key + column) / call->block_keys] != 0;
 }
@@ -156,7 +163,7 @@ static bool block_is_on(const attni_sdpa *call, const area *a, size_t row, size_
 /* The first row or column of the next block. */
 static size_t next_block(size_t first, size_t at, size_t block) { return (first + at) / block * block + block - first; }
 
-static void apply_block_map(const attni_engine *e, const area *a) {
+static void apply_block_map(const attni_engine *e, const attni_area *a) {
     const attni_sdpa *call = e->call;
     for (size_t r = 0; r < a->rows; r++)
         for (size_t j = 0, end; j < a->keys; j = end) {
@@ -166,7 +173,7 @@ static void apply_block_map(const attni_engine *e, const area *a) {
         }
 }
 
-static unsigned block_map_seen(const attni_engine *e, const area *a) {
+static unsigned block_map_seen(const attni_engine *e, const attni_area *a) {
     const attni_sdpa *call = e->call;
     unsigned seen = 0;
     for (size_t r = 0; r < a->rows; r = next_block(a->i, r, call->block_queries))
@@ -176,12 +183,12 @@ static unsigned block_map_seen(const attni_engine *e, const area *a) {
 }
 
 /* Keys of the area that row r does not see, [begin, end) from its first key on. */
-static attni_range hole_of(const attni_sdpa *call, const area *a, size_t r) {
+static attni_range hole_of(const attni_sdpa *call, const attni_area *a, size_t r) {
     const size_t end = attni_hole_end(call, a->b, a->i + r);
     return attni_within_columns((attni_range){call->first_keys, end}, a->key, a->keys);
 }
 
-static void cut_hole(const attni_engine *e, const area *a) {
+static void cut_hole(const attni_engine *e, const attni_area *a) {
     for (size_t r = 0; r < a->rows; r++) {
         const attni_range hole = hole_of(e->call, a, r);
         for (size_t j = hole.begin; j < hole.end; j++)
@@ -189,7 +196,7 @@ static void cut_hole(const attni_engine *e, const area *a) {
     }
 }
 
-static unsigned hole_seen(const attni_engine *e, const area *a) {
+static unsigned hole_seen(const attni_engine *e, const attni_area *a) {
     unsigned seen = 0;
     for (size_t r = 0; r < a->rows; r++) {
         const attni_range hole = hole_of(e->call, a, r);
@@ -202,25 +209,25 @@ static unsigned hole_seen(const attni_engine *e, const area *a) {
 static bool has_tree(const attni_sdpa *call) { return call->tree.tokens > 0; }
 
 /* Columns of the area before the tree. */
-static size_t columns_before_tree(const attni_sdpa *call, const area *a) {
+static size_t columns_before_tree(const attni_sdpa *call, const attni_area *a) {
     const size_t first = call->Tk > call->tree.tokens ? call->Tk - call->tree.tokens : 0;
     return first > a->key ? attni_min(first - a->key, a->keys) : 0;
 }
 
-static bool is_ancestor(const attni_sdpa *call, const area *a, size_t row, size_t column) {
+static bool is_ancestor(const attni_sdpa *call, const attni_area *a, size_t row, size_t column) {
     const attni_tree *tree = &call->tree;
     const size_t n = a->key + column + tree->tokens - call->Tk;
     return tree->ancestors[(a->b * tree->stride + a->i + row) * tree->words + n / 64] >> n % 64 & 1U;
 }
 
-static void apply_tree(const attni_engine *e, const area *a) {
+static void apply_tree(const attni_engine *e, const attni_area *a) {
     for (size_t r = 0; r < a->rows; r++)
         for (size_t j = columns_before_tree(e->call, a); j < a->keys; j++)
             if (!is_ancestor(e->call, a, r, j))
                 a->s[r * a->lds + j] = -INFINITY;
 }
 
-static unsigned tree_seen(const attni_engine *e, const area *a) {
+static unsigned tree_seen(const attni_engine *e, const attni_area *a) {
     const size_t before = columns_before_tree(e->call, a);
     unsigned seen = before ? ATTNI_SEEN_TRUE : 0U;
     for (size_t r = 0; r < a->rows; r++)
@@ -234,14 +241,16 @@ static unsigned tree_seen(const attni_engine *e, const area *a) {
 typedef struct line {
     attn_stage stage; /* the line's result is part of */
     bool (*is_on)(const attni_sdpa *call);
-    void (*apply)(const attni_engine *e, const area *a);
-    unsigned (*seen)(const attni_engine *e, const area *a); /* ATTNI_SEEN_TRUE: something visible, ATTNI_SEEN_FALSE:
+    void (*apply)(const attni_engine *e, const attni_area *a);
+    unsigned (*seen)(const attni_engine *e,
+                     const attni_area *a); /* ATTNI_SEEN_TRUE: something visible, ATTNI_SEEN_FALSE:
                                                                something masked; NULL: all visible */
 } line;
 
 static const line program[] = {
     {ATTN_STAGE_CAPPED, is_capped, cap, NULL},
     {ATTN_STAGE_BIASED, is_biased, add_bias, bias_seen},
+    {ATTN_STAGE_BIASED, attni_is_relative, attni_add_relative, NULL},
     {ATTN_STAGE_BIASED, is_sloped, add_slope, NULL},
     {ATTN_STAGE_BIASED, has_callback, call_back, NULL},
     {ATTN_STAGE_BIASED, is_masked, apply_query_mask, query_mask_seen},
@@ -262,15 +271,15 @@ void attni_read_program(attni_engine *e) {
 }
 
 /* The head that row-block h of a tile is. */
-static area area_of(const attni_query_tile *t, size_t h, size_t key, size_t keys) {
-    return (area){.b = t->batch, .h = t->head + h, .i = t->token, .rows = t->tokens, .key = key, .keys = keys};
+static attni_area area_of(const attni_query_tile *t, size_t h, size_t key, size_t keys) {
+    return (attni_area){.b = t->batch, .h = t->head + h, .i = t->token, .rows = t->tokens, .key = key, .keys = keys};
 }
 
 /* What line n sees of keys [key, key + keys), for all heads of the tile. */
 static unsigned line_seen(const attni_engine *e, const attni_query_tile *t, unsigned n, size_t key, size_t keys) {
     unsigned seen = 0;
     for (size_t h = 0; h < t->heads; h++) {
-        const area a = area_of(t, h, key, keys);
+        const attni_area a = area_of(t, h, key, keys);
         seen |= program[n].seen(e, &a);
     }
     return seen;
@@ -366,9 +375,12 @@ void attni_score(const attni_engine *e, const attni_query_tile *t, const attni_k
     multiply(e, t, group, seen, s);
     for (unsigned n = 0; n < LINES && seen->lines >> n; n++)
         for (size_t h = 0; h < t->heads && seen->lines >> n & 1U && belongs(program[n].stage, stage); h++) {
-            area a = area_of(t, h, group->begin + seen->begin, attni_min(seen->columns, group->count - seen->begin));
+            attni_area a =
+                area_of(t, h, group->begin + seen->begin, attni_min(seen->columns, group->count - seen->begin));
             a.s = s + h * t->tokens * lds;
             a.lds = lds;
+            a.q = t->q + h * t->tokens * e->call->D;
+            a.k = group->k_floats + seen->begin * e->call->D;
             program[n].apply(e, &a);
         }
 }

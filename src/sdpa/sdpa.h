@@ -69,6 +69,13 @@ typedef struct attni_tree {
     size_t tokens, words, stride;
 } attni_tree;
 
+/* A bias by where a key is from a query: by distance, or in a window where there are rows. */
+typedef struct attni_relative {
+    const float *table; /* [H,width]; NULL: none */
+    size_t width, rows, columns;
+    ptrdiff_t reach, prefix;
+} attni_relative;
+
 /* What looks at the probabilities, in a walk of its own; NULL: not wanted. */
 typedef struct attni_inspection {
     bool weights_wanted; /* data may be NULL all the same: where there are none, or only a size is asked for */
@@ -79,7 +86,7 @@ typedef struct attni_inspection {
     attn_top_keys top;
 } attni_inspection;
 
-/* What is done to rows of q, or of k, at the door: they are normed, then rotated. */
+/* What is done to rows of q, or of k, at the door: they are normed, then rotated, then multiplied. */
 typedef struct attni_turn {
     bool normed;
     attni_norm norm;
@@ -89,12 +96,17 @@ typedef struct attni_turn {
     const float *cos, *sin;
     const int64_t *positions; /* of token t of sequence b: positions[b·stride + t]; NULL: the first one's plus t */
     size_t stride;
+    const float *head_factors; /* [heads], or NULL */
+    attn_query_factor factor;  /* by position; period = 0 and table = NULL: none */
 } attni_turn;
 
-static inline bool attni_turns(const attni_turn *turn) { return turn->normed || turn->pairs; }
+static inline bool attni_has_factor(const attni_turn *turn) { return turn->factor.table || turn->factor.period; }
+static inline bool attni_turns(const attni_turn *turn) {
+    return turn->normed || turn->pairs || turn->head_factors || attni_has_factor(turn);
+}
 
-/* x [rows, D] = rows (b, h, t) and following of a view, in f32, normed and rotated. `first` is the position of token 0,
- * where the turn has no positions. */
+/* x [rows, D] = rows (b, h, t) and following of a view, in f32, normed, rotated and multiplied. `first` is the position
+ * of token 0, where the turn has no positions. */
 void attni_turn_rows(const attni_kernels *kernels, const attni_turn *turn, const attni_view *view, size_t b, size_t h,
                      size_t t, size_t rows, size_t D, ptrdiff_t first, float *x);
 
@@ -113,6 +125,7 @@ typedef struct attni_sdpa {
     /* The score program (score.c). */
     float scale, softcap;
     attni_overlay bias, mask, key_mask, block_map;
+    attni_relative relative;
     size_t block_queries, block_keys;
     bool keep; /* what is true in a mask may be seen */
     attn_alibi alibi;
@@ -177,6 +190,10 @@ void attni_rotate_run(attn_context *context, const attni_turn *turn, const attni
 double attni_rotary_base(size_t positions, size_t width, const attn_rotary_tables_params *params);
 void attni_rotary_tables_run(size_t positions, size_t width, const attn_rotary_tables_params *params, float *cosines,
                              float *sines);
+
+/* table [H, 2·max_distance + 1] from weights [buckets, H]. */
+void attni_bucket_table_run(size_t H, size_t buckets, size_t max_distance, bool bidirectional, const float *weights,
+                            float *table);
 
 /* mask [B,H,Tq,Tk] = whether a weight is kept. */
 void attni_dropout_mask_run(attn_context *context, const attni_dropout *dropout, const attni_view *mask,

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Queries and keys on their way in: normed, then rotated. */
+/* Queries and keys on their way in: normed, then rotated, then multiplied. */
+#include <math.h>
+
 #include "context/sizes.h"
 #include "sdpa/sdpa.h"
 
@@ -7,6 +9,21 @@ static void norm(const attni_kernels *kernels, const attni_turn *turn, size_t h,
     attni_norm of_head = turn->norm;
     of_head.weight = of_head.weight ? of_head.weight + h * turn->head_weights : NULL;
     kernels->norm(&of_head, rows, D, x, (ptrdiff_t)D, x, (ptrdiff_t)D);
+}
+
+static float factor_at(const attn_query_factor *factor, size_t position) {
+    if (factor->table)
+        return factor->table[attni_min(position, factor->positions - 1)];
+    const size_t periods = (position + factor->shift) / factor->period;
+    return (float)(1 + (double)factor->amount * log1p((double)periods));
+}
+
+static void multiply(const attni_turn *turn, size_t h, ptrdiff_t position, size_t D, float *x) {
+    const float of_head = turn->head_factors ? turn->head_factors[h] : 1;
+    const float factor =
+        attni_has_factor(turn) ? of_head * factor_at(&turn->factor, position > 0 ? (size_t)position : 0) : of_head;
+    for (size_t d = 0; d < D; d++)
+        x[d] *= factor;
 }
 
 void attni_turn_rows(const attni_kernels *kernels, const attni_turn *turn, const attni_view *view, size_t b, size_t h,
@@ -20,6 +37,8 @@ void attni_turn_rows(const attni_kernels *kernels, const attni_turn *turn, const
         const size_t at = position * turn->pairs;
         kernels->rotate(turn->kind, turn->pairs, x + r * D, turn->cos + at, turn->sin + at);
     }
+    for (size_t r = 0; r < rows && (turn->head_factors || attni_has_factor(turn)); r++)
+        multiply(turn, h, positions ? (ptrdiff_t)positions[r] : attni_add(first, (ptrdiff_t)(t + r)), D, x + r * D);
 }
 
 /* -- rows of the caller's -- */

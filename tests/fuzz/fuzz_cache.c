@@ -205,6 +205,8 @@ static void add_options(const struct model_cache *c, struct sdpa_case *of, size_
         of->params.spans = new_spans(c->B, Tk, random_below(2));
     if (random_below(4) == 0)
         of->params.tree = new_tree(1 + random_below(80), of->q.size[0] * of->q.size[2]);
+    if (random_below(4) == 0)
+        of->params.score = lean;
     if (c->window)
         return;
     if (random_below(4) == 0)

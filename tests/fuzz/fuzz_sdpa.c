@@ -73,7 +73,6 @@ static struct sdpa_case plain(const struct sdpa_case *c) {
     struct sdpa_case of = *c;
     if (!c->params.rotary && !c->params.qk_norm)
         return of;
-    of.params.rotary = NULL;
     of.params.qk_norm = NULL;
     of.q = turned(c->q, c, true);
     of.k = turned(c->k, c, false);

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What lines of the score program work on, and those that have a file of their own. */
+#ifndef ATTNI_LINES_H
+#define ATTNI_LINES_H
+
+#include "sdpa/engine.h"
+
+/* Queries [i, i + rows) of one head against keys [key, key + keys), and their scores. */
+typedef struct attni_area {
+    size_t b, h, i, rows, key, keys;
+    float *s;
+    size_t lds;
+    const float *q, *k; /* what they are products of: [rows, D], and in blocks [D][W] where a callback may look */
+} attni_area;
+
+/* relative.c */
+bool attni_is_relative(const attni_sdpa *call);
+void attni_add_relative(const attni_engine *e, const attni_area *a);
+
+#endif
