@@ -44,9 +44,10 @@ static inline __attribute__((always_inline)) V load_factor(attn_dtype type, cons
     return type == ATTN_F16 ? v_load_f16(p) : type == ATTN_BF16 ? v_load_bf16(p) : v_load_int8(p);
 }
 
-/* sum [R, N] of R rows and N vectors. R, N and the type are constants wherever this is inlined. */
-static inline __attribute__((always_inline)) void sum_products(size_t R, size_t N, attn_dtype type, const factors *of,
-                                                               const float *a, size_t columns,
+/* sum [R, N] of R rows and N vectors. R, N, the type and whether b is fetched ahead are constants wherever this is
+ * inlined. */
+static inline __attribute__((always_inline)) void sum_products(size_t R, size_t N, bool ahead, attn_dtype type,
+                                                               const factors *of, const float *a, size_t columns,
                                                                V sum[MOST_ROWS][MOST_VECTORS]) {
     enum { LINE = 64 };
     const size_t half = (N + 1) / 2 * VL * attni_size_of(type);
@@ -56,13 +57,14 @@ static inline __attribute__((always_inline)) void sum_products(size_t R, size_t 
 #pragma GCC unroll 4
         for (size_t j = 0; j < N; j++)
             sum[r][j] = v_set(0.0F);
+#pragma GCC unroll 4
     for (size_t k = 0; k < x.depth; k++) {
         V v[MOST_VECTORS];
 #pragma GCC unroll 4
         for (size_t j = 0; j < N; j++)
             v[j] = load_factor(type, &x, N, j, k, columns);
 #pragma GCC unroll 4
-        for (size_t at = 0; at < half; at += LINE) {
+        for (size_t at = 0; ahead && at < half; at += LINE) {
             fetch(x.low + k * x.step, at + AHEAD);
             if (N > 1 && half >= LINE) /* else both halves are in one line */
                 fetch(x.high + k * x.step, at + AHEAD);
@@ -78,12 +80,12 @@ static inline __attribute__((always_inline)) void sum_products(size_t R, size_t 
 }
 
 /* R rows from `row` on and N vectors of columns from `column` on, of which `columns` are there. */
-static inline __attribute__((always_inline)) void product_tile(size_t R, size_t N, attn_dtype type, const factors *x,
-                                                               const target *to, size_t row, size_t column,
-                                                               size_t columns) {
+static inline __attribute__((always_inline)) void product_tile(size_t R, size_t N, bool ahead, attn_dtype type,
+                                                               const factors *x, const target *to, size_t row,
+                                                               size_t column, size_t columns) {
     const V zero = v_set(0.0F), factor = v_set(to->factor);
     V sum[MOST_ROWS][MOST_VECTORS];
-    sum_products(R, N, type, x, x->a + row * x->lda, columns, sum);
+    sum_products(R, N, ahead, type, x, x->a + row * x->lda, columns, sum);
 #pragma GCC unroll 4
     for (size_t j = 0; j < N; j++) {
         const size_t n = N > 1 ? VL : columns;
@@ -97,13 +99,13 @@ static inline __attribute__((always_inline)) void product_tile(size_t R, size_t 
 }
 
 /* Rows from `row` on, R of them, by the vectors that fit. */
-static inline __attribute__((always_inline)) void product_rows(size_t R, size_t N, attn_dtype type, const factors *x,
-                                                               const target *to, size_t row, size_t column,
-                                                               size_t columns) {
+static inline __attribute__((always_inline)) void product_rows(size_t R, size_t N, bool ahead, attn_dtype type,
+                                                               const factors *x, const target *to, size_t row,
+                                                               size_t column, size_t columns) {
     if (N == 1)
-        product_tile(R, 1, type, x, to, row, column, columns);
+        product_tile(R, 1, ahead, type, x, to, row, column, columns);
     else
-        product_tile(R, vectors_for(R), type, x, to, row, column, columns);
+        product_tile(R, vectors_for(R), ahead, type, x, to, row, column, columns);
 }
 
 /* All rows, as evenly cut as can be, by N > 1 or one vector of columns. */
@@ -114,22 +116,25 @@ static inline __attribute__((always_inline)) void product_stripe(size_t N, attn_
         some = (x->rows - 1 - pass) / passes + 1;
         switch (some) {
         case 1:
-            product_rows(1, N, type, x, to, row, column, columns);
+            product_rows(1, N, true, type, x, to, row, column, columns);
             break;
         case 2:
-            product_rows(2, N, type, x, to, row, column, columns);
+            product_rows(2, N, true, type, x, to, row, column, columns);
             break;
         case 3:
-            product_rows(3, N, type, x, to, row, column, columns);
+            product_rows(3, N, true, type, x, to, row, column, columns);
             break;
         case 4:
-            product_rows(4, N, type, x, to, row, column, columns);
+            product_rows(4, N, true, type, x, to, row, column, columns);
             break;
         case 5:
-            product_rows(5, N, type, x, to, row, column, columns);
+            product_rows(5, N, true, type, x, to, row, column, columns);
             break;
         default:
-            product_rows(MOST_ROWS, N, type, x, to, row, column, columns);
+            if (pass == 0)
+                product_rows(MOST_ROWS, N, true, type, x, to, row, column, columns);
+            else /* what comes next is on its way */
+                product_rows(MOST_ROWS, N, false, type, x, to, row, column, columns);
             break;
         }
     }
