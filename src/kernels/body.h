@@ -315,25 +315,41 @@ static inline void fetch(const void *x, size_t bytes) {
 }
 
 /* Reading many rows side by side defeats the hardware's prefetching: the rows that come AHEAD rows later, in this call
- * or the next, are fetched meanwhile. */
+ * or the next, are fetched meanwhile, a line at a time. */
+static inline __attribute__((always_inline)) void fetch_rows(const char *x, size_t stride, size_t from, size_t column) {
+    enum { AHEAD = 64, LINE = 64 };
+    if (column % LINE == 0)
+        for (size_t i = 0; i < VL; i++)
+            fetch(x, (from + i + AHEAD) * stride + column);
+}
+
+/* VL columns of x, of which `rows` are there, from VL rows of block, of which `depth` are written. */
+static inline __attribute__((always_inline)) void
+transpose_square(attn_dtype type, size_t rows, size_t depth, const char *x, size_t stride, float *block, size_t ldb) {
+    V t[VL];
+    for (size_t i = 0; i < VL; i++)
+        t[i] = i < rows ? load_from(type, x + i * stride, depth, v_set(0.0F)) : v_set(0.0F);
+    v_transpose(t);
+    for (size_t i = 0; i < VL && i < depth; i++)
+        v_store(block + i * ldb, t[i]);
+}
+
 static inline __attribute__((always_inline)) void transpose_from(attn_dtype type, size_t rows, size_t depth,
                                                                  const char *x, ptrdiff_t ldx, size_t columns,
                                                                  float *block, size_t ldb) {
-    enum { AHEAD = 64 };
-    const size_t size = attni_size_of(type);
-    for (size_t j = 0; j < columns; j += VL)
-        for (size_t d = 0; d < depth; d += VL) {
-            V t[VL];
-            for (size_t i = 0; i < VL; i++)
-                t[i] = j + i < rows ? load_from(type, x + ((ptrdiff_t)(j + i) * ldx + (ptrdiff_t)d) * (ptrdiff_t)size,
-                                                depth - d, v_set(0.0F))
-                                    : v_set(0.0F);
-            for (size_t i = 0; i < VL; i++)
-                fetch(x, ((j + i + AHEAD) * (size_t)ldx + d) * size);
-            v_transpose(t);
-            for (size_t i = 0; i < VL && d + i < depth; i++)
-                v_store(block + (d + i) * ldb + j, t[i]);
+    const size_t size = attni_size_of(type), stride = (size_t)ldx * size;
+    for (size_t j = 0; j < columns; j += VL) {
+        const size_t there = j < rows ? rows - j : 0;
+        size_t d = 0;
+        for (; there >= VL && d + VL <= depth; d += VL) {
+            fetch_rows(x, stride, j, d * size);
+            transpose_square(type, VL, VL, x + j * stride + d * size, stride, block + d * ldb + j, ldb);
         }
+        for (; d < depth; d += VL) {
+            fetch_rows(x, stride, j, d * size);
+            transpose_square(type, there, depth - d, x + j * stride + d * size, stride, block + d * ldb + j, ldb);
+        }
+    }
 }
 
 static void transpose(attn_dtype type, size_t rows, size_t depth, const void *x, ptrdiff_t ldx, size_t columns,
@@ -346,6 +362,15 @@ static void transpose(attn_dtype type, size_t rows, size_t depth, const void *x,
         transpose_from(ATTN_BF16, rows, depth, x, ldx, columns, block, ldb);
 }
 
+/* Rows are short: those of a panel have 16 columns or 64. */
+static inline void row_copy(size_t n, const float *x, float *y) {
+    size_t j = 0;
+    for (; j + VL <= n; j += VL)
+        v_store(y + j, v_load(x + j));
+    if (j < n)
+        v_store_n(y + j, n - j, v_load_n(x + j, n - j, v_set(0.0F)));
+}
+
 static void copy(size_t rows, size_t columns, attn_dtype from, const void *x, ptrdiff_t ldx, attn_dtype to, void *y,
                  ptrdiff_t ldy) {
     const ptrdiff_t in = (ptrdiff_t)attni_size_of(from), out = (ptrdiff_t)attni_size_of(to);
@@ -354,7 +379,9 @@ static void copy(size_t rows, size_t columns, attn_dtype from, const void *x, pt
     for (ptrdiff_t r = 0; r < (ptrdiff_t)rows; r++) {
         const char *source = (const char *)x + r * ldx * in;
         char *target = (char *)y + r * ldy * out;
-        if (from == to)
+        if (from == ATTN_F32 && to == ATTN_F32)
+            row_copy(columns, (const float *)(const void *)source, (float *)(void *)target);
+        else if (from == to)
             memcpy(target, source, columns * (size_t)in);
         else if (to == ATTN_F32)
             row_load(from, columns, source, (float *)(void *)target);
