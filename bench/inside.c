@@ -19,9 +19,9 @@ inside_plan inside_plan_of(const attn_context *context, size_t B, size_t H, size
                              .causal = causal ? ATTN_CAUSAL_TOP_LEFT : ATTN_CAUSAL_NONE,
                              .left = -1,
                              .right = -1};
-    const attni_tile rule = attni_tile_for_attention(context, D, D, causal, false);
+    const attni_tile rule = attni_tile_for_attention(context, D, D, Tk, causal, false);
     const attni_panel panel = attni_panel_for_weights(context, ATTN_F32);
-    const attni_cut cut = attni_cut_call(context, &call);
+    const attni_cut cut = attni_cut_call(context, &call, Tk);
     return (inside_plan){.who = !context->blas->sgemm    ? INSIDE_OWN
                                 : context->blas->no_pack ? INSIDE_SMALL
                                                          : INSIDE_PACKS,
@@ -40,7 +40,7 @@ inside_plan inside_plan_of(const attn_context *context, size_t B, size_t H, size
 }
 
 inside_widths inside_widths_of(const attn_context *context, size_t D) {
-    const attni_tile rule = attni_tile_for_attention(context, D, D, false, false);
+    const attni_tile rule = attni_tile_for_attention(context, D, D, SIZE_MAX, false, false);
     return (inside_widths){rule.width, rule.columns < D ? rule.columns : D};
 }
 

@@ -44,13 +44,23 @@ static inline __attribute__((always_inline)) V load_factor(attn_dtype type, cons
     return type == ATTN_F16 ? v_load_f16(p) : type == ATTN_BF16 ? v_load_bf16(p) : v_load_int8(p);
 }
 
+/* Begins to fetch what comes AHEAD bytes after row k of b. */
+static inline __attribute__((always_inline)) void fetch_ahead(size_t N, attn_dtype type, const factors *x, size_t k) {
+    enum { LINE = 64 };
+    const size_t half = (N + 1) / 2 * VL * attni_size_of(type);
+#pragma GCC unroll 4
+    for (size_t at = 0; at < half; at += LINE) {
+        fetch(x->low + k * x->step, at + AHEAD);
+        if (N > 1 && half >= LINE) /* else both halves are in one line */
+            fetch(x->high + k * x->step, at + AHEAD);
+    }
+}
+
 /* sum [R, N] of R rows and N vectors. R, N, the type and whether b is fetched ahead are constants wherever this is
  * inlined. */
 static inline __attribute__((always_inline)) void sum_products(size_t R, size_t N, bool ahead, attn_dtype type,
                                                                const factors *of, const float *a, size_t columns,
                                                                V sum[MOST_ROWS][MOST_VECTORS]) {
-    enum { LINE = 64 };
-    const size_t half = (N + 1) / 2 * VL * attni_size_of(type);
     const factors x = *of; /* in registers */
 #pragma GCC unroll 6
     for (size_t r = 0; r < R; r++)
@@ -63,12 +73,8 @@ static inline __attribute__((always_inline)) void sum_products(size_t R, size_t 
 #pragma GCC unroll 4
         for (size_t j = 0; j < N; j++)
             v[j] = load_factor(type, &x, N, j, k, columns);
-#pragma GCC unroll 4
-        for (size_t at = 0; ahead && at < half; at += LINE) {
-            fetch(x.low + k * x.step, at + AHEAD);
-            if (N > 1 && half >= LINE) /* else both halves are in one line */
-                fetch(x.high + k * x.step, at + AHEAD);
-        }
+        if (ahead)
+            fetch_ahead(N, type, &x, k);
 #pragma GCC unroll 6
         for (size_t r = 0; r < R; r++) {
             const V f = v_set(a[r * x.lda + k]);
@@ -79,23 +85,35 @@ static inline __attribute__((always_inline)) void sum_products(size_t R, size_t 
     }
 }
 
+/* c = factor · scale · sum (+ c), from `column` on. */
+static inline __attribute__((always_inline)) void store_products(size_t R, size_t N, bool add, attn_dtype type,
+                                                                 const target *to, size_t row, size_t column,
+                                                                 size_t columns, V sum[MOST_ROWS][MOST_VECTORS]) {
+    const V zero = v_set(0.0F), factor = v_set(to->factor);
+    const size_t ldc = to->ldc, n = N > 1 ? VL : columns;
+    float *c = to->c + row * ldc + column;
+#pragma GCC unroll 4
+    for (size_t j = 0; j < N; j++) {
+        const V f =
+            type == ATTN_INT8 && to->scale ? v_mul(load_up_to(to->scale + column + j * VL, n, zero), factor) : factor;
+#pragma GCC unroll 6
+        for (size_t r = 0; r < R; r++) {
+            float *const at = c + r * ldc + j * VL;
+            store_up_to(at, n, v_fma(sum[r][j], f, add ? load_up_to(at, n, zero) : zero));
+        }
+    }
+}
+
 /* R rows from `row` on and N vectors of columns from `column` on, of which `columns` are there. */
 static inline __attribute__((always_inline)) void product_tile(size_t R, size_t N, bool ahead, attn_dtype type,
                                                                const factors *x, const target *to, size_t row,
                                                                size_t column, size_t columns) {
-    const V zero = v_set(0.0F), factor = v_set(to->factor);
     V sum[MOST_ROWS][MOST_VECTORS];
     sum_products(R, N, ahead, type, x, x->a + row * x->lda, columns, sum);
-#pragma GCC unroll 4
-    for (size_t j = 0; j < N; j++) {
-        const size_t n = N > 1 ? VL : columns;
-        const V f =
-            type == ATTN_INT8 && to->scale ? v_mul(load_up_to(to->scale + column + j * VL, n, zero), factor) : factor;
-        float *c = to->c + row * to->ldc + column + j * VL;
-#pragma GCC unroll 6
-        for (size_t r = 0; r < R; r++, c += to->ldc)
-            store_up_to(c, n, v_fma(sum[r][j], f, to->add ? load_up_to(c, n, zero) : zero));
-    }
+    if (to->add)
+        store_products(R, N, true, type, to, row, column, columns, sum);
+    else
+        store_products(R, N, false, type, to, row, column, columns, sum);
 }
 
 /* Rows from `row` on, R of them, by the vectors that fit. */

@@ -7,7 +7,7 @@
 #include "product/product.h"
 
 attni_page_form attni_page_form_for(const attn_context *context, const attn_cache_pool_params *p) {
-    const attni_tile tile = attni_tile_for_attention(context, p->head_width, p->value_width, true, true);
+    const attni_tile tile = attni_tile_for_attention(context, p->head_width, p->value_width, SIZE_MAX, true, true);
     const size_t width = attni_output_width(p->value_width), size = attni_size_of(p->dtype);
     attni_page_form form = {
         .dtype = p->dtype, .width = tile.width, .panel = attni_min(tile.columns, width), .tokens = p->page_size};

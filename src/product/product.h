@@ -18,15 +18,17 @@ void attni_product_close(attn_context *context);
 void attni_multiply(const attn_context *context, size_t rows, size_t columns, size_t depth, float factor,
                     const float *a, size_t lda, const attni_panels *b, bool add, float *c, size_t ldc);
 
-/* rules.c: the sizes for attention, by who multiplies, */
+/* rules.c: the sizes for attention to so many keys, by who multiplies, */
 typedef struct attni_tile {
-    size_t width;   /* W: columns of a block of K, a multiple of 16 */
-    size_t rows;    /* Bq: rows of a query tile */
-    size_t keys;    /* keys in one step of the online softmax, a multiple of W */
-    size_t columns; /* of a panel of V */
-    size_t tiles;   /* query tiles that walk the keys together, at most */
+    size_t width;    /* W: columns of a block of K, a multiple of 16 */
+    size_t rows;     /* Bq: rows of a query tile */
+    size_t keys;     /* keys in one step of the online softmax, a multiple of W */
+    size_t columns;  /* of a panel of V */
+    size_t tiles;    /* query tiles that walk the keys together, at most */
+    size_t in_place; /* rows of V of up to so many columns are as good as panels where they follow each other */
 } attni_tile;
-attni_tile attni_tile_for_attention(const attn_context *context, size_t D, size_t E, bool causal, bool paged);
+attni_tile attni_tile_for_attention(const attn_context *context, size_t D, size_t E, size_t keys, bool causal,
+                                    bool paged);
 
 /* The least depth at which a product of so many columns is summed as it is at any larger one. */
 size_t attni_least_depth(const attn_context *context, size_t columns);

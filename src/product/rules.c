@@ -9,9 +9,9 @@
 /* OpenBLAS's small-matrix kernels take a product up to this M·N·K; one step over it costs 15 %. */
 enum { SMALL_PRODUCT = 1000000 };
 
-/* Of libattn's own kernels: rows of a tile, two passes over a block while it is in the L1; and a depth of which a panel
- * stays there. */
-enum { BUILTIN_ROWS = 12, BUILTIN_DEPTH = 256 };
+/* Of libattn's own kernels: rows of a tile, two passes over a block while it is in the L1, and more where the scores of
+ * few keys stay there too; rows of V that need not be copied into panels; and a depth of which a panel stays there. */
+enum { BUILTIN_ROWS = 12, BUILTIN_SHORT_ROWS = 48, BUILTIN_SHORT = 128, BUILTIN_IN_PLACE = 96, BUILTIN_DEPTH = 384 };
 
 /* Rows of a product with the other two sizes' product given: a multiple of 4, at least 4, at most `most`. */
 static size_t small_rows(size_t other, size_t most) {
@@ -25,12 +25,14 @@ static size_t tiles_together(size_t rows, size_t D, size_t E) {
     return attni_max(1, 768 * 1024 / attni_max(1, bytes));
 }
 
-attni_tile attni_tile_for_attention(const attn_context *context, size_t D, size_t E, bool causal, bool paged) {
+attni_tile attni_tile_for_attention(const attn_context *context, size_t D, size_t E, size_t keys, bool causal,
+                                    bool paged) {
     const attni_blas *blas = context->blas;
     attni_tile t = {.width = 64, .keys = 256, .columns = 64};
     if (!blas->sgemm) { /* the scores of a tile stay in the L1 */
         t.width = t.columns = context->kernels->panel_width;
-        t.rows = BUILTIN_ROWS;
+        t.rows = keys <= BUILTIN_SHORT && !causal ? BUILTIN_SHORT_ROWS : BUILTIN_ROWS;
+        t.in_place = BUILTIN_IN_PLACE;
     } else if (blas->no_pack) {
         t.keys = paged || attni_max(D, E) <= 96 ? 256 : 128; /* a page of 256 is read in one go */
         const size_t most = causal ? 32 : 96;                /* the diagonal cuts less off small tiles */

@@ -22,8 +22,9 @@ static bool segments_apart(const attn_context *context, const attni_sdpa *call, 
 /* An odd number of columns is summed in a way that depends on the rows. */
 size_t attni_output_width(size_t E) { return attni_round_up(E, 4); }
 
-static attni_tile rule_for(const attn_context *context, const attni_sdpa *call) {
-    attni_tile tile = attni_tile_for_attention(context, call->D, call->E, attni_is_bounded(call), call->pages != NULL);
+static attni_tile rule_for(const attn_context *context, const attni_sdpa *call, size_t longest) {
+    attni_tile tile =
+        attni_tile_for_attention(context, call->D, call->E, longest, attni_is_bounded(call), call->pages != NULL);
     if (call->pages) { /* whose sizes are powers of two, and divide a segment */
         tile.width = call->pages->form->width;
         tile.columns = call->pages->form->panel;
@@ -32,8 +33,8 @@ static attni_tile rule_for(const attn_context *context, const attni_sdpa *call) 
     return tile;
 }
 
-attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
-    attni_cut cut = {.tile = rule_for(context, call)};
+attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call, size_t longest) {
+    attni_cut cut = {.tile = rule_for(context, call, longest)};
     const size_t heads = call->H / call->G, Tq = attni_max(1, call->Tq),
                  rows = attni_max(1, attni_min(cut.tile.rows, Tq * heads));
     cut.tokens = attni_min(rows, Tq);
@@ -51,8 +52,8 @@ attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call) {
 }
 
 attni_cut attni_cut_longest(const attn_context *context, const attni_sdpa *call) {
-    const attni_tile rule = rule_for(context, call);
-    attni_cut cut = attni_cut_call(context, call);
+    const attni_tile rule = rule_for(context, call, call->Tk);
+    attni_cut cut = attni_cut_call(context, call, call->Tk);
     cut.tile.rows = attni_max(1, attni_min(rule.rows, call->Tq * (call->H / call->G)));
     return cut;
 }

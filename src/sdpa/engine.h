@@ -26,8 +26,8 @@ typedef struct attni_cut {
     bool apart;                   /* each segment is a unit of its own, instead of all of them one */
 } attni_cut;
 
-/* Of a call whose sequences are all alike, or of one of them. */
-attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call);
+/* Of a call whose sequences are all alike, or of one of them; the longest has so many keys. */
+attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call, size_t longest);
 /* Of a call whose sequences differ: as large as that of any of them, of which the longest has the most tiles. */
 attni_cut attni_cut_longest(const attn_context *context, const attni_sdpa *call);
 

@@ -58,9 +58,9 @@ static void pack_k(const attni_engine *e, attni_key_group *group) {
     group->k_floats = group->k_room;
 }
 
-/* V is read where the caller has it if a panel would be the same there, in whole cache lines, or if it is read about
- * once: by one tile, and by few rows if there are gaps between the rows of V. Else a copy in panels is faster, by up to
- * a fifth. */
+/* V is read where the caller has it if a panel would be the same there, in whole cache lines, if its rows follow each
+ * other and are narrow enough for whoever multiplies, or if it is read about once: by one tile, and by few rows if
+ * there are gaps between the rows of V. Else a copy in panels is faster, by up to a fifth. */
 static bool values_in_place(const attni_engine *e, size_t tiles, const attni_key_group *group) {
     enum { FEW_ROWS = 16 };
     const attni_view *v = &e->call->v;
@@ -70,7 +70,8 @@ static bool values_in_place(const attni_engine *e, size_t tiles, const attni_key
     const bool enough = group->count % e->cut.least_keys == 0;
     const bool panel = stride == E && e->call->E == e->cut.tile.columns && (uintptr_t)v->data % ATTNI_LINE == 0;
     const bool once = tiles == 1 && (stride == E || e->cut.tile.rows <= FEW_ROWS);
-    return plain && enough && (panel || once);
+    const bool narrow = stride == E && e->call->E <= e->cut.tile.in_place;
+    return plain && enough && (panel || narrow || once);
 }
 
 /* Rows of the values in memory: the smallest sum may begin at any block. */

@@ -161,7 +161,7 @@ static layout lay(const attn_context *context, const attni_sdpa *call, const att
 }
 
 static attni_cut room_for(const attn_context *context, const attni_sdpa *call) {
-    return attni_is_varied(call) ? attni_cut_longest(context, call) : attni_cut_call(context, call);
+    return attni_is_varied(call) ? attni_cut_longest(context, call) : attni_cut_call(context, call, call->Tk);
 }
 
 static bool has_rows(const attni_sdpa *call) { return call->B && call->H && call->Tq; }
@@ -193,7 +193,7 @@ static attni_engine engine_of(attn_context *context, const attni_sdpa *call, con
                       .parts = scratch + at->parts,
                       .starts = (size_t *)(void *)(scratch + at->starts),
                       .states_tokens = call->Tq};
-    e.cut = e.varied ? attni_cut_call(context, call) : *room;
+    e.cut = e.varied ? attni_cut_call(context, call, call->Tk) : *room;
     e.factor = attni_scales_query(call) ? 1 : call->scale;
     e.states = attni_inspects(call) ? (attni_row *)(void *)(scratch + at->states) : NULL;
     attni_read_program(&e);

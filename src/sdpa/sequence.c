@@ -41,7 +41,7 @@ const attni_engine *attni_engine_of(const attni_engine *e, size_t b, attni_engin
     *local = *e;
     *one = attni_sequence_of(e->call, b);
     local->call = one;
-    local->cut = attni_cut_call(e->context, one);
+    local->cut = attni_cut_call(e->context, one, e->call->Tk);
     local->cut.apart = e->room.apart;
     return local;
 }
