@@ -98,6 +98,8 @@ static attn_status run_concat(const call *c) {
     X(sgemm_and_blas, ATTN_ERROR_VALUE, "sgemm", c->options.known.sgemm = never; c->options.known.blas = "linked")     \
     X(unknown_isa, ATTN_ERROR_VALUE, "isa", c->options.known.isa = 1U << 30)                                           \
     X(isa_of_another_cpu, ATTN_ERROR_VALUE, "isa", c->options.known.isa = ISA_OF_ANOTHER_CPU)                          \
+    X(unknown_precision, ATTN_ERROR_VALUE, "precision", c->options.known.precision = (attn_precision)3)                \
+    X(negative_precision, ATTN_ERROR_VALUE, "precision", c->options.known.precision = (attn_precision)-1)              \
     X(no_release, ATTN_ERROR_NULL, "allocator", c->options.known.allocator.allocate = no_memory)                       \
     X(no_allocate, ATTN_ERROR_NULL, "allocator", c->options.known.allocator.release = no_release_either)               \
     X(unknown_blas, ATTN_ERROR_BACKEND, "blas", c->options.known.blas = "no-such-blas")                                \

@@ -61,8 +61,9 @@ typedef struct attn_cache_pool_params {
     size_t value_width; /* E. 0: D. */
     size_t page_size;   /* tokens of a page: a power of two from 128 to 2048. 0: 256. */
     attn_dtype dtype;   /* how keys and values are stored: f32, f16, bf16, or int8 with a scale for each token and head
-                         * (rows of less than 1e-34 become 0). Arithmetic is f32. With types other than f32, which no
-                         * BLAS multiplies, the bits of a query's output depend on no other query, on any backend. */
+                         * (rows of less than 1e-34 become 0). Arithmetic is f32, for bf16 as the context's precision
+                         * says. With types other than f32, which no BLAS multiplies, the bits of a query's output
+                         * depend on no other query, on any backend. */
 } attn_cache_pool_params;
 
 /* Keys and values of B sequences, each of its own length. */

@@ -36,8 +36,28 @@ enum {
     ATTN_ISA_GENERIC = 1,
     ATTN_ISA_AVX2 = 2,   /* AVX2, FMA and F16C */
     ATTN_ISA_AVX512 = 4, /* AVX-512 F, BW, DQ and VL */
-    ATTN_ISA_NEON = 8    /* AArch64 */
+    ATTN_ISA_NEON = 8,   /* AArch64 */
+    /* For products of int8 by int8, each together with the one that it extends. */
+    ATTN_ISA_AVX_VNNI = 64, /* with AVX2 */
+    ATTN_ISA_NEON_DOT = 512 /* with NEON: the dot product of Armv8.2 */
 };
+
+/* What matrix products multiply. Sums, the softmax, norms, activations and residuals are f32 in all of them, and the
+ * same inputs give the same bits on any number of threads.
+ *   F32   Operands are as exact as they come; narrow ones are widened. The errors are those of f32 arithmetic: inputs
+ *         N(0,1), |error| ≤ 1e-5 + 5e-6·|x|.
+ *   BF16  Operands are rounded to bf16 once, to the nearest, ties to even: q, k, v and the weights of attention, x
+ *         and the weights of linear maps. Those of f32 and f16 are packed as bf16, in half the memory of f32; int8
+ *         weights, caches of other types than bf16, and attention with a callback are multiplied as in F32. Measured
+ *         on inputs N(0,1), against F32, as root mean squares of error over result: 0.0024 for a linear map of 768 or
+ *         4096 features, 0.0027–0.0034 for attention to 128–2048 keys. What is beyond 3.39e38 becomes infinite.
+ *   INT8  Rows that meet int8 weights are quantised as they come, each with a scale of its own (max |x| / 127), and
+ *         multiplied in integers, whose sums are exact; a row with Inf or NaN gives NaN. Everything else is as in BF16.
+ *         Measured as above, 0.008–0.009 for the rows alone, 0.011–0.0125 with weights of attn_quantize_weight.
+ * With BF16 and INT8 the bits of a row depend neither on other rows nor on the batch, on any backend, but where a cache
+ * keeps f32. Without instructions for bf16, BF16 is as fast as "builtin" in F32, of which it halves the memory; INT8 is
+ * 1.6 to 1.8 times as fast as F32 for many rows (AVX2). */
+typedef enum attn_precision { ATTN_PRECISION_F32 = 0, ATTN_PRECISION_BF16 = 1, ATTN_PRECISION_INT8 = 2 } attn_precision;
 
 /* Row-major single-precision product C[M,N] = alpha · A[M,K] · B[K,N] + beta · C, leading dimensions in elements.
  * With beta = 0, C is written without being read. Must be callable from several threads at the same time, and should
@@ -95,6 +115,8 @@ typedef struct attn_context_options {
      * its kernels pack, it looks for ever for 128 MB of address space a thread; "builtin" needs none.) */
     attn_parallel_for_fn parallel_for;
     void *parallel_for_data;
+
+    attn_precision precision; /* of what is multiplied on the context, and of weights that are packed for it */
 } attn_context_options;
 
 /* What a context runs on. All strings live as long as the context. */
@@ -110,6 +132,9 @@ typedef struct attn_context_info {
     size_t threads;           /* as in the options, default resolved; fewer once the system has refused a thread */
     size_t scratch_bytes;     /* held by the context now */
     const char *blas_choice;  /* in a sentence: which backend, why, and what would change it or be faster */
+    attn_precision precision; /* as in the options */
+    const char *bf16_isa;     /* what multiplies bf16 by bf16: as `isa` */
+    const char *int8_isa;     /* what multiplies int8 by int8: "generic", "avx2", "avx_vnni", "neon", "neon_dot" */
 } attn_context_info;
 
 #ifdef __cplusplus

@@ -21,8 +21,9 @@ typedef struct attn_linear attn_linear;
 
 /* Weights are dense, aligned as their type asks, read during attn_linear_create and not kept. They are packed in the
  * type that they have, so that f16, bf16 and int8 take a half or a quarter of the memory, and about as little of the
- * time of a product of few rows, which is that of reading them. Arithmetic is f32. Inf and NaN among them propagate as
- * IEEE says. With weights that are not f32 the bits of a row of the output depend on no other row, on any backend. */
+ * time of a product of few rows, which is that of reading them. Arithmetic is f32, unless the context has another
+ * precision (attn_precision), in which f32 and f16 are packed as bf16. Inf and NaN among them propagate as IEEE says.
+ * With weights that are not packed as f32 the bits of a row of the output depend on no other row, on any backend. */
 typedef struct attn_linear_params {
     size_t struct_size;
     size_t in_width;           /* Required. */
@@ -41,8 +42,8 @@ extern "C" {
 
 /* Packs the weights for the backend of `context`, with memory of its allocator (which must outlive them). On success
  * *linear is the caller's, to be given to attn_linear_destroy; it may be used with any context, fastest with those of
- * the same backend. On failure *linear is NULL (if `linear` is not).
- * Errors: NULL, SHAPE, VALUE (order, scales), DTYPE, STRUCT, OVERFLOW, MEMORY. */
+ * the same backend; the precision of that context then tells how rows are multiplied. On failure *linear is NULL (if
+ * `linear` is not). Errors: NULL, SHAPE, VALUE (order, scales), DTYPE, STRUCT, OVERFLOW, MEMORY. */
 ATTN_API attn_status attn_linear_create(attn_context *context, const attn_linear_params *params, attn_linear **linear);
 
 /* Frees the weights. NULL is allowed. No call may be using them. */
@@ -56,7 +57,8 @@ ATTN_API attn_status attn_linear_forward(attn_context *context, const attn_linea
                                          const attn_tensor *out);
 
 /* Sets *bytes to the scratch that attn_linear_forward with the same arguments needs: none where x and out are matrices
- * of B·T rows. The data pointers may be NULL. Errors as attn_linear_forward, but for those that only the data show. */
+ * of B·T rows, but for rows that are rounded or quantised, which take as much as x at most. The data pointers may be
+ * NULL. Errors as attn_linear_forward, but for those that only the data show. */
 ATTN_API attn_status attn_linear_scratch_size(attn_context *context, const attn_linear *linear, const attn_tensor *x,
                                               const attn_tensor *out, size_t *bytes);
 

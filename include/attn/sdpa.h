@@ -250,7 +250,8 @@ extern "C" {
 #endif
 
 /* out = softmax(scores, masked) · v for every batch and head.
- *   q    [B,H,Tq,D]  f32, f16 or bf16; each tensor may have its own type, arithmetic is f32
+ *   q    [B,H,Tq,D]  f32, f16 or bf16; each tensor may have its own type; arithmetic is f32, or as the context's
+ *                    precision says
  *   k    [B,G,Tk,D], H mod G = 0: query head h reads key head h / (H/G)
  *   v    [B,G,Tk,E]
  *   out  [B,H,Tq,E], output

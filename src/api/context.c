@@ -2,6 +2,7 @@
 #include "attn/context.h"
 
 #include "api/check.h"
+#include "kernels/narrow.h"
 #include "product/product.h"
 
 static attn_status check_options(const attn_context_options *o) {
@@ -12,6 +13,11 @@ static attn_status check_options(const attn_context_options *o) {
         return attni_fail(NULL, ATTN_ERROR_VALUE, "options.blas and options.sgemm are both set; one must be NULL");
     if (!o->allocator.allocate != !o->allocator.release)
         return attni_fail(NULL, ATTN_ERROR_NULL, "options.allocator needs both allocate and release, or neither");
+    if (o->precision < ATTN_PRECISION_F32 || o->precision > ATTN_PRECISION_INT8)
+        return attni_fail(NULL, ATTN_ERROR_VALUE,
+                          "options.precision is %d, expected ATTN_PRECISION_F32 (0), ATTN_PRECISION_BF16 (1) or "
+                          "ATTN_PRECISION_INT8 (2)",
+                          (int)o->precision);
     return ATTN_OK;
 }
 
@@ -69,7 +75,10 @@ attn_status attn_context_describe(attn_context *context, attn_context_info *info
                                 .isa = context->kernels->name,
                                 .threads = attni_parallel_threads(context),
                                 .scratch_bytes = context->scratch_bytes,
-                                .blas_choice = blas->choice};
+                                .blas_choice = blas->choice,
+                                .precision = context->precision,
+                                .bf16_isa = context->bf16->name,
+                                .int8_isa = context->int8->name};
     attni_give(info, &known, sizeof known);
     return ATTN_OK;
 }

@@ -51,49 +51,55 @@ static attn_status check(attn_context *context, const attn_linear *linear, const
     return data ? attni_check_disjoint(context, "out", out, "x", x) : ATTN_OK;
 }
 
-/* Floats of scratch for a copy of x, and from there for one of the output. */
-static size_t lay(const attn_linear *linear, const attn_tensor *x, const attn_tensor *out, size_t *end) {
+/* Floats of scratch: for a copy of x, and from there for one of the output and for what the product makes of x. */
+typedef struct layout {
+    size_t out, product, end;
+} layout;
+
+static layout lay(const attn_context *context, const attn_linear *linear, const attn_tensor *x,
+                  const attn_tensor *out) {
     const attni_view from = attni_view_of(x), to = attni_view_of(out);
+    const size_t B = x->size[0], T = x->size[2];
     size_t used = 0;
-    attni_reserve(&used, attni_matrix_floats(&from, x->size[0], x->size[2], linear->map.in));
-    const size_t at = attni_reserve(&used, attni_matrix_floats(&to, x->size[0], x->size[2], linear->map.out));
-    *end = used;
+    layout at;
+    attni_reserve(&used, attni_matrix_floats(&from, B, T, linear->map.in));
+    at.out = attni_reserve(&used, attni_matrix_floats(&to, B, T, linear->map.out));
+    at.product = attni_reserve(&used, attni_product_floats(context, &linear->map, B * T));
+    at.end = used;
     return at;
 }
 
 static void run(attn_context *context, const attni_linear *map, const attn_tensor *x, const attn_tensor *out,
-                float *x_room, float *out_room) {
+                const layout *at, float *scratch) {
     const size_t B = x->size[0], T = x->size[2];
     const attni_view from = attni_view_of(x), to = attni_view_of(out);
+    float *out_room = at->end ? scratch + at->out : NULL;
     const attni_product product = {.linear = map,
-                                   .x = attni_matrix_read(context, &from, B, T, map->in, x_room),
-                                   .y = attni_matrix_of(&to, B, T, map->out, out_room)};
+                                   .x = attni_matrix_read(context, &from, B, T, map->in, scratch),
+                                   .y = attni_matrix_of(&to, B, T, map->out, out_room),
+                                   .room = at->end ? scratch + at->product : NULL};
     attni_project(context, &product, 1);
     attni_matrix_write(context, &to, B, T, map->out, out_room);
 }
 
 attn_status attn_linear_forward(attn_context *context, const attn_linear *linear, const attn_tensor *x,
                                 const attn_tensor *out) {
-    size_t end;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(check(context, linear, x, out, true));
     if (attni_is_empty(out))
         return ATTN_OK;
-    const size_t out_room = lay(linear, x, out, &end);
-    ATTNI_TRY(attni_scratch_reserve(context, end * sizeof(float)));
-    float *scratch = context->scratch;
-    run(context, &linear->map, x, out, scratch, end ? scratch + out_room : NULL);
+    const layout at = lay(context, linear, x, out);
+    ATTNI_TRY(attni_scratch_reserve(context, at.end * sizeof(float)));
+    run(context, &linear->map, x, out, &at, context->scratch);
     return ATTN_OK;
 }
 
 attn_status attn_linear_scratch_size(attn_context *context, const attn_linear *linear, const attn_tensor *x,
                                      const attn_tensor *out, size_t *bytes) {
-    size_t end;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "bytes", bytes));
     ATTNI_TRY(check(context, linear, x, out, false));
-    (void)lay(linear, x, out, &end);
-    *bytes = end * sizeof(float);
+    *bytes = lay(context, linear, x, out).end * sizeof(float);
     return ATTN_OK;
 }
 

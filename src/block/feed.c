@@ -9,7 +9,7 @@
 enum { ROWS = 4 * 192 };
 
 typedef struct layout {
-    size_t normed, hidden, gate, sum, end;
+    size_t normed, hidden, gate, sum, product, end;
 } layout;
 
 static layout lay(const attn_context *context, const attn_block *block, size_t rows) {
@@ -21,6 +21,8 @@ static layout lay(const attn_context *context, const attn_block *block, size_t r
     at.hidden = attni_reserve(&used, rows * feed->up->map.out);
     at.gate = attni_reserve(&used, feed->gate ? attni_gate_floats(context, &feed->gate->map) : 0);
     at.sum = attni_reserve(&used, attni_is_joined(block, ATTNI_FEED) ? rows * block->M : 0);
+    at.product = attni_reserve(&used, attni_max(attni_product_floats(context, &feed->up->map, rows),
+                                                attni_product_floats(context, &feed->down->map, rows)));
     at.end = used;
     return at;
 }
@@ -55,9 +57,13 @@ static void run_chunk(attn_context *context, const attn_block *block, const attn
                               .y = hidden,
                               .activation = &feed->activation,
                               .gate = feed->gate ? &feed->gate->map : NULL,
-                              .gate_room = scratch + at->gate};
-    const attni_product down = {
-        .linear = &feed->down->map, .x = hidden, .y = joined ? sum : *y, .residual = joined ? NULL : y};
+                              .gate_room = scratch + at->gate,
+                              .room = scratch + at->product};
+    const attni_product down = {.linear = &feed->down->map,
+                                .x = hidden,
+                                .y = joined ? sum : *y,
+                                .residual = joined ? NULL : y,
+                                .room = scratch + at->product};
     attni_project(context, &up, 1);
     attni_project(context, &down, 1);
     if (joined)

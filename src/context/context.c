@@ -24,6 +24,7 @@ attn_context *attni_context_new(const attn_context_options *options, const attni
         return NULL;
     *context = (attn_context){.allocator = allocator,
                               .kernels = kernels,
+                              .precision = options->precision,
                               .threads = options->threads ? options->threads
                                                           : attni_min(attni_count_cpus(""), ATTNI_MOST_THREADS),
                               .parallel_for = options->parallel_for,

@@ -24,11 +24,16 @@ typedef struct attni_job {
 } attni_job;
 
 struct attni_blas;
+struct attni_bf16;
 struct attni_crew;
+struct attni_int8;
 
 struct attn_context {
     attn_allocator allocator;
     const attni_kernels *kernels;
+    attn_precision precision;
+    const struct attni_bf16 *bf16; /* set by src/product, used by the rooms above */
+    const struct attni_int8 *int8;
     struct attni_blas *blas; /* opened and closed by src/product, used by the rooms above */
     size_t threads;
     attn_parallel_for_fn parallel_for; /* the caller's, or NULL: `crew` */

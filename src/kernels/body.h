@@ -7,8 +7,8 @@
 
 #include "attn/context.h"
 
-static inline V load_up_to(const float *p, size_t n, V fill) { return n >= VL ? v_load(p) : v_load_n(p, n, fill); }
-static inline void store_up_to(float *p, size_t n, V x) { n >= VL ? v_store(p, x) : v_store_n(p, n, x); }
+#include "kernels/basics.h"
+#include "kernels/narrow.h"
 
 /* Up to VL elements of another type than f32; beyond n they are 0. */
 static inline __attribute__((always_inline)) V load_half(attn_dtype type, const uint16_t *p, size_t n) {
@@ -310,9 +310,6 @@ static float softmax_row(size_t n, const float *x, float *y) {
 static void exp_many(size_t n, const float *x, float *y) { row_exp(EXACT, n, x, 0.0F, y); }
 
 /* Begins to bring the line at x + bytes, which need not exist, into the L2 cache; offsets wrap around as strides do. */
-static inline void fetch(const void *x, size_t bytes) {
-    __builtin_prefetch((const void *)((uintptr_t)x + bytes), 0, 2);
-}
 
 /* Reading many rows side by side defeats the hardware's prefetching: the rows that come AHEAD rows later, in this call
  * or the next, are fetched meanwhile, a line at a time. */
@@ -390,26 +387,14 @@ static void copy(size_t rows, size_t columns, attn_dtype from, const void *x, pt
     }
 }
 
-/* The nearest integer, of two the even one, within ±127: in any rounding mode, which may have made x a little larger.
- */
-static inline int8_t quantum(float x) {
-    const int whole = (int)x;
-    const float rest = x - (float)whole;
-    const bool away = fabsf(rest) > 0.5F || (fabsf(rest) == 0.5F && whole % 2 != 0);
-    const int nearest = away ? whole + (rest < 0 ? -1 : 1) : whole;
-    return (int8_t)(nearest < -127 ? -127 : nearest > 127 ? 127 : nearest);
-}
-
 static float quantize(size_t n, const float *x, int8_t *y) {
     float most = 0;
     for (size_t j = 0; j < n; j++)
         most = fabsf(x[j]) > most ? fabsf(x[j]) : most;
-    float scale = most / 127;
-    scale = isinf(scale * 127) ? nextafterf(scale, 0) : scale; /* the largest floats come back finite */
-    const float inverse = scale >= 0x1p-120F ? 1 / scale : 0.0F;
+    const float scale = scale_for(most), inverse = scale == 0 ? 0.0F : 1 / scale;
     for (size_t j = 0; j < n; j++)
-        y[j] = quantum(x[j] * inverse);
-    return inverse == 0 ? 0.0F : scale;
+        y[j] = quantum_of(x[j] * inverse);
+    return scale;
 }
 
 static void prefetch(size_t rows, size_t bytes, const void *x, ptrdiff_t stride) {
@@ -447,10 +432,13 @@ static bool all_finite(size_t rows, size_t columns, attn_dtype type, const void 
 #include "kernels/score_body.h"
 #include "kernels/turn_body.h"
 
+const attni_bf16 SIMD_BF16 = {SIMD_NAME, SIMD_ISA, sizeof(float), round_bf16, multiply};
+
 const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .isa = SIMD_ISA,
                                   .transpose = transpose,
                                   .copy = copy,
+                                  .pair = pair,
                                   .multiply = multiply,
                                   .panel_width = VL == 16 ? 64 : 16,
                                   .quantize = quantize,

@@ -16,6 +16,10 @@
 /* Bytes of an element. */
 static inline size_t attni_size_of(attn_dtype dtype) { return dtype == ATTN_F32 ? 4 : dtype <= ATTN_BF16 ? 2 : 1; }
 
+/* Rows of a panel or block that lie together, each column's elements one after the other: pairs of bf16 and quads of
+ * int8, which is what the instructions for them read. */
+static inline size_t attni_together(attn_dtype dtype) { return dtype == ATTN_BF16 ? 2 : dtype == ATTN_INT8 ? 4 : 1; }
+
 /* A normalisation, defaults resolved. */
 typedef struct attni_norm {
     attn_norm_kind kind;
@@ -55,7 +59,10 @@ typedef struct attni_dropout {
 } attni_dropout;
 
 /* The right factor of a product, [depth, columns], in panels of `width` columns: each [depth, width] with row stride
- * `ld`, and `step` elements after the one before. */
+ * `ld`, and `step` elements after the one before. Rows of bf16 and int8 lie together in pairs and quads: with n of them
+ * element (k, c) is number (k/n·width + c)·n + k mod n, so that every nth row begins where it would otherwise. What is
+ * beyond the depth in the last pair or quad may be anything. A byte of int8 is the number plus 128: one factor of the
+ * instructions is unsigned. */
 typedef struct attni_panels {
     attn_dtype type;
     const char *data;
@@ -75,6 +82,10 @@ typedef struct attni_kernels {
     /* y[r,:] = x[r,:] for [rows, columns], between f32, f16 and bf16, or from any type to itself. */
     void (*copy)(size_t rows, size_t columns, attn_dtype from, const void *x, ptrdiff_t ldx, attn_dtype to, void *y,
                  ptrdiff_t ldy);
+
+    /* Rows of x [rows, columns], rounded to bf16, in pairs from the first row of a panel of `width` columns on. Columns
+     * up to `all`, and what an odd last row is paired with, are filled with zeros. */
+    void (*pair)(size_t rows, size_t columns, const float *x, ptrdiff_t ldx, size_t all, uint16_t *y, size_t width);
 
     /* c [rows, columns] = factor · a [rows, depth] · b [depth, columns] (+ c where `add`). Narrow panels are
      * readable up to a multiple of 16 columns. For few rows it fetches ahead, as b is one part of a stream. The bits

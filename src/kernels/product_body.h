@@ -41,8 +41,10 @@ static inline __attribute__((always_inline)) V load_factor(attn_dtype type, cons
     const void *p = from + k * x->step;
     if (type == ATTN_F32)
         return N > 1 ? v_load(p) : load_up_to(p, columns, v_set(0.0F));
-    return type == ATTN_F16 ? v_load_f16(p) : type == ATTN_BF16 ? v_load_bf16(p) : v_load_int8(p);
+    return v_load_f16(p);
 }
+
+#include "kernels/narrow_body.h"
 
 /* Begins to fetch what comes AHEAD bytes after row k of b. */
 static inline __attribute__((always_inline)) void fetch_ahead(size_t N, attn_dtype type, const factors *x, size_t k) {
@@ -67,6 +69,10 @@ static inline __attribute__((always_inline)) void sum_products(size_t R, size_t 
 #pragma GCC unroll 4
         for (size_t j = 0; j < N; j++)
             sum[r][j] = v_set(0.0F);
+    if (type == ATTN_BF16 || type == ATTN_INT8) {
+        sum_together(R, N, ahead, type, of, a, sum);
+        return;
+    }
 #pragma GCC unroll 4
     for (size_t k = 0; k < x.depth; k++) {
         V v[MOST_VECTORS];
@@ -86,16 +92,15 @@ static inline __attribute__((always_inline)) void sum_products(size_t R, size_t 
 }
 
 /* c = factor · scale · sum (+ c), from `column` on. */
-static inline __attribute__((always_inline)) void store_products(size_t R, size_t N, bool add, attn_dtype type,
-                                                                 const target *to, size_t row, size_t column,
-                                                                 size_t columns, V sum[MOST_ROWS][MOST_VECTORS]) {
+static inline __attribute__((always_inline)) void store_products(size_t R, size_t N, bool add, const target *to,
+                                                                 size_t row, size_t column, size_t columns,
+                                                                 V sum[MOST_ROWS][MOST_VECTORS]) {
     const V zero = v_set(0.0F), factor = v_set(to->factor);
     const size_t ldc = to->ldc, n = N > 1 ? VL : columns;
     float *c = to->c + row * ldc + column;
 #pragma GCC unroll 4
     for (size_t j = 0; j < N; j++) {
-        const V f =
-            type == ATTN_INT8 && to->scale ? v_mul(load_up_to(to->scale + column + j * VL, n, zero), factor) : factor;
+        const V f = to->scale ? v_mul(load_up_to(to->scale + column + j * VL, n, zero), factor) : factor;
 #pragma GCC unroll 6
         for (size_t r = 0; r < R; r++) {
             float *const at = c + r * ldc + j * VL;
@@ -111,9 +116,9 @@ static inline __attribute__((always_inline)) void product_tile(size_t R, size_t 
     V sum[MOST_ROWS][MOST_VECTORS];
     sum_products(R, N, ahead, type, x, x->a + row * x->lda, columns, sum);
     if (to->add)
-        store_products(R, N, true, type, to, row, column, columns, sum);
+        store_products(R, N, true, to, row, column, columns, sum);
     else
-        store_products(R, N, false, type, to, row, column, columns, sum);
+        store_products(R, N, false, to, row, column, columns, sum);
 }
 
 /* Rows from `row` on, R of them, by the vectors that fit. */
@@ -160,7 +165,7 @@ static inline __attribute__((always_inline)) void product_stripe(size_t N, attn_
 
 /* Where column c of b begins. */
 static inline const char *column_of(const attni_panels *b, size_t c) {
-    return b->data + (c / b->width * b->step + c % b->width) * attni_size_of(b->type);
+    return b->data + (c / b->width * b->step + c % b->width * attni_together(b->type)) * attni_size_of(b->type);
 }
 
 /* As many vectors at a time as the registers hold, if each half of them lies in one panel. */
@@ -194,6 +199,27 @@ static void product_of_int8(size_t columns, const attni_panels *b, factors *x, c
     product_of(ATTN_INT8, columns, b, x, to);
 }
 
+/* Where registers are few and rows many, int8 is widened once for all of them, and stays in the L1. Panels are of whole
+ * WIDE columns, or there is one. */
+enum { WIDENS = VL == 8, MANY_ROWS = 12, MOST_DEPTH = 384, WIDE = 16 };
+
+static void product_of_widened(size_t columns, const attni_panels *b, const factors *x, const target *to) {
+    float wide[MOST_DEPTH * WIDE];
+    const attni_panels panel = {.type = ATTN_F32, .data = (const char *)wide, .width = WIDE, .ld = WIDE};
+    target t = *to;
+    for (size_t j = 0; j < columns; j += WIDE) {
+        factors f = *x;
+        f.low = column_of(b, j);
+        for (size_t k = 0; k < x->depth; k++)
+            for (size_t i = 0; i < WIDE / VL; i++)
+                v_store(wide + k * WIDE + i * VL, load_together(ATTN_INT8, &f, 1, i, k / 4 * 4, k % 4));
+        f.step = WIDE * sizeof *wide;
+        t.c = to->c + j;
+        t.scale = to->scale ? to->scale + j : NULL;
+        product_of_f32(columns - j < WIDE ? columns - j : WIDE, &panel, &f, &t);
+    }
+}
+
 static void multiply(size_t rows, size_t columns, size_t depth, float factor, const float *a, size_t lda,
                      const attni_panels *b, bool add, float *c, size_t ldc) {
     factors x = {.rows = rows, .depth = depth, .a = a, .lda = lda, .step = b->ld * attni_size_of(b->type)};
@@ -204,6 +230,8 @@ static void multiply(size_t rows, size_t columns, size_t depth, float factor, co
         product_of_f16(columns, b, &x, &to);
     else if (b->type == ATTN_BF16)
         product_of_bf16(columns, b, &x, &to);
+    else if (WIDENS && rows >= MANY_ROWS && depth <= MOST_DEPTH)
+        product_of_widened(columns, b, &x, &to);
     else
         product_of_int8(columns, b, &x, &to);
 }

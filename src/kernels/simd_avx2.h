@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #define SIMD_TABLE attni_kernels_avx2
+#define SIMD_BF16 attni_bf16_avx2
 #define SIMD_NAME "avx2"
 #define SIMD_ISA ATTN_ISA_AVX2
 #define VL 8
@@ -35,6 +36,7 @@ static inline V v_mul_add(V a, V b, V c) {
 }
 static inline V v_max(V a, V b) { return _mm256_max_ps(a, b); }
 static inline V v_div(V a, V b) { return _mm256_div_ps(a, b); }
+static inline void v_pin(V *x) { __asm__("" : "+x"(*x)); }
 static inline V v_abs(V a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0F), a); }
 
 #define REDUCE_4(a, op, op_128)                                                                                        \
@@ -75,18 +77,38 @@ static inline V v_load_bf16(const uint16_t *p) {
     const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
-static inline V v_load_int8(const int8_t *p) {
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
-}
-static inline void v_store_bf16(uint16_t *p, V x) {
+static inline __m256i bf16_of(V x) {
     const __m256i u = _mm256_castps_si256(x), one = _mm256_set1_epi32(1);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), one);
     const __m256i rounded = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
     const __m256i nan = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
-    const __m256i y = _mm256_blendv_epi8(rounded, nan, _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
-    const __m256i high = _mm256_srli_epi32(y, 16);
+    return _mm256_blendv_epi8(rounded, nan, _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
+}
+static inline __m256i upper_half(void) { return _mm256_set1_epi32((int)0xFFFF0000); }
+static inline void v_store_bf16(uint16_t *p, V x) {
+    const __m256i high = _mm256_srli_epi32(bf16_of(x), 16);
     const __m128i all = _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
     _mm_storeu_si128((__m128i *)(void *)p, all);
+}
+static inline V v_round_bf16(V x) { return _mm256_castsi256_ps(_mm256_and_si256(bf16_of(x), upper_half())); }
+
+static inline __m256i load_integers(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+static inline V v_load_first(const uint16_t *p) { return _mm256_castsi256_ps(_mm256_slli_epi32(load_integers(p), 16)); }
+/* Shifted twice, as a mask would need a register that product_body.h does not have. */
+static inline V v_load_second(const uint16_t *p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_srli_epi32(load_integers(p), 16), 16));
+}
+static inline void v_store_pair(uint16_t *p, V first, V second) {
+    const __m256i pair =
+        _mm256_or_si256(_mm256_srli_epi32(bf16_of(first), 16), _mm256_and_si256(bf16_of(second), upper_half()));
+    _mm256_storeu_si256((__m256i *)(void *)p, pair);
+}
+static inline V v_load_quad(const uint8_t *p, int at) {
+    const __m256i byte =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, -1, -1, -1, 4, -1, -1, -1, 8, -1, -1, -1, 12, -1, -1, -1));
+    const __m256i u = _mm256_shuffle_epi8(load_integers(p), _mm256_add_epi32(byte, _mm256_set1_epi32(at)));
+    const __m256i exponent = _mm256_set1_epi32(0x4B000000);
+    return _mm256_sub_ps(_mm256_castsi256_ps(_mm256_or_si256(u, exponent)), _mm256_set1_ps(0x1p23F + 128));
 }
 
 /* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #define SIMD_TABLE attni_kernels_avx512
+#define SIMD_BF16 attni_bf16_avx512
 #define SIMD_NAME "avx512"
 #define SIMD_ISA ATTN_ISA_AVX512
 #define VL 16 /* floats in a vector */
@@ -26,6 +27,8 @@ static inline V v_mul(V a, V b) { return _mm512_mul_ps(a, b); }
 static inline V v_fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 static inline V v_mul_add(V a, V b, V c) { return v_fma(a, b, c); }
 static inline V v_div(V a, V b) { return _mm512_div_ps(a, b); }
+/* Keeps x in its register: the compiler orders what is on either side of it as it is written. */
+static inline void v_pin(V *x) { __asm__("" : "+v"(*x)); }
 static inline V v_abs(V a) { return _mm512_abs_ps(a); }
 /* The larger one; b, or NaN, where either is NaN. */
 static inline V v_max(V a, V b) { return _mm512_max_ps(a, b); }
@@ -70,16 +73,39 @@ static inline V v_load_bf16(const uint16_t *p) {
     const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
-static inline V v_load_int8(const int8_t *p) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
-}
-static inline void v_store_bf16(uint16_t *p, V x) {
+/* The upper half of each is the bf16 nearest to x, the lower half anything. */
+static inline __m512i bf16_of(V x) {
     const __m512i u = _mm512_castps_si512(x), one = _mm512_set1_epi32(1);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), one);
     const __m512i rounded = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
     const __m512i nan = _mm512_or_si512(u, _mm512_set1_epi32(0x400000));
-    const __m512i y = _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), rounded, nan);
-    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(y, 16)));
+    return _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), rounded, nan);
+}
+static inline __m512i upper_half(void) { return _mm512_set1_epi32((int)0xFFFF0000); }
+static inline void v_store_bf16(uint16_t *p, V x) {
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(bf16_of(x), 16)));
+}
+/* x rounded to bf16. */
+static inline V v_round_bf16(V x) { return _mm512_castsi512_ps(_mm512_and_si512(bf16_of(x), upper_half())); }
+
+/* VL pairs of bf16: the first and the second of each. */
+static inline V v_load_first(const uint16_t *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
+}
+static inline V v_load_second(const uint16_t *p) {
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), upper_half()));
+}
+static inline void v_store_pair(uint16_t *p, V first, V second) {
+    _mm512_storeu_si512(
+        p, _mm512_or_si512(_mm512_srli_epi32(bf16_of(first), 16), _mm512_and_si512(bf16_of(second), upper_half())));
+}
+/* Number `at` of each of VL quads of bytes, less 128. The byte is put into the fraction of 2^23. */
+static inline V v_load_quad(const uint8_t *p, int at) {
+    const __m512i byte =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, -1, -1, -1, 4, -1, -1, -1, 8, -1, -1, -1, 12, -1, -1, -1));
+    const __m512i u = _mm512_shuffle_epi8(_mm512_loadu_si512(p), _mm512_add_epi32(byte, _mm512_set1_epi32(at)));
+    const __m512i exponent = _mm512_set1_epi32(0x4B000000);
+    return _mm512_sub_ps(_mm512_castsi512_ps(_mm512_or_si512(u, exponent)), _mm512_set1_ps(0x1p23F + 128));
 }
 
 /* x − round(x), 0 for −∞. */

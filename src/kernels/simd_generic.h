@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define SIMD_TABLE attni_kernels_generic
+#define SIMD_BF16 attni_bf16_generic
 #define SIMD_NAME "generic"
 #define SIMD_ISA ATTN_ISA_GENERIC
 #define VL 1
@@ -29,6 +30,7 @@ static inline V v_fma(V a, V b, V c) { return (float)((double)a * (double)b + (d
 static inline V v_mul_add(V a, V b, V c) { return a * b + c; }
 static inline V v_max(V a, V b) { return a > b ? a : b; }
 static inline V v_div(V a, V b) { return a / b; }
+static inline void v_pin(V *x) { (void)x; }
 static inline V v_abs(V a) { return fabsf(a); }
 static inline void v_sum_4(const V a[4], float out[4]) {
     for (int i = 0; i < 4; i++)
@@ -73,11 +75,20 @@ static inline void v_store_f16(uint16_t *p, V x) {
     *p = (uint16_t)(sign | (magnitude < 0x477FF000U ? finite : other)); /* below 65520 */
 }
 static inline V v_load_bf16(const uint16_t *p) { return float_of((uint32_t)*p << 16); }
-static inline V v_load_int8(const int8_t *p) { return *p; }
-static inline void v_store_bf16(uint16_t *p, V x) {
+static inline uint32_t bf16_of(V x) {
     const uint32_t u = bits_of(x);
-    *p = (uint16_t)((x == x ? u + 0x7FFFU + (u >> 16 & 1U) : u | 0x400000U) >> 16);
+    return x == x ? u + 0x7FFFU + (u >> 16 & 1U) : u | 0x400000U;
 }
+static inline void v_store_bf16(uint16_t *p, V x) { *p = (uint16_t)(bf16_of(x) >> 16); }
+static inline V v_round_bf16(V x) { return float_of(bf16_of(x) & 0xFFFF0000U); }
+
+static inline V v_load_first(const uint16_t *p) { return v_load_bf16(p); }
+static inline V v_load_second(const uint16_t *p) { return v_load_bf16(p + 1); }
+static inline void v_store_pair(uint16_t *p, V first, V second) {
+    v_store_bf16(p, first);
+    v_store_bf16(p + 1, second);
+}
+static inline V v_load_quad(const uint8_t *p, int at) { return (float)(p[at] - 128); }
 
 /* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */
 static inline V clamp(V x) { return x < -160.0F ? -160.0F : x; }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define SIMD_TABLE attni_kernels_neon
+#define SIMD_BF16 attni_bf16_neon
 #define SIMD_NAME "neon"
 #define SIMD_ISA ATTN_ISA_NEON
 #define VL 4
@@ -27,6 +28,7 @@ static inline V v_mul(V a, V b) { return vmulq_f32(a, b); }
 static inline V v_fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
 static inline V v_mul_add(V a, V b, V c) { return v_fma(a, b, c); }
 static inline V v_div(V a, V b) { return vdivq_f32(a, b); }
+static inline void v_pin(V *x) { __asm__("" : "+w"(*x)); }
 static inline V v_abs(V a) { return vabsq_f32(a); }
 /* NaN where either is NaN, which suits body.h as well. */
 static inline V v_max(V a, V b) { return vmaxq_f32(a, b); }
@@ -54,15 +56,29 @@ static inline V v_where_equal(V key, float value, V x, V y) {
 static inline V v_load_f16(const uint16_t *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 static inline void v_store_f16(uint16_t *p, V x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
 static inline V v_load_bf16(const uint16_t *p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
-static inline V v_load_int8(const int8_t *p) {
-    const int32x4_t wide = {p[0], p[1], p[2], p[3]};
-    return vcvtq_f32_s32(wide);
-}
-static inline void v_store_bf16(uint16_t *p, V x) {
+static inline uint32x4_t bf16_of(V x) {
     const uint32x4_t u = vreinterpretq_u32_f32(x), odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
     const uint32x4_t rounded = vaddq_u32(u, vaddq_u32(odd, vdupq_n_u32(0x7FFF)));
     const uint32x4_t nan = vorrq_u32(u, vdupq_n_u32(0x400000));
-    vst1_u16(p, vshrn_n_u32(vbslq_u32(vceqq_f32(x, x), rounded, nan), 16));
+    return vbslq_u32(vceqq_f32(x, x), rounded, nan);
+}
+static inline uint32x4_t upper_half(uint32x4_t u) { return vandq_u32(u, vdupq_n_u32(0xFFFF0000)); }
+static inline void v_store_bf16(uint16_t *p, V x) { vst1_u16(p, vshrn_n_u32(bf16_of(x), 16)); }
+static inline V v_round_bf16(V x) { return vreinterpretq_f32_u32(upper_half(bf16_of(x))); }
+
+static inline uint32x4_t load_integers(const void *p) { return vreinterpretq_u32_u8(vld1q_u8(p)); }
+static inline V v_load_first(const uint16_t *p) { return vreinterpretq_f32_u32(vshlq_n_u32(load_integers(p), 16)); }
+static inline V v_load_second(const uint16_t *p) { return vreinterpretq_f32_u32(upper_half(load_integers(p))); }
+static inline void v_store_pair(uint16_t *p, V first, V second) {
+    const uint32x4_t pair = vorrq_u32(vshrq_n_u32(bf16_of(first), 16), upper_half(bf16_of(second)));
+    vst1q_u16(p, vreinterpretq_u16_u32(pair));
+}
+static inline V v_load_quad(const uint8_t *p, int at) {
+    static const uint8_t bytes[16] = {0, 255, 255, 255, 4, 255, 255, 255, 8, 255, 255, 255, 12, 255, 255, 255};
+    const uint32x4_t byte = vaddq_u32(vreinterpretq_u32_u8(vld1q_u8(bytes)), vdupq_n_u32((uint32_t)at));
+    const uint8x16_t u = vqtbl1q_u8(vld1q_u8(p), vreinterpretq_u8_u32(byte));
+    const V shifted = vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_u8(u), vdupq_n_u32(0x4B000000)));
+    return vsubq_f32(shifted, vdupq_n_f32(0x1p23F + 128));
 }
 
 /* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */

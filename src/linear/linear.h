@@ -20,10 +20,11 @@ typedef struct attni_weight {
     size_t out, in;
 } attni_weight;
 
-/* A linear map, packed: panels of `panel.width` output features, each [in, width], the last one as wide as it must be,
- * zeros beyond `out`. Panels keep the type of the weight. */
+/* A linear map, packed: panels of `panel.width` output features, each [depth, width], the last one as wide as it must
+ * be, zeros beyond `out`. Panels keep the type of the weight, but f32 and f16 become bf16 in a context of less than
+ * f32 precision; depth is `in` up to whole pairs or quads. */
 typedef struct attni_linear {
-    size_t out, in;
+    size_t out, in, depth;
     attni_panel panel;
     attn_dtype type;
     char *panels; /* where the memory of all begins */
@@ -32,7 +33,7 @@ typedef struct attni_linear {
 } attni_linear;
 
 /* Floats that the packed weight takes, in whole cache lines, and the packing into them. */
-size_t attni_linear_floats(const attni_weight *weight);
+size_t attni_linear_floats(const attn_context *context, const attni_weight *weight);
 attni_linear attni_linear_pack(const attn_context *context, const attni_weight *weight, float *memory);
 
 /* Copies x [n], or nothing where it is NULL, to *next, and moves that on by whole cache lines, zeros behind the copy.
@@ -62,10 +63,14 @@ typedef struct attni_product {
     const attni_activation *activation; /* y = activation(y), or NULL ... */
     const attni_linear *gate; /* ... or y = activation(x · gateᵀ + gate bias) · y, panels as those of `linear` */
     float *gate_room;         /* attni_gate_floats, for a gate */
+    float *room;              /* attni_product_floats */
 } attni_product;
 
 /* Runs up to four independent products as one parallel job. */
 void attni_project(attn_context *context, const attni_product *products, size_t count);
+
+/* What a product of so many rows makes of x, in the context's precision. */
+size_t attni_product_floats(const attn_context *context, const attni_linear *linear, size_t rows);
 
 /* Makes int8 weights, laid out as `weight`, which is dense f32 and finite, with scales [out], and the floats of room
  * that this takes. */

@@ -6,6 +6,8 @@
 #include "context/sizes.h"
 #include "linear/linear.h"
 
+enum { MOST_PRODUCTS = 4 };
+
 /* Rows of x that stay in the L2 while a panel goes by. */
 enum { BAND = 192 };
 
@@ -40,31 +42,35 @@ static bool begin(const piece *at, const attni_matrix *residual, const float *bi
     return residual || bias;
 }
 
+/* Integers are exact at any depth, and a panel of them is a quarter as large. */
+static size_t depth_of(const attni_linear *linear, const attni_left *x) {
+    return x->form == ATTNI_QUANTIZED ? 4 * linear->panel.depth : linear->panel.depth;
+}
+
 /* One product, from row r of the piece and input feature k on: y (+)= x · W. The last panel is as wide as it must
  * be. */
-static void multiply_part(const attn_context *context, const attni_linear *linear, const attni_matrix *x,
-                          const piece *at, size_t r, size_t k, bool add, float *y, size_t ldy) {
+static void multiply_part(const attn_context *context, const attni_linear *linear, const attni_left *x, const piece *at,
+                          size_t r, size_t k, bool add, float *y, size_t ldy) {
     const attni_panel *most = &linear->panel;
-    const size_t rows = attni_min(most->rows, at->rows - r), depth = attni_min(most->depth, linear->in - k);
+    const size_t rows = attni_min(most->rows, at->rows - r), depth = attni_min(depth_of(linear, x), linear->in - k);
     for (size_t j = 0, n; j < at->width; j += n) {
         const size_t first = at->first + j, last = attni_round_up(linear->out - first, 16);
         const size_t ld = attni_min(most->width, last);
         n = attni_min(at->width - j, ld < most->width ? ld : last / most->width * most->width);
         const attni_panels w = {.type = linear->type,
-                                .data = linear->panels + (first * linear->in + k * ld) * attni_size_of(linear->type),
+                                .data = linear->panels + (first * linear->depth + k * ld) * attni_size_of(linear->type),
                                 .width = ld,
                                 .ld = ld,
-                                .step = ld * linear->in,
+                                .step = ld * linear->depth,
                                 .scale = linear->scale ? linear->scale + first : NULL};
-        attni_multiply(context, rows, n, depth, 1.0F, x->data + (at->row + r) * x->ld + k, x->ld, &w, add,
-                       y + r * ldy + j, ldy);
+        attni_multiply_left(context, rows, n, depth, 1.0F, x, at->row + r, k, &w, add, y + r * ldy + j, ldy);
     }
 }
 
-static void multiply(const attn_context *context, const attni_linear *linear, const attni_matrix *x, const piece *at,
+static void multiply(const attn_context *context, const attni_linear *linear, const attni_left *x, const piece *at,
                      const attni_matrix *residual, float *y, size_t ldy) {
     const bool begun = begin(at, residual, linear->bias, y, ldy);
-    for (size_t k = 0; k < linear->in; k += linear->panel.depth)
+    for (size_t k = 0; k < linear->in; k += depth_of(linear, x))
         for (size_t r = 0; r < at->rows; r += linear->panel.rows)
             multiply_part(context, linear, x, at, r, k, k || begun, y, ldy);
 }
@@ -72,12 +78,14 @@ static void multiply(const attn_context *context, const attni_linear *linear, co
 typedef struct job {
     const attn_context *context;
     const attni_product *products;
+    attni_left left[MOST_PRODUCTS]; /* of each, x in its form; */
+    bool same[MOST_PRODUCTS];       /* the one before may have made it already */
 } job;
 
-static void finish(const job *j, const attni_product *p, const piece *at, float *y, float *gate) {
+static void finish(const job *j, const attni_product *p, const attni_left *x, const piece *at, float *y, float *gate) {
     const ptrdiff_t ldy = (ptrdiff_t)p->y.ld, ldg = (ptrdiff_t)at->width;
     if (p->gate) {
-        multiply(j->context, p->gate, &p->x, at, NULL, gate, at->width);
+        multiply(j->context, p->gate, x, at, NULL, gate, at->width);
         j->context->kernels->activate(p->activation, at->rows, at->width, gate, ldg, y, ldy, y, ldy);
     } else if (p->activation) {
         j->context->kernels->activate(p->activation, at->rows, at->width, y, ldy, NULL, 0, y, ldy);
@@ -87,14 +95,60 @@ static void finish(const job *j, const attni_product *p, const piece *at, float 
 static void project_unit(void *arg, size_t unit, size_t worker) {
     const job *j = arg;
     const attni_product *p = j->products;
-    for (; unit >= count_units(p); p++)
+    const attni_left *x = j->left;
+    for (; unit >= count_units(p); p++, x++)
         unit -= count_units(p);
     const size_t row = unit / count_columns(p) * BAND, first = unit % count_columns(p) * p->linear->panel.unit;
     const piece at = {row, attni_min(BAND, p->x.rows - row), first,
                       attni_min(p->linear->panel.unit, p->linear->out - first)};
     float *y = p->y.data + row * p->y.ld + first;
-    multiply(j->context, p->linear, &p->x, &at, p->residual, y, p->y.ld);
-    finish(j, p, &at, y, p->gate ? p->gate_room + worker * BAND * p->linear->panel.unit : NULL);
+    multiply(j->context, p->linear, x, &at, p->residual, y, p->y.ld);
+    finish(j, p, x, &at, y, p->gate ? p->gate_room + worker * BAND * p->linear->panel.unit : NULL);
+}
+
+/* -- x in its form -- */
+
+size_t attni_product_floats(const attn_context *context, const attni_linear *linear, size_t rows) {
+    return attni_left_floats(context, attni_form_for(context, linear->type), rows, linear->in);
+}
+
+/* Rows that are prepared as one unit. */
+enum { TOGETHER = 16 };
+
+static size_t count_preparations(const job *j, size_t i) {
+    return j->same[i] || j->left[i].form == ATTNI_PLAIN ? 0 : attni_ceil_div(j->products[i].x.rows, TOGETHER);
+}
+
+static void prepare_unit(void *arg, size_t unit, size_t worker) {
+    const job *j = arg;
+    size_t i = 0;
+    (void)worker;
+    for (; unit >= count_preparations(j, i); i++)
+        unit -= count_preparations(j, i);
+    const attni_product *p = &j->products[i];
+    attni_prepare(j->context, &j->left[i], unit * TOGETHER, attni_min(p->x.rows, (unit + 1) * TOGETHER), p->linear->in,
+                  p->x.data, p->x.ld);
+}
+
+static bool same_rows(const attni_product *a, const attni_product *b) {
+    return a->x.data == b->x.data && a->x.rows == b->x.rows && a->x.ld == b->x.ld && a->linear->in == b->linear->in &&
+           a->linear->type == b->linear->type;
+}
+
+static void prepare(attn_context *context, job *j, size_t count) {
+    enum { FLOPS = 16 }; /* as long as an element takes */
+    size_t units = 0;
+    double elements = 0;
+    for (size_t i = 0; i < count; i++) {
+        const attni_product *p = &j->products[i];
+        j->same[i] = i > 0 && same_rows(p, p - 1);
+        j->left[i] = j->same[i] ? j->left[i - 1]
+                                : attni_left_of(context, attni_form_for(context, p->linear->type), p->x.rows,
+                                                p->linear->in, p->x.data, p->x.ld, p->room);
+        units += count_preparations(j, i);
+        elements += count_preparations(j, i) ? (double)p->x.rows * (double)p->linear->in : 0;
+    }
+    attni_parallel(context, units, FLOPS * elements, prepare_unit, j);
 }
 
 void attni_project(attn_context *context, const attni_product *products, size_t count) {
@@ -106,6 +160,7 @@ void attni_project(attn_context *context, const attni_product *products, size_t 
         flops +=
             2 * maps * (double)products[i].x.rows * (double)products[i].linear->in * (double)products[i].linear->out;
     }
-    job j = {context, products};
+    job j = {.context = context, .products = products};
+    prepare(context, &j, count);
     attni_blas_parallel(context, units, flops, project_unit, &j);
 }

@@ -67,18 +67,32 @@ static attni_append append_of(const attni_mha_call *call, const attni_sdpa *atte
                           .turn = attni_turns(turn) ? turn : NULL};
 }
 
+/* What the products make of their inputs lies where attention will work, or has worked. */
+static size_t input_floats(const attn_context *context, const attni_mha_call *call) {
+    const attn_mha *m = call->mha;
+    return attni_product_floats(context, &m->q, call->B * call->Tq) +
+           attni_product_floats(context, &m->k, call->B * call->Tk) +
+           attni_product_floats(context, &m->v, call->B * call->Tk);
+}
+
+static size_t product_scratch(const attn_context *context, const attni_mha_call *call) {
+    const size_t out = attni_product_floats(context, &call->mha->out, call->B * call->Tq);
+    return attni_max(input_floats(context, call), out) * sizeof(float);
+}
+
 static size_t append_scratch(const attn_context *context, const attni_mha_call *call) {
     const attni_append append = append_of(call, &call->attention);
     return call->cache ? attni_append_scratch(context, &append) : 0;
 }
 
 size_t attni_mha_append_scratch(const attn_context *context, const attni_mha_call *call) {
-    return lay(call).rest * sizeof(float) + append_scratch(context, call);
+    return lay(call).rest * sizeof(float) + attni_max(append_scratch(context, call), product_scratch(context, call));
 }
 
 size_t attni_mha_scratch(const attn_context *context, const attni_mha_call *call) {
     const size_t attention = attni_sdpa_scratch(context, &call->attention);
-    return lay(call).rest * sizeof(float) + attni_max(attention, append_scratch(context, call));
+    const size_t others = attni_max(append_scratch(context, call), product_scratch(context, call));
+    return lay(call).rest * sizeof(float) + attni_max(attention, others);
 }
 
 static void project_inputs(attn_context *context, const attni_mha_call *call, const layout *at, float *scratch) {
@@ -89,9 +103,12 @@ static void project_inputs(attn_context *context, const attni_mha_call *call, co
     const attni_matrix value = same(&call->value, &call->key) && m->v.in == m->k.in
                                    ? key
                                    : attni_matrix_read(context, &call->value, B, Tk, m->v.in, scratch + at->value);
-    const attni_product products[3] = {{.linear = &m->q, .x = query, .y = dense(scratch + at->q, B * Tq, m->q.out)},
-                                       {.linear = &m->k, .x = key, .y = dense(scratch + at->k, B * Tk, m->k.out)},
-                                       {.linear = &m->v, .x = value, .y = dense(scratch + at->v, B * Tk, m->v.out)}};
+    float *q_room = scratch + at->rest, *k_room = q_room + attni_product_floats(context, &m->q, B * Tq),
+          *v_room = k_room + attni_product_floats(context, &m->k, B * Tk);
+    const attni_product products[3] = {
+        {.linear = &m->q, .x = query, .y = dense(scratch + at->q, B * Tq, m->q.out), .room = q_room},
+        {.linear = &m->k, .x = key, .y = dense(scratch + at->k, B * Tk, m->k.out), .room = k_room},
+        {.linear = &m->v, .x = value, .y = dense(scratch + at->v, B * Tk, m->v.out), .room = v_room}};
     attni_project(context, products, 3);
 }
 
@@ -125,8 +142,11 @@ attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, flo
     const layout at = lay(call);
     const attni_sdpa attention = attention_of(call, &at, scratch);
     const attni_matrix out = attni_matrix_of(&call->out, B, Tq, m->M, scratch + at.out);
-    const attni_product product = {
-        .linear = &m->out, .x = dense(scratch + at.o, B * Tq, m->out.in), .y = out, .residual = call->residual};
+    const attni_product product = {.linear = &m->out,
+                                   .x = dense(scratch + at.o, B * Tq, m->out.in),
+                                   .y = out,
+                                   .residual = call->residual,
+                                   .room = scratch + at.rest};
     project_inputs(context, call, &at, scratch);
     const attn_status status = append(context, call, &at, &attention, scratch);
     if (status != ATTN_OK)

@@ -12,7 +12,8 @@ attni_page_form attni_page_form_for(const attn_context *context, const attn_cach
     attni_page_form form = {
         .dtype = p->dtype, .width = tile.width, .panel = attni_min(tile.columns, width), .tokens = p->page_size};
     form.panels = attni_ceil_div(width, form.panel);
-    form.values = attni_round_up(form.tokens * p->head_width * size, ATTNI_LINE);
+    form.depth = attni_round_up(p->head_width, attni_together(p->dtype));
+    form.values = attni_round_up(form.tokens * form.depth * size, ATTNI_LINE);
     const size_t beyond = attni_round_up(form.panel, 16) - form.panel; /* the last row is read as whole vectors */
     form.scales = form.values + attni_round_up((form.tokens * form.panel * form.panels + beyond) * size, ATTNI_LINE);
     form.bytes = form.scales + (p->dtype == ATTN_INT8 ? 2 * form.tokens * sizeof(float) : 0);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "context/sizes.h"
+#include "kernels/together.h"
 #include "mha/cache.h"
 
 /* Tokens that are transposed at once. */
@@ -18,7 +19,7 @@ typedef struct store_job {
 /* A worker's room: tokens as rows, transposed, and quantised. */
 typedef struct space {
     float *rows, *columns; /* [VECTOR, D or E], [D, VECTOR] */
-    int8_t *bytes;         /* [D or E] */
+    void *narrow;          /* [D or E], int8 or bf16 */
 } space;
 
 static size_t widest(const attn_cache_pool *pool) { return attni_round_up(attni_max(pool->D, pool->E), VECTOR); }
@@ -37,7 +38,7 @@ static space space_of(const store_job *j, size_t worker) {
     if (is_direct(j->append))
         return (space){0};
     float *base = (float *)(void *)(j->scratch + worker * j->room);
-    return (space){base, base + width * VECTOR, (int8_t *)(base + 2 * width * VECTOR)};
+    return (space){base, base + width * VECTOR, base + 2 * width * VECTOR};
 }
 
 /* The page of token `at` of sequence b and what is in it of head g. */
@@ -49,7 +50,7 @@ static char *page_at(const attn_cache *cache, size_t b, size_t g, size_t at) {
 /* Where key number `at` of a page begins in its block. */
 static char *column_at(const attn_cache *cache, char *page, size_t at) {
     const attni_page_form *form = cache->pages.form;
-    const size_t W = form->width, element = at / W * W * cache->pool->D + at % W;
+    const size_t W = form->width, element = at / W * W * form->depth + at % W * attni_together(form->dtype);
     return page + element * attni_size_of(form->dtype);
 }
 
@@ -61,11 +62,11 @@ typedef struct batch {
     char *page;
 } batch;
 
-/* One row as int8 in own->bytes; returns the scale. The row may be in own->rows already. */
+/* One row as int8 in own->narrow; returns the scale. The row may be in own->rows already. */
 static float quantize(const store_job *j, attn_dtype type, const void *row, size_t width, const space *own) {
     if (row != own->rows)
         j->kernels->copy(1, width, type, row, 0, ATTN_F32, own->rows, 0);
-    return j->kernels->quantize(width, own->rows, own->bytes);
+    return j->kernels->quantize(width, own->rows, own->narrow);
 }
 
 /* Keys from token t on as the caller has them, or turned; rows `stride` elements apart. */
@@ -86,12 +87,19 @@ static keys keys_at(const store_job *j, const batch *x, size_t i, size_t rows, c
     return (keys){own->rows, ATTN_F32, (ptrdiff_t)D};
 }
 
-/* One key, quantised. */
-static void store_bytes(const store_job *j, const keys *k, char *page, size_t at, char *column, const space *own) {
+/* One key. */
+static void store_key(const store_job *j, const keys *k, char *page, size_t at, char *column, const space *own) {
     const attni_page_form *form = j->append->cache->pages.form;
     const size_t D = j->append->cache->pool->D;
-    scales_of(form, page)[at] = quantize(j, k->dtype, k->data, D, own);
-    j->kernels->copy(D, 1, ATTN_INT8, own->bytes, 1, ATTN_INT8, column, (ptrdiff_t)form->width);
+    if (form->dtype == ATTN_INT8) {
+        scales_of(form, page)[at] = quantize(j, k->dtype, k->data, D, own);
+        attni_put_int8(D, 1, own->narrow, 1, 0, 0, (uint8_t *)column, form->width);
+    } else if (form->dtype == ATTN_BF16) {
+        j->kernels->copy(1, D, k->dtype, k->data, 0, ATTN_BF16, own->narrow, 0);
+        attni_put_bf16(D, 1, own->narrow, 1, 0, 0, (uint16_t *)(void *)column, form->width);
+    } else {
+        j->kernels->copy(D, 1, k->dtype, k->data, 1, form->dtype, column, (ptrdiff_t)form->width);
+    }
 }
 
 /* How many of so many keys go at once: whole vectors, or one. */
@@ -109,28 +117,45 @@ static size_t store_keys(const store_job *j, const batch *x, size_t i, const spa
     const size_t count = keys_at_once(j, attni_min(x->count - i, W - at % W));
     const keys k = keys_at(j, x, i, count, own);
     char *column = column_at(cache, x->page, at);
-    if (form->dtype == ATTN_INT8) {
-        store_bytes(j, &k, x->page, at, column, own);
-    } else if (count == 1) {
-        j->kernels->copy(D, 1, k.dtype, k.data, 1, form->dtype, column, (ptrdiff_t)W);
+    if (count == 1) {
+        store_key(j, &k, x->page, at, column, own);
     } else if (form->dtype == ATTN_F32) {
         j->kernels->transpose(k.dtype, count, D, k.data, k.stride, count, (float *)(void *)column, W);
     } else {
         j->kernels->transpose(k.dtype, VECTOR, D, k.data, k.stride, VECTOR, own->columns, VECTOR);
-        j->kernels->copy(D, VECTOR, ATTN_F32, own->columns, VECTOR, form->dtype, column, (ptrdiff_t)W);
+        if (form->dtype == ATTN_BF16)
+            j->kernels->pair(D, VECTOR, own->columns, VECTOR, VECTOR, (uint16_t *)(void *)column, W);
+        else
+            j->kernels->copy(D, VECTOR, ATTN_F32, own->columns, VECTOR, form->dtype, column, (ptrdiff_t)W);
     }
     return count;
 }
 
-/* Values [rows, E] to places from `at` on, in panels. */
+/* Values [rows, columns] to places from `at` on of a panel. Of bf16 whole pairs are f32, and single rows bf16. */
+static void store_panel(const store_job *j, attn_dtype type, const void *from, ptrdiff_t stride, size_t rows,
+                        size_t columns, char *panel, size_t at) {
+    const attni_page_form *form = j->append->cache->pages.form;
+    const size_t width = form->panel;
+    char *row = panel + at * width * attni_size_of(form->dtype);
+    if (form->dtype == ATTN_INT8)
+        attni_put_int8(1, columns, from, 0, 1, at, (uint8_t *)panel, width);
+    else if (form->dtype != ATTN_BF16)
+        j->kernels->copy(rows, columns, type, from, stride, form->dtype, row, (ptrdiff_t)width);
+    else if (type == ATTN_BF16)
+        attni_put_bf16(1, columns, from, 0, 1, at, (uint16_t *)(void *)panel, width);
+    else
+        j->kernels->pair(rows, columns, from, stride, columns, (uint16_t *)(void *)row, width);
+}
+
+/* Values [rows, E] to places from `at` on. */
 static void store_panels(const store_job *j, attn_dtype type, const char *from, ptrdiff_t stride, size_t rows,
                          char *page, size_t at) {
     const attn_cache *cache = j->append->cache;
     const attni_page_form *form = cache->pages.form;
-    const size_t E = cache->pool->E, panel = form->panel, size = attni_size_of(form->dtype);
+    const size_t E = cache->pool->E, panel = form->panel;
     for (size_t c = 0; c < E; c += panel)
-        j->kernels->copy(rows, attni_min(panel, E - c), type, from + c * attni_size_of(type), stride, form->dtype,
-                         page + form->values + (c * form->tokens + at * panel) * size, (ptrdiff_t)panel);
+        store_panel(j, type, from + c * attni_size_of(type), stride, rows, attni_min(panel, E - c),
+                    page + form->values + c * form->tokens * attni_size_of(form->dtype), at);
 }
 
 /* Value i of a batch as the caller has it. */
@@ -138,19 +163,39 @@ static const void *value_at(const attni_append *a, const batch *x, size_t i) {
     return attni_at(&a->v, x->b, x->g, attni_append_first(a, x->b) + x->t + i);
 }
 
-static void store_values(const store_job *j, const batch *x, const space *own) {
-    const attn_cache *cache = j->append->cache;
-    const attni_page_form *form = cache->pages.form;
+static void store_int8_value(const store_job *j, const batch *x, size_t i, const space *own) {
+    const attni_page_form *form = j->append->cache->pages.form;
+    scales_of(form, x->page)[form->tokens + x->at + i] =
+        quantize(j, j->append->v.dtype, value_at(j->append, x, i), j->append->cache->pool->E, own);
+    store_panels(j, ATTN_INT8, own->narrow, 0, 1, x->page, x->at + i);
+}
+
+/* Value i of a batch and, where whole pairs fit, those that follow; returns how many. */
+static size_t store_bf16_values(const store_job *j, const batch *x, size_t i, const space *own) {
     const attni_view *v = &j->append->v;
-    if (form->dtype != ATTN_INT8) {
+    const size_t E = j->append->cache->pool->E, left = x->count - i;
+    const bool single = (x->at + i) % 2 || left == 1;
+    const size_t rows = single ? 1 : attni_min(left / 2 * 2, VECTOR);
+    if (single)
+        j->kernels->copy(1, E, v->dtype, value_at(j->append, x, i), 0, ATTN_BF16, own->narrow, 0);
+    else
+        j->kernels->copy(rows, E, v->dtype, value_at(j->append, x, i), v->stride_t, ATTN_F32, own->rows, (ptrdiff_t)E);
+    store_panels(j, single ? ATTN_BF16 : ATTN_F32, single ? own->narrow : (const void *)own->rows, (ptrdiff_t)E, rows,
+                 x->page, x->at + i);
+    return rows;
+}
+
+static void store_values(const store_job *j, const batch *x, const space *own) {
+    const attni_page_form *form = j->append->cache->pages.form;
+    const attni_view *v = &j->append->v;
+    if (form->dtype != ATTN_INT8 && form->dtype != ATTN_BF16) {
         store_panels(j, v->dtype, value_at(j->append, x, 0), v->stride_t, x->count, x->page, x->at);
         return;
     }
-    for (size_t i = 0; i < x->count; i++) {
-        scales_of(form, x->page)[form->tokens + x->at + i] =
-            quantize(j, v->dtype, value_at(j->append, x, i), cache->pool->E, own);
-        store_panels(j, ATTN_INT8, (const char *)own->bytes, 0, 1, x->page, x->at + i);
-    }
+    for (size_t i = 0; i < x->count && form->dtype == ATTN_INT8; i++)
+        store_int8_value(j, x, i, own);
+    for (size_t i = 0; i < x->count && form->dtype == ATTN_BF16;)
+        i += store_bf16_values(j, x, i, own);
 }
 
 static void store_head(void *arg, size_t unit, size_t worker) {

@@ -7,7 +7,7 @@ attn_mha *attni_mha_new(const attn_context *context, const attn_mha_params *p, c
     const size_t key = p->kv_heads * p->head_width, value = p->kv_heads * p->value_width;
     size_t floats = attni_round_up(key, 16) + attni_round_up(value, 16);
     for (size_t i = 0; i < 4; i++)
-        floats += attni_linear_floats(&weights[i]);
+        floats += attni_linear_floats(context, &weights[i]);
     attn_mha *mha = attni_allocate(&context->allocator, sizeof *mha);
     void *memory = mha ? attni_allocate(&context->allocator, floats * sizeof(float)) : NULL;
     if (!memory) {
@@ -26,7 +26,7 @@ attn_mha *attni_mha_new(const attn_context *context, const attn_mha_params *p, c
     float *next = memory;
     for (size_t i = 0; i < 4; i++) {
         *linears[i] = attni_linear_pack(context, &weights[i], next);
-        next += attni_linear_floats(&weights[i]);
+        next += attni_linear_floats(context, &weights[i]);
     }
     mha->extra_key = attni_keep(p->extra_key, key, &next);
     mha->extra_value = attni_keep(p->extra_value, value, &next);

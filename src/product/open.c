@@ -8,6 +8,7 @@
 
 #include "attn/context.h"
 
+#include "kernels/narrow.h"
 #include "product/product.h"
 
 /* NULL: the caller has no wish. */
@@ -84,6 +85,8 @@ static attn_status open_wish(attn_context *context, const attn_context_options *
 }
 
 attn_status attni_product_open(attn_context *context, const attn_context_options *options) {
+    context->bf16 = attni_bf16_select(options->isa);
+    context->int8 = attni_int8_select(options->isa);
     context->blas = attni_allocate(&context->allocator, sizeof *context->blas);
     if (!context->blas)
         return attni_fail(context, ATTN_ERROR_MEMORY, "context: no memory for the backend");

@@ -2,6 +2,7 @@
 #include "product/product.h"
 
 #include "context/sizes.h"
+#include "kernels/narrow.h"
 
 static void by_blas(const attni_blas *blas, size_t rows, size_t columns, size_t depth, float factor, const float *a,
                     size_t lda, const attni_panels *b, bool add, float *c, size_t ldc) {
@@ -17,4 +18,24 @@ void attni_multiply(const attn_context *context, size_t rows, size_t columns, si
         by_blas(context->blas, rows, columns, depth, factor, a, lda, b, add, c, ldc);
     else
         context->kernels->multiply(rows, columns, depth, factor, a, lda, b, add, c, ldc);
+}
+
+attni_form attni_form_for(const attn_context *context, attn_dtype type) {
+    if (type == ATTN_INT8 && context->precision == ATTN_PRECISION_INT8)
+        return ATTNI_QUANTIZED;
+    return type == ATTN_BF16 && context->precision != ATTN_PRECISION_F32 ? ATTNI_ROUNDED : ATTNI_PLAIN;
+}
+
+void attni_multiply_left(const attn_context *context, size_t rows, size_t columns, size_t depth, float factor,
+                         const attni_left *left, size_t row, size_t at, const attni_panels *b, bool add, float *c,
+                         size_t ldc) {
+    const char *a = left->data + row * left->step + at * left->size;
+    const float *x = (const float *)(const void *)a;
+    const size_t lda = left->step / sizeof *x;
+    if (left->form == ATTNI_QUANTIZED)
+        context->int8->multiply(rows, columns, depth, a, left->step, left->scale + row, b, add, c, ldc);
+    else if (left->form == ATTNI_ROUNDED)
+        context->bf16->multiply(rows, columns, depth, factor, x, lda, b, add, c, ldc);
+    else
+        attni_multiply(context, rows, columns, depth, factor, x, lda, b, add, c, ldc);
 }

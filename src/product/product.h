@@ -18,6 +18,38 @@ void attni_product_close(attn_context *context);
 void attni_multiply(const attn_context *context, size_t rows, size_t columns, size_t depth, float factor,
                     const float *a, size_t lda, const attni_panels *b, bool add, float *c, size_t ldc);
 
+/* The forms of a left factor: f32 as it is, or what has been made of it once for all the products that it is in. */
+typedef enum attni_form { ATTNI_PLAIN, ATTNI_ROUNDED, ATTNI_QUANTIZED } attni_form;
+typedef struct attni_left {
+    attni_form form;
+    const char *data;
+    size_t step;        /* bytes from row to row, */
+    size_t size;        /* and from element to element */
+    const float *scale; /* of the rows, where they are quantised */
+} attni_left;
+
+/* The form for a right factor of this type, in the context's precision; that of f32 rows is plain. */
+attni_form attni_form_for(const attn_context *context, attn_dtype type);
+
+/* prepare.c. The left factor that rows [rows, depth] become in so many floats of room, and the work: rows [begin, end).
+ */
+size_t attni_left_floats(const attn_context *context, attni_form form, size_t rows, size_t depth);
+attni_left attni_left_of(const attn_context *context, attni_form form, size_t rows, size_t depth, const float *x,
+                         size_t ldx, float *room);
+void attni_prepare(const attn_context *context, const attni_left *left, size_t begin, size_t end, size_t depth,
+                   const float *x, size_t ldx);
+
+/* Rounds rows [rows, depth] in place; the left factor that they are then, or are if nothing is done to them; and one of
+ * its elements. */
+void attni_round(const attn_context *context, size_t rows, size_t depth, float *x, size_t ldx);
+attni_left attni_left_at(const attn_context *context, attni_form form, const float *x, size_t ldx);
+float attni_left_element(const attni_left *left, size_t row, size_t at);
+
+/* attni_multiply by columns [at, at + depth) of rows [row, row + rows) of any left factor. */
+void attni_multiply_left(const attn_context *context, size_t rows, size_t columns, size_t depth, float factor,
+                         const attni_left *left, size_t row, size_t at, const attni_panels *b, bool add, float *c,
+                         size_t ldc);
+
 /* rules.c: the sizes for attention to so many keys, by who multiplies, */
 typedef struct attni_tile {
     size_t width;    /* W: columns of a block of K, a multiple of 16 */
@@ -29,6 +61,7 @@ typedef struct attni_tile {
 } attni_tile;
 attni_tile attni_tile_for_attention(const attn_context *context, size_t D, size_t E, size_t keys, bool causal,
                                     bool paged);
+attni_tile attni_tile_for_rounded(const attn_context *context, size_t D, size_t E, size_t keys, bool causal);
 
 /* The least depth at which a product of so many columns is summed as it is at any larger one. */
 size_t attni_least_depth(const attn_context *context, size_t columns);

@@ -25,14 +25,28 @@ static size_t tiles_together(size_t rows, size_t D, size_t E) {
     return attni_max(1, 768 * 1024 / attni_max(1, bytes));
 }
 
+/* The scores of a tile stay in the L1. */
+static attni_tile own_tile(const attn_context *context, size_t keys, bool causal) {
+    const size_t width = context->kernels->panel_width;
+    return (attni_tile){.width = width,
+                        .rows = keys <= BUILTIN_SHORT && !causal ? BUILTIN_SHORT_ROWS : BUILTIN_ROWS,
+                        .keys = 256,
+                        .columns = width,
+                        .in_place = BUILTIN_IN_PLACE};
+}
+
+attni_tile attni_tile_for_rounded(const attn_context *context, size_t D, size_t E, size_t keys, bool causal) {
+    attni_tile t = own_tile(context, keys, causal);
+    t.tiles = tiles_together(t.rows, D, E);
+    return t;
+}
+
 attni_tile attni_tile_for_attention(const attn_context *context, size_t D, size_t E, size_t keys, bool causal,
                                     bool paged) {
     const attni_blas *blas = context->blas;
     attni_tile t = {.width = 64, .keys = 256, .columns = 64};
-    if (!blas->sgemm) { /* the scores of a tile stay in the L1 */
-        t.width = t.columns = context->kernels->panel_width;
-        t.rows = keys <= BUILTIN_SHORT && !causal ? BUILTIN_SHORT_ROWS : BUILTIN_ROWS;
-        t.in_place = BUILTIN_IN_PLACE;
+    if (!blas->sgemm) {
+        t = own_tile(context, keys, causal);
     } else if (blas->no_pack) {
         t.keys = paged || attni_max(D, E) <= 96 ? 256 : 128; /* a page of 256 is read in one go */
         const size_t most = causal ? 32 : 96;                /* the diagonal cuts less off small tiles */

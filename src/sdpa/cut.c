@@ -22,7 +22,14 @@ static bool segments_apart(const attn_context *context, const attni_sdpa *call, 
 /* An odd number of columns is summed in a way that depends on the rows. */
 size_t attni_output_width(size_t E) { return attni_round_up(E, 4); }
 
+bool attni_rounds(const attn_context *context, const attni_sdpa *call) {
+    const bool bf16 = !call->pages || call->pages->form->dtype == ATTN_BF16;
+    return context->precision != ATTN_PRECISION_F32 && bf16 && !call->score;
+}
+
 static attni_tile rule_for(const attn_context *context, const attni_sdpa *call, size_t longest) {
+    if (attni_rounds(context, call) && !call->pages)
+        return attni_tile_for_rounded(context, call->D, call->E, longest, attni_is_bounded(call));
     attni_tile tile =
         attni_tile_for_attention(context, call->D, call->E, longest, attni_is_bounded(call), call->pages != NULL);
     if (call->pages) { /* whose sizes are powers of two, and divide a segment */
@@ -45,7 +52,8 @@ attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call, si
     cut.token_cuts = attni_ceil_div(call->Tq, cut.tokens);
     share_out(context, call, &cut);
     cut.o_width = attni_output_width(call->E);
-    cut.least_keys = attni_least_depth(context, cut.o_width);
+    cut.packs_pairs = attni_rounds(context, call) && !call->pages;
+    cut.least_keys = attni_rounds(context, call) ? 1 : attni_least_depth(context, cut.o_width);
     cut.segments = attni_max(1, attni_ceil_div(call->Tk, ATTNI_SEGMENT));
     cut.apart = segments_apart(context, call, &cut);
     return cut;
@@ -86,6 +94,8 @@ size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, char *base, 
     desk->tiles = take(base, &used, t->tiles * sizeof *desk->tiles);
     desk->group.k_room = take(base, &used, t->keys * call->D * sizeof(float));
     desk->group.k_rows = take(base, &used, attni_turns(&call->k_turn) ? t->width * call->D * sizeof(float) : 0);
+    desk->group.f32_room =
+        take(base, &used, cut->packs_pairs ? t->width * attni_max(call->D, t->columns) * sizeof(float) : 0);
     desk->group.v_copy = take(base, &used, values);
     desk->group.v_clean_room = take(base, &used, values);
     desk->q = take(base, &used, rows * call->D * sizeof(float));

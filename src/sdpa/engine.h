@@ -23,8 +23,13 @@ typedef struct attni_cut {
     size_t o_width;               /* columns of o: E rounded up to a multiple of 4, and */
     size_t least_keys;            /* keys of the smallest weighted sum, so that the BLAS always sums in one way */
     size_t segments;              /* segments of the keys */
+    bool packs_pairs;             /* K and V are rounded to bf16 at the door */
     bool apart;                   /* each segment is a unit of its own, instead of all of them one */
 } attni_cut;
+
+/* Whether operands are rounded to bf16: not where a cache keeps something else, which is multiplied as it is, nor where
+ * a callback looks at q and k. */
+bool attni_rounds(const attn_context *context, const attni_sdpa *call);
 
 /* Of a call whose sequences are all alike, or of one of them; the longest has so many keys. */
 attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call, size_t longest);
@@ -34,7 +39,7 @@ attni_cut attni_cut_longest(const attn_context *context, const attni_sdpa *call)
 /* Query tokens [token, token + tokens) of heads [head, head + heads) as a dense matrix of rows = heads · tokens. */
 typedef struct attni_query_tile {
     size_t batch, head, heads, token, tokens, rows;
-    const float *q;     /* [rows, D] */
+    attni_left q;       /* [rows, D] */
     float *o;           /* [rows, o_width], Σ p·v of the current segment so far; garbage until `started` */
     attni_row *state;   /* [rows] */
     double *total;      /* the same of all segments so far, where there are several that this unit walks, */
@@ -59,15 +64,17 @@ static inline void attni_forget(attni_row *state, size_t rows) {
 /* Keys [begin, begin + count) of key/value head g of sequence b, and their values. */
 typedef struct attni_key_group {
     size_t b, g, begin, count;
-    bool packed;                    /* the rest is there */
-    attn_dtype dtype;               /* of k and v: f32, or what the cache keeps if few rows meet it */
-    const char *k;                  /* [count/W][D][W], the last block up to a multiple of 16 columns, and least_keys */
-    const float *k_floats;          /* k in f32, if it is, or a callback may look */
+    bool packed;           /* the rest is there */
+    attn_dtype dtype;      /* of k and v: f32, what the cache keeps, or bf16, to which they are rounded */
+    size_t depth;          /* D, up to what lies together */
+    const char *k;         /* [count/W][depth][W], the last block up to a multiple of 16 columns, and least_keys */
+    const float *k_floats; /* k in f32, [count/W][D][W], if it is, or a callback may look */
     const float *k_scale, *v_scale; /* [count] each, factors of int8; or NULL */
     attni_values v;                 /* where the caller has them, or in v_copy */
     attni_values v_clean;           /* with zeros where a row of a panel is not finite; made only where needed */
     float *k_room;                  /* room for it, if it is not in a cache */
     float *k_rows;                  /* [W, D], where keys are turned first */
+    float *f32_room;                /* [W, D] or [W, columns of a panel], where they are rounded */
     float *v_copy, *v_clean_room;   /* [count, E] each, every panel as wide as the first */
     enum { ATTNI_UNKNOWN, ATTNI_FINITE, ATTNI_NOT_FINITE } finite;
 } attni_key_group;
@@ -100,6 +107,7 @@ typedef struct attni_engine {
     const attni_sdpa *call;
     const attni_kernels *kernels;
     unsigned lines, masking; /* of the score program: those in use, and of these the ones that mask */
+    attni_form form;         /* of q, and of the weights */
     float factor;            /* of the products: the scale, if q does not have it already */
     attni_cut cut;           /* of the call, or of the sequence at hand */
     attni_cut room;          /* what the scratch is laid out for */
@@ -182,15 +190,20 @@ void attni_open_group(attni_key_group *group, size_t b, size_t g, size_t begin, 
 void attni_pack_keys(const attni_engine *e, size_t tiles, attni_key_group *group);
 /* Whether all values of the group are finite; if not, v_clean is made. */
 bool attni_values_finite(const attni_engine *e, attni_key_group *group);
+/* Key j's values in the panel that begins at column c, as f32, at most so many; returns how many. */
+enum { ATTNI_WIDEST_PANEL = 256 };
+size_t attni_read_values(const attni_engine *e, const attni_key_group *group, size_t c, size_t j,
+                         float row[ATTNI_WIDEST_PANEL]);
 
 /* Begins to bring part i of n of the first keys and values of a unit, or a tile's queries, into the cache. */
 void attni_prefetch_keys(const attni_engine *e, const attni_unit *unit, size_t i, size_t n);
 void attni_prefetch_query(const attni_engine *e, const attni_query_tile *tile);
 
-/* Row j of the panel that begins at column c. */
+/* Row j of the panel that begins at column c, or where the rows that lie together with it begin. */
 static inline const char *attni_panel_of(const attni_engine *e, const attni_key_group *group,
                                          const attni_values *values, size_t c, size_t j) {
-    const size_t at = c / e->cut.tile.columns * values->step + j * values->ld;
+    const size_t first = j / attni_together(group->dtype) * attni_together(group->dtype);
+    const size_t at = c / e->cut.tile.columns * values->step + first * values->ld;
     return values->data + at * attni_size_of(group->dtype);
 }
 

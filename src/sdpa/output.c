@@ -22,11 +22,12 @@ static void add_key(const attni_engine *e, attni_row *row, float *o, double s, c
     *row = (attni_row){.sum = row->sum * old + share, .max = (float)max};
 }
 
-static double score_of(const attni_engine *e, const float *q, const float *k) {
+static double score_of(const attni_engine *e, const attni_query_tile *t, size_t row, const float *k) {
+    const float *q = (const float *)(const void *)(t->q.data + row * t->q.step);
     const double most = (double)e->call->softcap;
     double s = 0;
     for (size_t d = 0; d < e->call->D; d++)
-        s += (double)q[d] * (double)k[d];
+        s += (double)(e->form == ATTNI_PLAIN ? q[d] : attni_left_element(&t->q, row, d)) * (double)k[d];
     s *= (double)e->factor;
     return most > 0 ? most * tanh(s / most) : s;
 }
@@ -38,11 +39,9 @@ static void add_keys(const attni_engine *e, const attni_query_tile *t, size_t h,
     const float sink = call->sinks ? call->sinks[head] : -INFINITY;
     for (size_t i = 0; i < t->tokens && sink != -INFINITY; i++)
         add_key(e, &state[i], o + i * width, (double)sink, NULL);
-    for (size_t i = 0; i < t->tokens && call->extra_key; i++) {
-        const float *q = t->q + (h * t->tokens + i) * call->D;
-        add_key(e, &state[i], o + i * width, score_of(e, q, call->extra_key + g * call->D),
+    for (size_t i = 0; i < t->tokens && call->extra_key; i++)
+        add_key(e, &state[i], o + i * width, score_of(e, t, h * t->tokens + i, call->extra_key + g * call->D),
                 call->extra_value + g * call->E);
-    }
     for (size_t i = 0; i < t->tokens && call->zero_key; i++)
         add_key(e, &state[i], o + i * width, 0, NULL);
 }

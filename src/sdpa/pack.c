@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "context/sizes.h"
+#include "kernels/together.h"
 #include "sdpa/engine.h"
 
 /* Where products may overflow that the scale would bring back, it goes to q. */
@@ -29,14 +30,32 @@ static void copy_query(const attni_engine *e, const attni_query_tile *t, size_t 
 void attni_pack_query(const attni_engine *e, attni_query_tile *t, float *room) {
     const attni_sdpa *call = e->call;
     const bool scaled = attni_scales_query(call);
-    t->q = attni_at(&call->q, t->batch, t->head, t->token);
-    if (is_dense(call, t) && !attni_turns(&call->q_turn) && !scaled)
+    const float *q = attni_at(&call->q, t->batch, t->head, t->token);
+    const size_t ldq = attni_max(1, call->D);
+    t->q = attni_left_at(e->context, e->form, q, ldq);
+    if (is_dense(call, t) && !attni_turns(&call->q_turn) && !scaled && e->form == ATTNI_PLAIN)
         return;
     for (size_t h = 0; h < t->heads; h++)
         copy_query(e, t, t->head + h, room + h * t->tokens * call->D);
     for (size_t n = 0; scaled && n < t->rows * call->D; n++)
         room[n] *= call->scale;
-    t->q = room;
+    if (e->form == ATTNI_ROUNDED)
+        attni_round(e->context, t->rows, call->D, room, ldq);
+    t->q.data = (const char *)room;
+}
+
+/* n keys as a block at `j` of k_room. */
+static void pack_block(const attni_engine *e, const attni_view *k, const void *from, attni_key_group *group, size_t j,
+                       size_t n) {
+    const size_t W = e->cut.tile.width, D = e->call->D;
+    const size_t columns = attni_round_up(attni_max(n, e->cut.least_keys), 16);
+    uint16_t *pairs = (uint16_t *)(void *)group->k_room;
+    if (e->form == ATTNI_PLAIN) {
+        e->kernels->transpose(k->dtype, n, D, from, k->stride_t, columns, group->k_room + j * D, W);
+        return;
+    }
+    e->kernels->transpose(k->dtype, n, D, from, k->stride_t, columns, group->f32_room, W);
+    e->kernels->pair(D, columns, group->f32_room, (ptrdiff_t)W, columns, pairs + j * group->depth, W);
 }
 
 static void pack_k(const attni_engine *e, attni_key_group *group) {
@@ -45,14 +64,14 @@ static void pack_k(const attni_engine *e, attni_key_group *group) {
     const size_t W = e->cut.tile.width, D = e->call->D;
     const bool turns = attni_turns(turn);
     const attni_view turned = {group->k_rows, ATTN_F32, 0, 0, (ptrdiff_t)D};
+    group->dtype = e->form == ATTNI_ROUNDED ? ATTN_BF16 : ATTN_F32;
+    group->depth = attni_round_up(D, attni_together(group->dtype));
     for (size_t j = 0; j < group->count; j += W) {
-        const size_t n = attni_min(W, group->count - j), columns = attni_round_up(attni_max(n, e->cut.least_keys), 16);
+        const size_t n = attni_min(W, group->count - j);
         const attni_view *from = turns ? &turned : k;
         if (turns)
             attni_turn_rows(e->kernels, turn, k, group->b, group->g, group->begin + j, n, D, 0, group->k_rows);
-        e->kernels->transpose(from->dtype, n, D,
-                              turns ? turned.data : attni_at(k, group->b, group->g, group->begin + j), from->stride_t,
-                              columns, group->k_room + j * D, W);
+        pack_block(e, from, turns ? turned.data : attni_at(k, group->b, group->g, group->begin + j), group, j, n);
     }
     group->k = (const char *)group->k_room;
     group->k_floats = group->k_room;
@@ -92,6 +111,30 @@ static void zero_margin(float *panel, size_t rows, size_t columns, size_t all_ro
         memset(panel + r * ld, 0, all_columns * sizeof *panel);
 }
 
+/* A panel of values from column c of the caller's on, a few rows at a time through f32. */
+static void pair_v(const attni_engine *e, const attni_key_group *group, size_t c, uint16_t *panel) {
+    const attni_view *v = &e->call->v;
+    const size_t width = panel_width(e), columns = real_columns(e, c), all = attni_min(width, e->cut.o_width - c);
+    const size_t W = e->cut.tile.width, size = attni_size_of(v->dtype);
+    for (size_t j = 0, n; j < group->count; j += n, panel += W * width) {
+        const char *from = attni_at(v, group->b, group->g, group->begin + j);
+        const bool direct = v->dtype == ATTN_F32;
+        n = attni_min(W, group->count - j);
+        if (!direct)
+            e->kernels->copy(n, columns, v->dtype, from + c * size, v->stride_t, ATTN_F32, group->f32_room,
+                             (ptrdiff_t)width);
+        e->kernels->pair(n, columns, direct ? (const float *)(const void *)from + c : group->f32_room,
+                         direct ? v->stride_t : (ptrdiff_t)width, all, panel, width);
+    }
+}
+
+static void pair_values(const attni_engine *e, attni_key_group *group) {
+    const size_t width = panel_width(e), rows = attni_round_up(group->count, 2);
+    group->v = (attni_values){(const char *)group->v_copy, width * rows, width};
+    for (size_t c = 0; c < e->call->E; c += width)
+        pair_v(e, group, c, (uint16_t *)(void *)group->v_copy + c * rows);
+}
+
 static void place_v(const attni_engine *e, size_t tiles, attni_key_group *group) {
     const attni_view *view = &e->call->v;
     const size_t width = panel_width(e), rows = value_rows(e, group), size = attni_size_of(view->dtype);
@@ -118,19 +161,30 @@ static const char *page_of(const attni_pages *pages, const attni_key_group *grou
 /* Only inspections come to keys that have been forgotten, which are masked, and whose products are 0. */
 static void use_nothing(const attni_engine *e, attni_key_group *group) {
     memset(group->k_room, 0, attni_round_up(group->count, e->cut.tile.width) * e->call->D * sizeof *group->k_room);
+    group->dtype = e->form == ATTNI_ROUNDED ? ATTN_BF16 : ATTN_F32;
+    group->depth = attni_round_up(e->call->D, attni_together(group->dtype));
     group->k = (const char *)group->k_room;
     group->k_floats = group->k_room;
     group->v = (attni_values){0};
 }
 
-/* Narrow keys for a callback: a block's rows are of one element of all its keys. */
+/* Row d of a block of narrow keys. */
+static void widen_row(const attni_engine *e, const attni_key_group *group, const char *block, const float *scale,
+                      size_t d, float *row) {
+    const size_t W = e->cut.tile.width;
+    if (group->dtype == ATTN_F16)
+        e->kernels->copy(1, W, ATTN_F16, (const uint16_t *)(const void *)block + d * W, 0, ATTN_F32, row, 0);
+    for (size_t n = 0; n < W && group->dtype != ATTN_F16; n++)
+        row[n] = attni_number_of(group->dtype, block, W, d, n) * (scale ? scale[n] : 1.0F);
+}
+
+/* Narrow keys for a callback. */
 static void widen_keys(const attni_engine *e, attni_key_group *group) {
-    const size_t W = e->cut.tile.width, D = e->call->D, blocks = attni_ceil_div(group->count, W);
-    const int8_t *bytes = (const int8_t *)group->k;
-    for (size_t n = 0; n < blocks * D * W && group->k_scale; n++)
-        group->k_room[n] = (float)bytes[n] * group->k_scale[n / (D * W) * W + n % W];
-    if (!group->k_scale)
-        e->kernels->copy(blocks * D, W, group->dtype, group->k, (ptrdiff_t)W, ATTN_F32, group->k_room, (ptrdiff_t)W);
+    const size_t W = e->cut.tile.width, D = e->call->D, bytes = W * group->depth * attni_size_of(group->dtype);
+    for (size_t j = 0; j < group->count; j += W)
+        for (size_t d = 0; d < D; d++)
+            widen_row(e, group, group->k + j / W * bytes, group->k_scale ? group->k_scale + j : NULL, d,
+                      group->k_room + (j * D + d * W));
     group->k_floats = group->k_room;
 }
 
@@ -139,7 +193,8 @@ static void use_page(const attni_engine *e, const char *page, attni_key_group *g
     const attni_page_form *form = e->call->pages->form;
     const size_t at = group->begin % form->tokens, size = attni_size_of(form->dtype);
     group->dtype = form->dtype;
-    group->k = page + at * e->call->D * size;
+    group->depth = form->depth;
+    group->k = page + at * form->depth * size;
     group->v = (attni_values){page + form->values + at * form->panel * size, form->tokens * form->panel, form->panel};
     if (form->dtype == ATTN_INT8) {
         group->k_scale = (const float *)(const void *)(page + form->scales) + at;
@@ -176,42 +231,68 @@ void attni_pack_keys(const attni_engine *e, size_t tiles, attni_key_group *group
         open_page(e, group);
     } else {
         pack_k(e, group);
-        place_v(e, tiles, group);
+        e->form == ATTNI_ROUNDED ? pair_values(e, group) : place_v(e, tiles, group);
     }
     group->packed = true;
 }
 
-/* Copies a panel with zeros for the rows that are not finite. */
-static void clean_panel(const attni_engine *e, const attni_key_group *group, size_t columns, const char *v,
-                        char *clean) {
-    const size_t size = attni_size_of(group->dtype);
-    for (size_t j = 0; j < value_rows(e, group); j++) {
-        if (e->kernels->all_finite(1, columns, group->dtype, v, 0))
-            memcpy(clean, v, columns * size);
-        else
-            memset(clean, 0, columns * size);
-        v += group->v.ld * size;
-        clean += group->v_clean.ld * size;
-    }
+/* Columns of the panel that begins at column c. */
+static size_t panel_columns(const attni_engine *e, size_t c) { return attni_min(panel_width(e), e->cut.o_width - c); }
+
+size_t attni_read_values(const attni_engine *e, const attni_key_group *group, size_t c, size_t j,
+                         float row[ATTNI_WIDEST_PANEL]) {
+    const char *v = attni_panel_of(e, group, &group->v, c, j);
+    const size_t columns = panel_columns(e, c);
+    for (size_t n = 0; n < columns && group->dtype == ATTN_BF16; n++)
+        row[n] = attni_number_of(ATTN_BF16, v, group->v.ld, j % 2, n);
+    if (group->dtype != ATTN_BF16)
+        e->kernels->copy(1, columns, group->dtype, v, 0, ATTN_F32, row, 0);
+    return columns;
 }
 
+/* Zeros for key j's values in the panel at column c of v_clean. */
+static void clear_values(const attni_engine *e, const attni_key_group *group, size_t c, size_t j) {
+    const size_t together = attni_together(group->dtype), size = attni_size_of(group->dtype);
+    char *v = (char *)group->v_clean_room + (attni_panel_of(e, group, &group->v_clean, c, j) - group->v_clean.data);
+    for (size_t n = 0; n < panel_columns(e, c); n++)
+        memset(v + (n * together + j % together) * size, 0, size);
+}
+
+/* A copy of the values with zeros for the rows of panels that are not finite. Pairs are copied whole. */
 static void clean_values(const attni_engine *e, attni_key_group *group) {
-    const size_t width = panel_width(e), rows = value_rows(e, group);
-    char *room = (char *)group->v_clean_room;
-    group->v_clean = (attni_values){room, width * rows, width};
+    const size_t width = panel_width(e), size = attni_size_of(group->dtype), together = attni_together(group->dtype);
+    const size_t rows = value_rows(e, group), all = attni_round_up(rows, together);
+    float row[ATTNI_WIDEST_PANEL];
+    group->v_clean = (attni_values){(char *)group->v_clean_room, width * all, width};
     for (size_t c = 0; c < e->cut.o_width; c += width)
-        clean_panel(e, group, attni_min(width, e->cut.o_width - c), attni_panel_of(e, group, &group->v, c, 0),
-                    room + c * rows * attni_size_of(group->dtype));
+        for (size_t j = 0; j < all; j += 1) {
+            const size_t columns = attni_read_values(e, group, c, j, row);
+            char *to = (char *)group->v_clean_room + (c * all + j / together * together * width) * size;
+            if (j % together == 0)
+                memcpy(to, attni_panel_of(e, group, &group->v, c, j), columns * together * size);
+            if (!e->kernels->all_finite(1, columns, ATTN_F32, row, 0))
+                clear_values(e, group, c, j);
+        }
+}
+
+/* Whether so many rows of the panel at column c are finite. */
+static bool panel_finite(const attni_engine *e, const attni_key_group *group, size_t c, size_t rows) {
+    const size_t together = attni_together(group->dtype), columns = panel_columns(e, c) * together;
+    const ptrdiff_t ld = (ptrdiff_t)(group->v.ld * together);
+    float row[ATTNI_WIDEST_PANEL];
+    if (!e->kernels->all_finite(rows / together, columns, group->dtype, attni_panel_of(e, group, &group->v, c, 0), ld))
+        return false;
+    if (rows % together == 0)
+        return true;
+    return e->kernels->all_finite(1, attni_read_values(e, group, c, rows - 1, row), ATTN_F32, row, 0);
 }
 
 bool attni_values_finite(const attni_engine *e, attni_key_group *group) {
-    const size_t width = panel_width(e);
     if (group->finite != ATTNI_UNKNOWN)
         return group->finite == ATTNI_FINITE;
     group->finite = ATTNI_FINITE;
-    for (size_t c = 0; c < e->cut.o_width && group->dtype != ATTN_INT8; c += width)
-        if (!e->kernels->all_finite(value_rows(e, group), attni_min(width, e->cut.o_width - c), group->dtype,
-                                    attni_panel_of(e, group, &group->v, c, 0), (ptrdiff_t)group->v.ld))
+    for (size_t c = 0; c < e->cut.o_width && group->dtype != ATTN_INT8; c += panel_width(e))
+        if (!panel_finite(e, group, c, value_rows(e, group)))
             group->finite = ATTNI_NOT_FINITE;
     if (group->finite == ATTNI_NOT_FINITE)
         clean_values(e, group);

@@ -185,6 +185,7 @@ static attni_engine engine_of(attn_context *context, const attni_sdpa *call, con
     attni_engine e = {.context = context,
                       .call = call,
                       .kernels = context->kernels,
+                      .form = attni_rounds(context, call) ? ATTNI_ROUNDED : ATTNI_PLAIN,
                       .room = *room,
                       .varied = attni_is_varied(call),
                       .far = is_far(call),

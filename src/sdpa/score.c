@@ -339,26 +339,28 @@ attni_sight attni_see_all(const attni_engine *e, const attni_query_tile *t, cons
 
 /* -- the product and the lines -- */
 
-/* How deep one product is: the rounding errors of long sums grow with them, those of sums of sums much less. */
+/* How deep one product is: the rounding errors of long sums grow with them, those of sums of sums much less. The next
+ * one begins with whole quads. */
 static size_t depth_of(size_t D) {
     enum { LONGEST = 192, PIECE = 128 };
-    return D <= LONGEST ? D : attni_ceil_div(D, attni_ceil_div(D, PIECE));
+    return D <= LONGEST ? D : attni_round_up(attni_ceil_div(D, attni_ceil_div(D, PIECE)), 4);
 }
 
 static void multiply(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
                      const attni_sight *seen, float *s) {
-    const size_t W = e->cut.tile.width, D = e->call->D, step = depth_of(D), size = attni_size_of(group->dtype);
+    const size_t W = e->cut.tile.width, D = e->call->D, step = depth_of(D), depth = group->depth,
+                 size = attni_size_of(group->dtype);
     const size_t columns = attni_round_up(seen->columns, 16);
     attni_panels k = {.type = group->dtype,
-                      .data = group->k + seen->begin * D * size,
+                      .data = group->k + seen->begin * depth * size,
                       .width = W,
                       .ld = W,
-                      .step = W * D,
+                      .step = W * depth,
                       .scale = group->k_scale ? group->k_scale + seen->begin : NULL};
     size_t d = 0;
     do {
-        attni_multiply(e->context, t->rows, columns, attni_min(step, D - d), e->factor, t->q + d, D ? D : 1, &k, d > 0,
-                       s, e->cut.tile.keys);
+        attni_multiply_left(e->context, t->rows, columns, attni_min(step, D - d), e->factor, &t->q, 0, d, &k, d > 0, s,
+                            e->cut.tile.keys);
         k.data += step * W * size;
         d += step;
     } while (d < D);
@@ -379,7 +381,7 @@ void attni_score(const attni_engine *e, const attni_query_tile *t, const attni_k
                 area_of(t, h, group->begin + seen->begin, attni_min(seen->columns, group->count - seen->begin));
             a.s = s + h * t->tokens * lds;
             a.lds = lds;
-            a.q = t->q + h * t->tokens * e->call->D;
+            a.q = (const float *)(const void *)t->q.data + h * t->tokens * e->call->D;
             a.k = group->k_floats + seen->begin * e->call->D;
             program[n].apply(e, &a);
         }

@@ -32,12 +32,13 @@ typedef struct attni_overlay {
     size_t keys; /* further ones are masked */
 } attni_overlay;
 
-/* Keys and values in the engine's own form, in pages of `tokens` each. Of one head, a page is `bytes` long: K in blocks
- * [tokens/width][D][width], from `values` on V in panels [panels][tokens][panel], columns beyond E being zeros; of
- * int8, from `scales` on scales [tokens] of K and then of V. */
+/* Keys and values in the engine's own form, in pages of `tokens` each. Of one head, a page is `bytes` long: K in
+ * blocks [tokens/width][depth][width], depth being D up to whole pairs or quads, from `values` on V in panels
+ * [panels][tokens][panel], columns beyond E being zeros; of int8, from `scales` on scales [tokens] of K and then of V.
+ */
 typedef struct attni_page_form {
     attn_dtype dtype;
-    size_t width, panel, panels, tokens;
+    size_t width, depth, panel, panels, tokens;
     size_t values, scales, bytes;
 } attni_page_form;
 

@@ -5,11 +5,11 @@
 #include "sdpa/engine.h"
 
 /* o += p · v for the keys of a run. */
-static void weigh(const attni_engine *e, const attni_query_tile *t, const attni_sight *seen, const float *p,
+static void weigh(const attni_engine *e, const attni_query_tile *t, const attni_sight *seen, const attni_left *p,
                   const attni_key_group *group, const attni_values *v) {
     const attni_panels from = attni_values_from(e, group, v, seen->begin);
-    attni_multiply(e->context, t->rows, e->cut.o_width, seen->columns, 1.0F, p, e->cut.tile.keys, &from, t->started,
-                   t->o, e->cut.o_width);
+    attni_multiply_left(e->context, t->rows, e->cut.o_width, seen->columns, 1.0F, p, 0, 0, &from, t->started, t->o,
+                        e->cut.o_width);
 }
 
 /* Factors of the values' rows are as well factors of the weights' columns. */
@@ -32,26 +32,25 @@ static void note_alive(const attni_engine *e, const attni_query_tile *t, const a
 }
 
 /* Key j of the run, whose values in a panel are not finite, goes only into the rows of o that see it. */
-static void weigh_visible(const attni_engine *e, const attni_query_tile *t, const float *p, const uint8_t *alive,
-                          const attni_key_group *group, size_t j, size_t columns, const char *v, float *o) {
+static void weigh_visible(const attni_engine *e, const attni_query_tile *t, const attni_left *p, const uint8_t *alive,
+                          size_t j, size_t columns, const float *v, float *o) {
     const size_t ldo = e->cut.o_width, lds = e->cut.tile.keys;
-    const attni_panels row = {.type = group->dtype, .data = v, .width = columns, .ld = columns};
     for (size_t r = 0; r < t->rows; r++)
         if (alive[r * lds + j])
-            attni_multiply(e->context, 1, columns, 1, 1.0F, p + r * lds + j, 1, &row, true, o + r * ldo, ldo);
+            e->kernels->mix(columns, o + r * ldo, 1.0F, v, attni_left_element(p, r, j));
 }
 
 /* p · v where v is not finite somewhere and something is masked: 0 · NaN must not leak from a masked value. What is
  * finite goes through the product, the rest only where it is seen. */
-static void weigh_carefully(const attni_engine *e, const attni_query_tile *t, const attni_sight *seen, const float *p,
-                            const uint8_t *alive, const attni_key_group *group) {
-    const size_t width = e->cut.o_width, step = e->cut.tile.columns;
+static void weigh_carefully(const attni_engine *e, const attni_query_tile *t, const attni_sight *seen,
+                            const attni_left *p, const uint8_t *alive, const attni_key_group *group) {
+    float v[ATTNI_WIDEST_PANEL];
     weigh(e, t, seen, p, group, &group->v_clean);
-    for (size_t c = 0; c < width; c += step)
+    for (size_t c = 0; c < e->cut.o_width; c += e->cut.tile.columns)
         for (size_t j = 0; j < seen->columns; j++) {
-            const char *v = attni_panel_of(e, group, &group->v, c, seen->begin + j);
-            if (!e->kernels->all_finite(1, attni_min(step, width - c), group->dtype, v, 0))
-                weigh_visible(e, t, p, alive, group, j, attni_min(step, width - c), v, t->o + c);
+            const size_t columns = attni_read_values(e, group, c, seen->begin + j, v);
+            if (!e->kernels->all_finite(1, columns, ATTN_F32, v, 0))
+                weigh_visible(e, t, p, alive, j, columns, v, t->o + c);
         }
 }
 
@@ -77,10 +76,13 @@ static void step(const attni_engine *e, attni_query_tile *t, const attni_sight *
         drop_out(e, t, group->begin + seen->begin, seen->columns, s);
     if (group->v_scale)
         scale_weights(e, t, seen, group->v_scale, s);
+    if (e->form == ATTNI_ROUNDED)
+        attni_round(e->context, t->rows, seen->columns, s, e->cut.tile.keys);
+    const attni_left p = attni_left_at(e->context, e->form, s, e->cut.tile.keys);
     if (careful)
-        weigh_carefully(e, t, seen, s, desk->alive, group);
+        weigh_carefully(e, t, seen, &p, desk->alive, group);
     else
-        weigh(e, t, seen, s, group, &group->v);
+        weigh(e, t, seen, &p, group, &group->v);
     t->started = true;
 }
 

@@ -172,6 +172,7 @@ static attn_score_fn score = leave;
 static const struct field fields[] = {
     F(OPTIONS, options, struct_size, SIZE) F(OPTIONS, options, threads, SIZE) F(OPTIONS, options, blas, NAME)
     P(OPTIONS, options, sgemm, FUNCTION, &sgemm) F(OPTIONS, options, sgemm_data, INPUT) F(OPTIONS, options, isa, CHOICE)
+    F(OPTIONS, options, precision, CHOICE)
     P(OPTIONS, options, allocator.allocate, FUNCTION, &allocator)
     P(OPTIONS, options, allocator.release, FUNCTION, &releaser)
     P(OPTIONS, options, parallel_for, FUNCTION, &parallel_for)
@@ -649,6 +650,7 @@ static void make_objects(void) {
     INITIALISE(options);
     w.options.known.allocator = (attn_allocator){allocate, release, NULL};
     w.options.known.threads = threads;
+    w.options.known.precision = ATTN_PRECISION_INT8;
     w.options.known.parallel_for = run_in_order;
     w.options.known.parallel_for_data = &threads;
     context = new_context(&w.options.known);

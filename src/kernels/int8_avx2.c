@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "kernels/dot_avx2.h"
+
+#include "kernels/int8_body.h"
