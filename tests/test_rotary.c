@@ -18,10 +18,18 @@ static double frequency(const attn_rotary_tables_params *p, size_t positions, si
         return 1 / pow(base * pow(s, dim / (dim - 2)), 2 * (double)d / dim);
     if (p->scaling == ATTN_ROTARY_DYNAMIC)
         return 1 / pow(base * pow(s * fmax((double)positions, L) / L - (s - 1), dim / (dim - 2)), 2 * (double)d / dim);
+    if (p->scaling == ATTN_ROTARY_LONGROPE)
+        return 1 / (p->pair_factors[d] * pow(base, 2 * (double)d / dim));
+    if (p->scaling == ATTN_ROTARY_PROPORTIONAL) {
+        const double part = p->partial_rotary_factor > 0 ? p->partial_rotary_factor : 1;
+        return (double)d < floor(part * dim / 2) ? plain / (s > 0 ? s : 1) : 0;
+    }
     if (p->scaling == ATTN_ROTARY_YARN) {
         const double fast = p->beta_fast > 0 ? p->beta_fast : 32, slow = p->beta_slow > 0 ? p->beta_slow : 1;
-        double low = floor(dim * log(L / (fast * 2 * pi)) / (2 * log(base)));
-        double high = ceil(dim * log(L / (slow * 2 * pi)) / (2 * log(base)));
+        double low = dim * log(L / (fast * 2 * pi)) / (2 * log(base));
+        double high = dim * log(L / (slow * 2 * pi)) / (2 * log(base));
+        low = p->no_truncate ? low : floor(low);
+        high = p->no_truncate ? high : ceil(high);
         low = low < 0 ? 0 : low;
         high = high > dim - 1 ? dim - 1 : high;
         high += low == high ? 0.001 : 0;
@@ -41,12 +49,23 @@ static double frequency(const attn_rotary_tables_params *p, size_t positions, si
     return plain;
 }
 
+static double mscale(double s, double m) { return s <= 1 ? 1 : 0.1 * m * log(s) + 1; }
+
+static double magnitude(const attn_rotary_tables_params *p) {
+    if (p->scaling != ATTN_ROTARY_YARN && p->scaling != ATTN_ROTARY_LONGROPE)
+        return 1;
+    if (p->attention_factor > 0)
+        return p->attention_factor;
+    if (p->scaling == ATTN_ROTARY_LONGROPE)
+        return p->factor <= 1 ? 1 : sqrt(1 + log(p->factor) / log((double)p->original_positions));
+    return p->mscale > 0 ? mscale(p->factor, p->mscale) / mscale(p->factor, p->mscale_all_dim) : mscale(p->factor, 1);
+}
+
 static void check_tables(attn_context *context, const attn_rotary_tables_params *p, size_t positions, size_t width) {
     const attn_tensor c = new_tensor(BHTD, 1, 1, positions, width / 2),
                       s = new_tensor(BHTD, 1, 1, positions, width / 2);
     double *cosines = new_doubles(element_count(c)), *sines = new_doubles(element_count(c));
-    const double by_default = p->factor > 1 ? 0.1 * log(p->factor) + 1 : 1;
-    const double size = p->scaling != ATTN_ROTARY_YARN ? 1 : p->attention_factor > 0 ? p->attention_factor : by_default;
+    const double size = magnitude(p);
     name_case("tables %d, %zu positions of %zu", (int)p->scaling, positions, width);
     for (size_t n = 0; n < positions; n++)
         for (size_t d = 0; d < width / 2; d++) {
@@ -61,26 +80,61 @@ static void check_tables(attn_context *context, const attn_rotary_tables_params 
     end_case();
 }
 
+/* What a scaling may have, by bits of `given`. */
+static attn_rotary_tables_params tables_of(int scaling, unsigned given) {
+    static const double pair_factors[64] = {1, 1.5, 7, 0.25, 64, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3,
+                                            3, 3,   3, 3,    3,  3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
+                                            2, 2,   2, 2,    2,  2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2};
+    const bool yarn = scaling == ATTN_ROTARY_YARN;
+    attn_rotary_tables_params p;
+    ATTN_INIT(&p);
+    p.scaling = (attn_rotary_scaling)scaling;
+    p.factor = scaling ? given & 4 ? 0.5 : 4 : 0;
+    p.original_positions = 1024;
+    p.pair_factors = scaling == ATTN_ROTARY_LONGROPE ? pair_factors : NULL;
+    if (given & 1) {
+        p.base = 500000;
+        p.beta_fast = 16, p.beta_slow = 2, p.attention_factor = given & 4 ? 1.25 : 0;
+        p.low_turns = 2, p.high_turns = 8;
+        p.partial_rotary_factor = scaling == ATTN_ROTARY_PROPORTIONAL ? 0.3 : 0;
+    }
+    if (given & 2 && yarn)
+        p.no_truncate = 1, p.mscale = 0.707, p.mscale_all_dim = 1;
+    return p;
+}
+
 static void tables(void **state) {
     (void)state;
     static const size_t widths[] = {2, 4, 64, 96, 128}, lengths[] = {0, 1, 40, 1500};
     attn_context *context = new_context_of(1, 0);
-    attn_rotary_tables_params p;
-    for (int scaling = ATTN_ROTARY_PLAIN; scaling <= ATTN_ROTARY_LLAMA3; scaling++)
-        for (int given = 0; given < 2; given++)
+    for (int scaling = ATTN_ROTARY_PLAIN; scaling <= ATTN_ROTARY_PROPORTIONAL; scaling++)
+        for (unsigned given = 0; given < 8; given++)
             for (size_t w = scaling == ATTN_ROTARY_NTK || scaling == ATTN_ROTARY_DYNAMIC; w < COUNT(widths); w++)
                 for (size_t l = 0; l < COUNT(lengths); l++) {
-                    ATTN_INIT(&p);
-                    p.scaling = (attn_rotary_scaling)scaling;
-                    p.factor = scaling ? 4 : 0;
-                    p.original_positions = 1024;
-                    if (given) {
-                        p.base = 500000;
-                        p.beta_fast = 16, p.beta_slow = 2, p.attention_factor = 1.25;
-                        p.low_turns = 2, p.high_turns = 8;
-                    }
-                    check_tables(context, &p, lengths[l], widths[w]);
+                    const attn_rotary_tables_params p = tables_of(scaling, given);
+                    const bool shrinks = given & 4 && (scaling == ATTN_ROTARY_NTK || scaling == ATTN_ROTARY_DYNAMIC);
+                    if (!shrinks) /* the base stays above 1 */
+                        check_tables(context, &p, lengths[l], widths[w]);
                 }
+}
+
+/* GPT-OSS's pair 12, as Hugging Face computes it. */
+static void gpt_oss(void **state) {
+    (void)state;
+    enum { WIDTH = 64, PAIR = 12 };
+    attn_context *context = new_context_of(1, 0);
+    attn_rotary_tables_params p = {.struct_size = sizeof p,
+                                   .base = 150000,
+                                   .scaling = ATTN_ROTARY_YARN,
+                                   .factor = 32,
+                                   .original_positions = 4096,
+                                   .attention_factor = 1};
+    float cosines[2 * WIDTH / 2], sines[2 * WIDTH / 2];
+    assert_ok(context, attn_rotary_tables(context, 2, WIDTH, &p, cosines, sines));
+    assert_true(fabs(asin((double)sines[WIDTH / 2 + PAIR]) - 0.0070157) < 1e-7);
+    p.no_truncate = 1;
+    assert_ok(context, attn_rotary_tables(context, 2, WIDTH, &p, cosines, sines));
+    assert_true(fabs(asin((double)sines[WIDTH / 2 + PAIR]) - 0.0067949595) < 1e-9);
 }
 
 /* ---- rows of the caller's ---- */
@@ -92,14 +146,22 @@ static void check_rotate(attn_context *context, attn_rotary_kind kind, size_t D,
     const attn_dtype type = (attn_dtype)random_below(3), out_type = (attn_dtype)random_below(3);
     const attn_tensor x = new_normal_of(type, (enum layout)random_below(OUTPUT_LAYOUTS), 2, 3, 37, D);
     const attn_tensor out = new_tensor_of(out_type, (enum layout)random_below(OUTPUT_LAYOUTS), 2, 3, 37, D);
-    const attn_rotary rotary = rotary_of(context, kind, width, D, 100);
-    const int64_t *positions = random_below(2) ? random_positions((size_t)2 * 37, 100) : NULL;
+    const size_t pairs = (width ? width : D) / 2;
+    attn_rotary rotary = rotary_of(context, kind, width, D, 100);
+    int32_t axis[500];
+    rotary.offset = random_below(D - 2 * pairs + 1);
+    rotary.axes = random_below(2) ? random_below(2) : 2;
+    rotary.pair_axis = rotary.axes > 1 ? axis : NULL;
+    for (size_t d = 0; d < pairs; d++)
+        axis[d] = (int32_t)random_below(2);
+    const int64_t *positions = random_below(2) ? random_positions((size_t)2 * 2 * 37, 100) : NULL;
     double *want = new_doubles(element_count(x));
     name_case("rotate %d D=%zu width=%zu types %d %d with %s", (int)kind, D, width, (int)type, (int)out_type,
               describe(context).isa);
     for (size_t n = 0; n < 2 * 3 * 37; n++) {
         const size_t b = n / (3 * 37), t = n % 37;
-        turn_row(x, b, n / 37 % 3, t, NULL, NULL, &rotary, positions ? (size_t)positions[b * 37 + t] : t, want + n * D);
+        const struct place at = {positions ? positions + b * 37 + t : NULL, 2 * 37, t};
+        turn_row(x, b, n / 37 % 3, t, NULL, NULL, &rotary, &at, want + n * D);
     }
     assert_ok(context, attn_rotate(context, &x, &out, &rotary, positions));
     assert_near(out, want, OF_ROW);
@@ -134,8 +196,15 @@ typedef struct call {
     attn_tensor q, k, v, out;
     attn_sdpa_params params;
     struct turns turns;
-    int64_t query_positions[FB * FT], key_positions[FB * FT], offsets[FB], lengths[FB];
+    int64_t query_positions[2 * FB * FT], key_positions[2 * FB * FT], offsets[FB], lengths[FB];
+    int32_t axis[FD / 2];
 } call;
+
+/* Two, which is right too. */
+static void use_axes(call *c) {
+    c->turns.rotary.axes = 2;
+    c->turns.rotary.pair_axis = c->axis;
+}
 
 #define FAULTS(X)                                                                                                      \
     X(rotary_struct, ATTN_ERROR_STRUCT, "rotary", c->turns.rotary.struct_size = 0)                                     \
@@ -165,6 +234,18 @@ typedef struct call {
     X(norm_kind, ATTN_ERROR_VALUE, "kind", c->turns.norm.kind = (attn_norm_kind)3)                                     \
     X(norm_eps, ATTN_ERROR_VALUE, "eps", c->turns.norm.eps = -1)                                                       \
     X(norm_nan, ATTN_ERROR_VALUE, "eps", c->turns.norm.eps = NAN)                                                      \
+    X(offset_large, ATTN_ERROR_SHAPE, "offset", c->turns.rotary.width = 2; c->turns.rotary.offset = FD - 1)            \
+    X(no_axis, ATTN_ERROR_NULL, "pair_axis", c->turns.rotary.axes = 2)                                                 \
+    X(axis_alone, ATTN_ERROR_VALUE, "pair_axis", c->turns.rotary.pair_axis = c->axis)                                  \
+    X(axis_beyond, ATTN_ERROR_VALUE, "pair_axis[3]", use_axes(c); c->axis[3] = 2)                                      \
+    X(axis_negative, ATTN_ERROR_VALUE, "pair_axis[0]", use_axes(c); c->axis[0] = -1)                                   \
+    X(axes_huge, ATTN_ERROR_OVERFLOW, "axes", use_axes(c); c->turns.rotary.axes = SIZE_MAX / 2)                        \
+    X(second_axis, ATTN_ERROR_VALUE, "key_positions", use_axes(c); c->key_positions[FB * FT] = FT)                     \
+    X(narrow_values, ATTN_ERROR_SHAPE, "rotate_values", c->turns.rotary.rotate_values = 1;                             \
+      c->v = new_normal(BHTD, FB, FG, FT, FD - 1); c->out = new_tensor(BHTD, FB, FH, FT, FD - 1))                      \
+    X(v_weight_alone, ATTN_ERROR_VALUE, "v_weight", c->turns.norm.v_weight = c->out.data)                              \
+    X(out_in_v_weights, ATTN_ERROR_ALIAS, "v_weight", c->turns.norm.norm_values = 1;                                   \
+      c->turns.norm.v_weight = c->out.data)                                                                            \
     X(out_in_weights, ATTN_ERROR_ALIAS, "k_weight", c->turns.norm.k_weight = c->out.data)
 
 DEFINE_FAULTS(faults, FAULTS);
@@ -240,9 +321,32 @@ static void table_faults(void **state) {
     p.struct_size = 1;
     assert_status(context, attn_rotary_tables(context, 4, 8, &p, to, to + 32), ATTN_ERROR_STRUCT);
     ATTN_INIT(&p);
-    p.scaling = (attn_rotary_scaling)6;
+    p.scaling = (attn_rotary_scaling)8;
     p.base = 0;
     assert_status(context, attn_rotary_tables(context, 4, 8, &p, to, to + 32), ATTN_ERROR_VALUE);
+    const double factors[] = {1, 2, 3, 0};
+    const struct {
+        attn_rotary_tables_params p;
+        const char *field;
+    } wrong[] = {{{.scaling = ATTN_ROTARY_LONGROPE, .factor = 2, .original_positions = 9}, "pair_factors"},
+                 {{.scaling = ATTN_ROTARY_LONGROPE, .factor = 2, .original_positions = 9, .pair_factors = factors},
+                  "params.pair_factors[3]"},
+                 {{.scaling = ATTN_ROTARY_LONGROPE, .factor = 2, .original_positions = 1, .pair_factors = factors},
+                  "pair_factors"},
+                 {{.scaling = ATTN_ROTARY_LINEAR, .factor = 2, .pair_factors = factors}, "pair_factors"},
+                 {{.no_truncate = 1}, "no_truncate"},
+                 {{.mscale = 1}, "mscale"},
+                 {{.scaling = ATTN_ROTARY_YARN, .factor = 2, .original_positions = 9, .mscale = 1}, "mscale_all_dim"},
+                 {{.scaling = ATTN_ROTARY_YARN, .factor = 2, .original_positions = 9, .mscale_all_dim = 1}, "mscale"},
+                 {{.partial_rotary_factor = 0.5}, "partial_rotary_factor"},
+                 {{.scaling = ATTN_ROTARY_PROPORTIONAL, .partial_rotary_factor = 1.5}, "partial_rotary_factor"},
+                 {{.scaling = ATTN_ROTARY_PROPORTIONAL, .partial_rotary_factor = -1}, "partial_rotary_factor"}};
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        p = wrong[i].p;
+        p.struct_size = sizeof p;
+        assert_int_not_equal(attn_rotary_tables(context, 4, 8, &p, to, to + 32), ATTN_OK);
+        assert_mentions(attn_context_last_error(context), wrong[i].field);
+    }
     assert_untouched(attn_tensor_bhtd(to, ATTN_F32, 1, 1, 1, 64));
 }
 
@@ -298,7 +402,7 @@ static void faults_of_rotate(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(tables), TEST(rows), TEST(every_fault), TEST(faults_of_rotate),
-                                       TEST(table_faults)};
+    const struct CMUnitTest tests[] = {TEST(tables),      TEST(gpt_oss),          TEST(rows),
+                                       TEST(every_fault), TEST(faults_of_rotate), TEST(table_faults)};
     return cmocka_run_group_tests_name("rotary", tests, NULL, NULL);
 }

@@ -45,18 +45,15 @@ static void attention(void **state) {
     const size_t n = new_isa_contexts(2, contexts);
     for (size_t i = 0; i < n; i++) {
         seed(2);
-        for (int k = 0; k < 150; k += (int)every()) {
+        for (int k = 0; k < 300; k += (int)every()) {
             struct turns turns;
             struct sdpa_case c = random_case(contexts[i], &turns);
             set_random_program(&c);
-            struct sdpa_case plain = c;
-            snprintf(c.name, sizeof c.name, "turned %d, norm %d of %d, case %d", c.params.rotary != NULL,
-                     c.params.qk_norm != NULL, (int)turns.norm.kind, k);
+            snprintf(c.name, sizeof c.name, "turned %d, norm %d of %d, all heads %d, after %d, case %d",
+                     c.params.rotary != NULL, c.params.qk_norm != NULL, (int)turns.norm.kind, turns.norm.all_heads,
+                     turns.norm.after_rotary, k);
             const struct sdpa_result r = run_sdpa(contexts[i], &c);
-            plain.params.rotary = NULL;
-            plain.params.qk_norm = NULL;
-            plain.q = turned(c.q, &c, true);
-            plain.k = turned(c.k, &c, false);
+            const struct sdpa_case plain = turned_case(&c);
             assert_sdpa_near(&plain, &r);
             end_case();
         }
@@ -78,11 +75,8 @@ static void norm_outweighs_alibi(void **state) {
     c.params.alibi = ATTN_ALIBI_SLOPES;
     c.params.alibi_slopes = slopes;
     c.params.qk_norm = &norm;
-    struct sdpa_case plain = c;
     const struct sdpa_result r = run_sdpa(context, &c);
-    plain.params.qk_norm = NULL;
-    plain.q = turned(c.q, &c, true);
-    plain.k = turned(c.k, &c, false);
+    struct sdpa_case plain = turned_case(&c);
     plain.score_size = 1800;
     assert_sdpa_near(&plain, &r);
 }

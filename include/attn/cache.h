@@ -94,9 +94,10 @@ typedef struct attn_cache_append_params {
 
     const int64_t *counts; /* [B]: sequence b gets its first counts[b] of up to T tokens; NULL: all */
 
-    /* What is done to the keys before they are stored, or NULL: they are normalised by k_weight and then rotated.
-     * key_positions are [B,T], with `starts` [T]; NULL: token t of sequence b is at attn_cache_length + t, where
-     * queries with ATTN_CAUSAL_BOTTOM_RIGHT expect it. What is there for queries is not looked at. */
+    /* What is done to the keys before they are stored, or NULL: they are normalised by k_weight and then rotated, and
+     * so are values, if they say so. key_positions are [B,T], with `starts` [T] (times the axes); NULL: token t of
+     * sequence b is at attn_cache_length + t, where queries with ATTN_CAUSAL_BOTTOM_RIGHT expect it. What is there for
+     * queries is not looked at. */
     const attn_qk_norm *qk_norm;
     const attn_rotary *rotary;
 
@@ -149,7 +150,7 @@ ATTN_API attn_cache_pool *attn_cache_pool_of(const attn_cache *cache);
  *   k       [B,G,T,D], f32, f16 or bf16; ragged [1,G,T,D]
  *   v       [B,G,T,E]
  *   params  NULL: all defaults
- * Scratch: none for a cache of f32 that takes keys as they are, else 192 bytes times the larger of D and E (rounded up
+ * Scratch: none for a cache of f32 that takes both as they are, else 192 bytes times the larger of D and E (rounded up
  * to 16) for each thread. Errors: NULL, SHAPE, STRIDE, DTYPE, STRUCT, OVERFLOW, VALUE (counts, starts; a position
  * outside the tables; keys, once normalised and rotated, and values that int8 cannot hold: Inf, NaN), FULL (capacity,
  * or the pool has too few pages), MEMORY (scratch); nothing is changed then. */

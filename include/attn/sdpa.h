@@ -123,8 +123,8 @@ typedef struct attn_top_keys {
 typedef struct attn_sdpa_params {
     size_t struct_size;
 
-    /* What is done to q and k first, or NULL. Keys of an attn_cache are as they were appended: only q is rotated and
-     * normalised then. A layer applies both to what it projected. */
+    /* What is done to q, k and v first, or NULL. Keys and values of an attn_cache are as they were appended: only q is
+     * rotated and normalised then. A layer applies both to what it projected. */
     const attn_qk_norm *qk_norm;
     const attn_rotary *rotary; /* after qk_norm */
 

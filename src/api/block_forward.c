@@ -254,7 +254,7 @@ attn_status attn_block_scratch_size(attn_context *context, const attn_block *blo
 attn_status attn_block_encode(attn_context *context, const attn_block *block, const attn_tensor *encoded,
                               attn_cache *cache, const attn_cache_append_params *params) {
     attn_cache_append_params p;
-    attni_turn turn;
+    attni_turn turns[2];
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "block", block));
     ATTNI_TRY(attni_check_pointer(context, "cache", cache));
@@ -265,14 +265,15 @@ attn_status attn_block_encode(attn_context *context, const attn_block *block, co
     ATTNI_TRY(check_encoded(context, "encoded", encoded, block->cross, B, true));
     ATTNI_TRY(check_cache(context, "cache", cache, block->cross, cache->B));
     attni_append append = {.cache = cache, .T = encoded->size[2], .starts = p.starts, .counts = p.counts};
-    ATTNI_TRY(attni_check_append_params(context, &p, &append, &turn));
+    ATTNI_TRY(attni_check_append_params(context, &p, &append, turns));
     ATTNI_TRY(attni_check_projected(context, NULL, "encoded", block->cross, B, 0, encoded->size[2], STREAMS));
     attni_mha_call call = attention_call(block->cross, B, 0, encoded->size[2]);
     call.key = call.value = attni_view_of(encoded);
     call.cache = cache;
     call.starts = append.starts;
     call.counts = append.counts;
-    call.attention.k_turn = turn;
+    call.attention.k_turn = turns[0];
+    call.attention.v_turn = turns[1];
     ATTNI_TRY(attni_scratch_reserve(context, attni_mha_append_scratch(context, &call)));
     return attni_mha_append(context, &call, context->scratch);
 }

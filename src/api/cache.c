@@ -212,36 +212,39 @@ static attn_status check_key_positions(attn_context *context, const attni_append
 }
 
 static attn_status check_append_turn(attn_context *context, const attn_cache_append_params *p, const attni_append *a,
-                                     attni_turn *turn) {
+                                     attni_turn turns[2]) {
     const attn_cache *cache = a->cache;
     const size_t G = cache->pool->G;
     const attn_sdpa_params options = {.qk_norm = p->qk_norm, .rotary = p->rotary};
-    attni_sdpa call = {.B = cache->B, .H = G, .G = G, .D = cache->pool->D, .query_starts = a->starts};
+    attni_sdpa call = {
+        .B = cache->B, .H = G, .G = G, .D = cache->pool->D, .E = cache->pool->E, .query_starts = a->starts};
     attni_extras extras = {0};
     ATTNI_TRY(attni_check_turns(context, &options, a->T, true, &call, &extras));
-    *turn = call.k_turn;
+    turns[0] = call.k_turn;
+    turns[1] = call.v_turn;
     for (size_t b = 0; b < cache->B; b++)
-        ATTNI_TRY(check_key_positions(context, a, turn, b));
+        ATTNI_TRY(check_key_positions(context, a, &turns[0], b));
     return ATTN_OK;
 }
 
 attn_status attni_check_append_params(attn_context *context, const attn_cache_append_params *p, attni_append *a,
-                                      attni_turn *turn) {
+                                      attni_turn turns[2]) {
     const size_t B = a->cache->B;
     size_t longest;
     if (a->starts)
         ATTNI_TRY(attni_check_starts(context, "params.starts", a->starts, B, a->T, &longest));
     ATTNI_TRY(attni_check_counts(context, "params.counts", a->counts, a->starts, B, a->T));
     ATTNI_TRY(attni_check_room(context, a));
-    ATTNI_TRY(check_append_turn(context, p, a, turn));
-    a->turn = attni_turns(turn) ? turn : NULL;
+    ATTNI_TRY(check_append_turn(context, p, a, turns));
+    a->turn = attni_turns(&turns[0]) ? &turns[0] : NULL;
+    a->v_turn = attni_turns(&turns[1]) ? &turns[1] : NULL;
     return ATTN_OK;
 }
 
 attn_status attn_cache_append(attn_context *context, attn_cache *cache, const attn_tensor *k, const attn_tensor *v,
                               const attn_cache_append_params *params) {
     attn_cache_append_params p;
-    attni_turn turn;
+    attni_turn turns[2];
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "cache", cache));
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
@@ -254,7 +257,7 @@ attn_status attn_cache_append(attn_context *context, attn_cache *cache, const at
     a.v = attni_view_of(v);
     a.k.stride_b = a.starts ? 0 : a.k.stride_b;
     a.v.stride_b = a.starts ? 0 : a.v.stride_b;
-    ATTNI_TRY(attni_check_append_params(context, &p, &a, &turn));
+    ATTNI_TRY(attni_check_append_params(context, &p, &a, turns));
     ATTNI_TRY(attni_scratch_reserve(context, attni_append_scratch(context, &a)));
     return attni_append_run(context, &a, context->scratch);
 }

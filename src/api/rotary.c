@@ -9,12 +9,34 @@
 
 /* -- rotary embedding and norm of attention -- */
 
-static attn_status check_width(attn_context *context, const char *name, size_t width, size_t D, attni_turn *turn) {
-    const size_t rotated = width ? width : D;
+static attn_status check_width(attn_context *context, const char *name, const attn_rotary *p, size_t D,
+                               attni_turn *turn) {
+    const size_t rotated = p->width ? p->width : D;
     if (rotated > D || rotated % 2 != 0)
         return attni_fail(context, ATTN_ERROR_SHAPE, "%s.width is %zu%s, expected an even number up to D = %zu", name,
-                          width, width ? "" : ", which means D", D);
+                          p->width, p->width ? "" : ", which means D", D);
+    if (p->offset > D - rotated)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "%s.offset is %zu, expected up to D = %zu less the width, %zu",
+                          name, p->offset, D, rotated);
     turn->pairs = rotated / 2;
+    turn->offset = p->offset;
+    return ATTN_OK;
+}
+
+static attn_status check_axes(attn_context *context, const char *name, const attn_rotary *p, bool data,
+                              attni_turn *turn) {
+    turn->axes = p->axes > 1 ? p->axes : 1;
+    turn->axis = p->pair_axis;
+    if (p->axes <= 1)
+        return p->pair_axis
+                   ? attni_fail(context, ATTN_ERROR_VALUE, "%s.pair_axis is set, but axes is %zu", name, p->axes)
+                   : ATTN_OK;
+    if (data && turn->pairs && !p->pair_axis)
+        return attni_fail(context, ATTN_ERROR_NULL, "%s.pair_axis is NULL, but axes is %zu", name, p->axes);
+    for (size_t d = 0; d < turn->pairs && data; d++)
+        if (p->pair_axis[d] < 0 || (size_t)p->pair_axis[d] >= p->axes)
+            return attni_fail(context, ATTN_ERROR_VALUE, "%s.pair_axis[%zu] is %d, expected 0 to less than axes = %zu",
+                              name, d, (int)p->pair_axis[d], p->axes);
     return ATTN_OK;
 }
 
@@ -26,7 +48,7 @@ static attn_status check_rotary(attn_context *context, const char *name, const a
     if (copy->kind != ATTN_ROTARY_HALF && copy->kind != ATTN_ROTARY_INTERLEAVED)
         return attni_fail(context, ATTN_ERROR_VALUE, "%s.kind is %d, expected an attn_rotary_kind of 0 or 1", name,
                           (int)copy->kind);
-    ATTNI_TRY(check_width(context, name, copy->width, D, turn));
+    ATTNI_TRY(check_width(context, name, copy, D, turn));
     ATTNI_TRY(attni_check_product(context, name, copy->positions, turn->pairs, &elements));
     if (data && elements && !(copy->cos && copy->sin))
         return attni_fail(context, ATTN_ERROR_NULL, "%s.%s is NULL", name, copy->cos ? "sin" : "cos");
@@ -34,34 +56,66 @@ static attn_status check_rotary(attn_context *context, const char *name, const a
     turn->table = copy->positions;
     turn->cos = copy->cos;
     turn->sin = copy->sin;
-    return ATTN_OK;
+    return check_axes(context, name, copy, data, turn);
 }
 
-static attn_status check_qk_norm(attn_context *context, const attn_qk_norm *norm, attni_sdpa *call,
+/* The norm of one of q, k and v; width `D` of so many heads. */
+static attni_turn normed(attni_turn turn, const attni_norm *norm, const attn_qk_norm *p, const float *weight, size_t D,
+                         size_t heads) {
+    turn.normed = true;
+    turn.after = p->after_rotary != 0;
+    turn.norm = *norm;
+    turn.norm.weight = weight;
+    turn.heads = heads;
+    turn.head_weights = p->per_head || p->all_heads ? D : 0;
+    return turn;
+}
+
+static attn_status check_qk_norm(attn_context *context, const attn_qk_norm *params, attni_sdpa *call,
                                  attni_extras *extras) {
     attn_qk_norm p;
     attn_norm_params of_row;
-    ATTNI_TRY(attni_check_params(context, "params.qk_norm", norm, sizeof p, &p));
+    attni_norm norm;
+    ATTNI_TRY(attni_check_params(context, "params.qk_norm", params, sizeof p, &p));
     ATTN_INIT(&of_row);
     of_row.kind = p.kind;
     of_row.eps = p.eps;
-    ATTNI_TRY(attni_check_norm(context, "params.qk_norm", &of_row, &call->q_turn.norm));
-    call->k_turn.norm = call->q_turn.norm;
-    call->q_turn.norm.weight = p.q_weight;
-    call->k_turn.norm.weight = p.k_weight;
-    call->q_turn.normed = call->k_turn.normed = true;
-    call->q_turn.head_weights = call->k_turn.head_weights = p.per_head ? call->D : 0;
-    attni_add_array(extras, "params.qk_norm.q_weight", p.q_weight, p.per_head ? call->H * call->D : call->D);
-    attni_add_array(extras, "params.qk_norm.k_weight", p.k_weight, p.per_head ? call->G * call->D : call->D);
+    ATTNI_TRY(attni_check_norm(context, "params.qk_norm", &of_row, &norm));
+    if (p.v_weight && !p.norm_values)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.qk_norm.v_weight is set, but norm_values is not");
+    const bool apart = p.per_head || p.all_heads;
+    call->q_turn = normed(call->q_turn, &norm, &p, p.q_weight, call->D, p.all_heads ? call->H : 0);
+    call->k_turn = normed(call->k_turn, &norm, &p, p.k_weight, call->D, p.all_heads ? call->G : 0);
+    if (p.norm_values)
+        call->v_turn = normed(call->v_turn, &norm, &p, p.v_weight, call->E, 0);
+    attni_add_array(extras, "params.qk_norm.q_weight", p.q_weight, apart ? call->H * call->D : call->D);
+    attni_add_array(extras, "params.qk_norm.k_weight", p.k_weight, apart ? call->G * call->D : call->D);
+    attni_add_array(extras, "params.qk_norm.v_weight", p.v_weight, apart ? call->G * call->E : call->E);
     return ATTN_OK;
 }
 
-/* Positions of `tokens` tokens of each sequence; of a ragged batch, of all together. */
-static void set_positions(attni_extras *extras, const char *name, const int64_t *positions, const attni_sdpa *call,
-                          size_t tokens, attni_turn *turn) {
+/* Positions of `tokens` tokens of each sequence; of a ragged batch, of all together; on each axis. */
+static attn_status set_positions(attn_context *context, attni_extras *extras, const char *name,
+                                 const int64_t *positions, const attni_sdpa *call, size_t tokens, attni_turn *turn) {
+    size_t all;
     turn->positions = positions;
     turn->stride = call->query_starts ? 0 : tokens;
-    attni_add_array(extras, name, positions, 2 * tokens * (call->query_starts ? 1 : call->B));
+    turn->axis_stride = tokens * (call->query_starts ? 1 : call->B);
+    ATTNI_TRY(attni_check_product(context, "params.rotary.axes", turn->axes, 2 * turn->axis_stride, &all));
+    attni_add_array(extras, name, positions, all);
+    return ATTN_OK;
+}
+
+static attn_status check_rotated_values(attn_context *context, const attn_rotary *p, attni_sdpa *call) {
+    if (!p->rotate_values)
+        return ATTN_OK;
+    call->v_turn = call->k_turn;
+    if (call->k_turn.offset + 2 * call->k_turn.pairs <= call->E)
+        return ATTN_OK;
+    return attni_fail(
+        context, ATTN_ERROR_SHAPE,
+        "params.rotary.rotate_values is set, but its offset and width, %zu and %zu, are more than E = %zu",
+        call->k_turn.offset, 2 * call->k_turn.pairs, call->E);
 }
 
 static attn_status check_factors(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call,
@@ -95,10 +149,13 @@ attn_status attni_check_turns(attn_context *context, const attn_sdpa_params *par
         ATTNI_TRY(check_rotary(context, "params.rotary", params->rotary, call->D, data, &p, &turn));
         attni_add_array(extras, "params.rotary.cos", p.cos, p.positions * turn.pairs);
         attni_add_array(extras, "params.rotary.sin", p.sin, p.positions * turn.pairs);
+        attni_add_array(extras, "params.rotary.pair_axis", p.pair_axis, turn.pairs);
         call->q_turn = call->k_turn = turn;
-        set_positions(extras, "params.rotary.query_positions", p.query_positions, call,
-                      call->query_starts ? call->ragged_tokens : call->Tq, &call->q_turn);
-        set_positions(extras, "params.rotary.key_positions", p.key_positions, call, keys, &call->k_turn);
+        ATTNI_TRY(set_positions(context, extras, "params.rotary.query_positions", p.query_positions, call,
+                                call->query_starts ? call->ragged_tokens : call->Tq, &call->q_turn));
+        ATTNI_TRY(
+            set_positions(context, extras, "params.rotary.key_positions", p.key_positions, call, keys, &call->k_turn));
+        ATTNI_TRY(check_rotated_values(context, &p, call));
     }
     ATTNI_TRY(check_factors(context, params, data, call, extras));
     return params->qk_norm ? check_qk_norm(context, params->qk_norm, call, extras) : ATTN_OK;
@@ -117,9 +174,11 @@ attn_status attni_check_positions(attn_context *context, const char *name, const
     const int64_t *positions = turn->positions ? turn->positions + b * turn->stride : NULL;
     if (turn->pairs == 0 || tokens == 0)
         return ATTN_OK;
-    for (size_t t = 0; t < tokens && positions; t++)
-        if (positions[t] < 0 || (uint64_t)positions[t] >= turn->table)
-            return outside(context, name, turn, b, t, positions[t]);
+    for (size_t i = 0; i < turn->axes * tokens && positions; i++) {
+        const int64_t position = positions[i / tokens * turn->axis_stride + i % tokens];
+        if (position < 0 || (uint64_t)position >= turn->table)
+            return outside(context, name, turn, b, i % tokens, position);
+    }
     if (positions)
         return ATTN_OK;
     if (first < 0 || (size_t)first >= turn->table)
@@ -154,12 +213,14 @@ static attn_status check_rows(attn_context *context, const attn_tensor *x, const
 /* Nothing that is read is in `out`. */
 static attn_status check_read(attn_context *context, const attn_tensor *out, const attni_turn *turn,
                               const size_t size[4]) {
-    const size_t table = turn->table * turn->pairs, positions = 2 * size[0] * size[2];
+    const size_t table = turn->table * turn->pairs, positions = 2 * turn->axes * size[0] * size[2];
     const attn_tensor cosines = attn_tensor_bhtd(turn->cos, ATTN_F32, 1, 1, 1, table);
     const attn_tensor sines = attn_tensor_bhtd(turn->sin, ATTN_F32, 1, 1, 1, table);
+    const attn_tensor axes = attn_tensor_bhtd(turn->axis, ATTN_F32, 1, 1, 1, turn->pairs);
     const attn_tensor places = attn_tensor_bhtd(turn->positions, ATTN_F32, 1, 1, 1, positions);
     ATTNI_TRY(attni_check_disjoint(context, "out", out, "rotary.cos", &cosines));
     ATTNI_TRY(attni_check_disjoint(context, "out", out, "rotary.sin", &sines));
+    ATTNI_TRY(attni_check_disjoint(context, "out", out, "rotary.pair_axis", &axes));
     return attni_check_disjoint(context, "out", out, "positions", &places);
 }
 
@@ -167,6 +228,7 @@ attn_status attn_rotate(attn_context *context, const attn_tensor *x, const attn_
                         const int64_t *positions) {
     attni_turn turn = {0};
     attn_rotary p;
+    size_t elements;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "rotary", rotary));
     ATTNI_TRY(check_rows(context, x, out));
@@ -174,8 +236,10 @@ attn_status attn_rotate(attn_context *context, const attn_tensor *x, const attn_
     if (attni_is_empty(out))
         return ATTN_OK;
     ATTNI_TRY(attni_check_int(context, "x.size[3]", x->size[3]));
+    ATTNI_TRY(attni_check_product(context, "rotary.axes", turn.axes, 2 * x->size[0] * x->size[2], &elements));
     turn.positions = positions;
     turn.stride = x->size[2];
+    turn.axis_stride = x->size[0] * x->size[2];
     for (size_t b = 0; b < x->size[0]; b++)
         ATTNI_TRY(attni_check_positions(context, "positions", &turn, b, x->size[2], 0));
     ATTNI_TRY(check_read(context, out, &turn, x->size));
@@ -221,16 +285,66 @@ static attn_status check_finite(attn_context *context, size_t positions, size_t 
     return ATTN_OK;
 }
 
+static attn_status check_pair_factors(attn_context *context, size_t width, const attn_rotary_tables_params *p) {
+    const bool wanted = p->scaling == ATTN_ROTARY_LONGROPE;
+    if (wanted && width)
+        ATTNI_TRY(attni_check_pointer(context, "params.pair_factors", p->pair_factors));
+    if (!wanted && p->pair_factors)
+        return attni_fail(context, ATTN_ERROR_VALUE,
+                          "params.pair_factors is set, but params.scaling is not ATTN_ROTARY_LONGROPE");
+    for (size_t d = 0; d < width / 2 && wanted; d++)
+        if (!isfinite(p->pair_factors[d]) || p->pair_factors[d] < 0x1p-512)
+            return attni_fail(context, ATTN_ERROR_VALUE,
+                              "params.pair_factors[%zu] is %g, expected a finite number above 0", d,
+                              p->pair_factors[d]);
+    return ATTN_OK;
+}
+
+/* What belongs to one scaling alone. */
+static attn_status check_own(attn_context *context, size_t width, attn_rotary_tables_params *p) {
+    ATTNI_TRY(check_pair_factors(context, width, p));
+    if (p->no_truncate && p->scaling != ATTN_ROTARY_YARN)
+        return attni_fail(context, ATTN_ERROR_VALUE,
+                          "params.no_truncate is set, but params.scaling is not ATTN_ROTARY_YARN");
+    if (p->partial_rotary_factor != 0 && p->scaling != ATTN_ROTARY_PROPORTIONAL)
+        return attni_fail(context, ATTN_ERROR_VALUE,
+                          "params.partial_rotary_factor is %g, but params.scaling is not ATTN_ROTARY_PROPORTIONAL",
+                          p->partial_rotary_factor);
+    if ((p->mscale != 0 || p->mscale_all_dim != 0) && p->scaling != ATTN_ROTARY_YARN)
+        return attni_fail(context, ATTN_ERROR_VALUE,
+                          "params.mscale is set, but params.scaling is not ATTN_ROTARY_YARN");
+    ATTNI_TRY(check_number(context, "partial_rotary_factor", &p->partial_rotary_factor, 1, 0));
+    if (p->partial_rotary_factor > 1)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.partial_rotary_factor is %g, expected up to 1",
+                          p->partial_rotary_factor);
+    if (p->mscale == 0 && p->mscale_all_dim == 0)
+        return ATTN_OK;
+    ATTNI_TRY(check_number(context, "mscale", &p->mscale, 0, 0));
+    return check_number(context, "mscale_all_dim", &p->mscale_all_dim, 0, 0);
+}
+
+static double default_attention_factor(const attn_rotary_tables_params *p) {
+    const double grown = log(p->factor);
+    if (p->factor <= 1)
+        return 1;
+    if (p->scaling == ATTN_ROTARY_LONGROPE)
+        return sqrt(1 + grown / log((double)p->original_positions));
+    if (p->mscale > 0)
+        return (0.1 * p->mscale * grown + 1) / (0.1 * p->mscale_all_dim * grown + 1);
+    return 0.1 * grown + 1;
+}
+
 static attn_status check_scaling(attn_context *context, size_t width, attn_rotary_tables_params *p) {
-    if ((int)p->scaling < ATTN_ROTARY_PLAIN || (int)p->scaling > ATTN_ROTARY_LLAMA3)
-        return attni_fail(context, ATTN_ERROR_VALUE, "params.scaling is %d, expected an attn_rotary_scaling of 0 to 5",
+    if ((int)p->scaling < ATTN_ROTARY_PLAIN || (int)p->scaling > ATTN_ROTARY_PROPORTIONAL)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.scaling is %d, expected an attn_rotary_scaling of 0 to 7",
                           (int)p->scaling);
+    ATTNI_TRY(check_own(context, width, p));
     if (p->scaling == ATTN_ROTARY_PLAIN)
         return p->factor == 0 ? ATTN_OK
                               : attni_fail(context, ATTN_ERROR_VALUE,
                                            "params.factor is %g, but params.scaling is ATTN_ROTARY_PLAIN", p->factor);
-    ATTNI_TRY(check_number(context, "factor", &p->factor, 0, 0));
-    if (p->scaling >= ATTN_ROTARY_DYNAMIC && p->original_positions == 0)
+    ATTNI_TRY(check_number(context, "factor", &p->factor, p->scaling == ATTN_ROTARY_PROPORTIONAL, 0));
+    if (p->scaling >= ATTN_ROTARY_DYNAMIC && p->scaling <= ATTN_ROTARY_LONGROPE && p->original_positions == 0)
         return attni_fail(context, ATTN_ERROR_VALUE, "params.original_positions is 0, which params.scaling = %d needs",
                           (int)p->scaling);
     if ((p->scaling == ATTN_ROTARY_NTK || p->scaling == ATTN_ROTARY_DYNAMIC) && width < 4)
@@ -238,8 +352,7 @@ static attn_status check_scaling(attn_context *context, size_t width, attn_rotar
                           (int)p->scaling);
     ATTNI_TRY(check_pair(context, "beta_slow", &p->beta_slow, 1, "beta_fast", &p->beta_fast, 32));
     ATTNI_TRY(check_pair(context, "low_turns", &p->low_turns, 1, "high_turns", &p->high_turns, 4));
-    return check_number(context, "attention_factor", &p->attention_factor, p->factor > 1 ? 0.1 * log(p->factor) + 1 : 1,
-                        0);
+    return check_number(context, "attention_factor", &p->attention_factor, default_attention_factor(p), 0);
 }
 
 attn_status attn_rotary_tables(attn_context *context, size_t positions, size_t width,

@@ -460,4 +460,6 @@ const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .entropy = entropy,
                                   .activate = activate,
                                   .norm = norm_rows,
+                                  .moments = norm_moments,
+                                  .shift = shift,
                                   .rotate = rotate};

@@ -5,6 +5,7 @@
 #ifndef ATTNI_KERNELS_H
 #define ATTNI_KERNELS_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,6 +28,26 @@ typedef struct attni_norm {
     const float *weight, *bias;      /* or NULL */
     float *mean, *inverse_deviation; /* [rows], outputs, or NULL */
 } attni_norm;
+
+/* Σ (x − around) and Σ (x − around)². */
+typedef struct attni_moments {
+    double first, second;
+} attni_moments;
+
+/* What is taken away from a row, and what it is multiplied by then. */
+typedef struct attni_centre {
+    double mean, factor;
+} attni_centre;
+
+/* Of a row of n numbers; `around` was about the mean for LAYER_NORM, and 0 for the others. */
+static inline attni_centre attni_centre_of(const attni_norm *norm, size_t n, const attni_moments *m, float around) {
+    const double eps = (double)norm->eps, first = m->first / (double)n, second = m->second / (double)n;
+    if (norm->kind == ATTN_LAYER_NORM)
+        return (attni_centre){(double)around + first, 1 / sqrt(second - first * first + eps)};
+    if (norm->kind == ATTN_RMS_NORM)
+        return (attni_centre){second * 0, 1 / sqrt(second + eps)};
+    return (attni_centre){second * 0, 1 / fmax(sqrt(m->second), eps)};
+}
 
 /* An activation, defaults resolved. */
 typedef struct attni_activation {
@@ -157,8 +178,14 @@ typedef struct attni_kernels {
     void (*norm)(const attni_norm *norm, size_t rows, size_t width, const float *x, ptrdiff_t ldx, float *y,
                  ptrdiff_t ldy);
 
-    /* Rotates the pairs of x [2·pairs] by the angles whose cosines and sines are given, [pairs]. */
-    void (*rotate)(attn_rotary_kind kind, size_t pairs, float *x, const float *cosines, const float *sines);
+    /* A norm in its parts, for rows that are in pieces: their moments, and y = (x − mean) · factor · weight; weight may
+     * be NULL, y = x is allowed. */
+    attni_moments (*moments)(attn_norm_kind kind, size_t n, const float *x, float around);
+    void (*shift)(size_t n, const float *x, const attni_centre *centre, const float *weight, float *y);
+
+    /* Rotates n pairs by the angles whose cosines and sines are given, [n]: x[d] and x[half + d], or x[2d] and
+     * x[2d + 1]. */
+    void (*rotate)(attn_rotary_kind kind, size_t n, size_t half, float *x, const float *cosines, const float *sines);
 } attni_kernels;
 
 /* The best table that this CPU has among those in `mask` (ATTN_ISA_*; 0: all), or NULL if it has none of them. */

@@ -165,12 +165,8 @@ static void activate(const attni_activation *a, size_t rows, size_t columns, con
         activate_clamped(a, columns, x, factor, y);
 }
 
-/* Σ (x − origin) and Σ (x − origin)², in pieces that are summed in double. */
-typedef struct moments {
-    double first, second;
-} moments;
-
-static moments piece_moments(size_t n, const float *x, float around) {
+/* Moments, in pieces that are summed in double. */
+static attni_moments piece_moments(size_t n, const float *x, float around) {
     const V o = v_set(around);
     V a = v_set(0.0F), b = a, a2 = a, b2 = a;
     size_t j = 0;
@@ -186,11 +182,11 @@ static moments piece_moments(size_t n, const float *x, float around) {
         a = v_add(a, d);
         a2 = v_fma(d, d, a2);
     }
-    return (moments){(double)sum_of(v_add(a, b)), (double)sum_of(v_add(a2, b2))};
+    return (attni_moments){(double)sum_of(v_add(a, b)), (double)sum_of(v_add(a2, b2))};
 }
 
-static moments careful_moments(size_t n, const float *x, float around) {
-    moments m = {0, 0};
+static attni_moments careful_moments(size_t n, const float *x, float around) {
+    attni_moments m = {0, 0};
     for (size_t j = 0; j < n; j++) {
         const double d = (double)x[j] - (double)around;
         m.first += d;
@@ -201,11 +197,11 @@ static moments careful_moments(size_t n, const float *x, float around) {
 
 /* A lane adds no more than 32 numbers before the sum goes on in double. Where squares are too large for a float, all is
  * done once more in double. */
-static moments row_moments(size_t n, const float *x, float around) {
+static attni_moments row_moments(size_t n, const float *x, float around) {
     enum { PIECE = 64 * VL };
-    moments m = {0, 0};
+    attni_moments m = {0, 0};
     for (size_t j = 0; j < n; j += PIECE) {
-        const moments piece = piece_moments(n - j < PIECE ? n - j : PIECE, x + j, around);
+        const attni_moments piece = piece_moments(n - j < PIECE ? n - j : PIECE, x + j, around);
         m.first += piece.first;
         m.second += piece.second;
     }
@@ -228,36 +224,24 @@ static void norm_row(size_t n, const float *x, double mean, double factor, const
     }
 }
 
-/* What is taken away from a row, and what it is multiplied by then. */
-typedef struct centre {
-    double mean, factor;
-} centre;
-
-static centre layer_norm_of(size_t n, const float *x, double eps) {
-    const double count = (double)n;
-    const float around = (float)(row_moments(n, x, 0.0F).first / count);
-    const moments m = row_moments(n, x, around);
-    const double rest = m.first / count, variance = m.second / count - rest * rest;
-    return (centre){(double)around + rest, 1 / sqrt(variance + eps)};
+/* Squares below the range of a float are summed in double where they are all that counts. */
+static attni_moments norm_moments(attn_norm_kind kind, size_t n, const float *x, float around) {
+    const attni_moments m = row_moments(n, x, around);
+    return kind == ATTN_L2_NORM && m.second < 0x1p-80 ? careful_moments(n, x, around) : m;
 }
 
-static centre rms_norm_of(size_t n, const float *x, double eps) {
-    const double square = row_moments(n, x, 0.0F).second / (double)n;
-    return (centre){square * 0, 1 / sqrt(square + eps)};
+static attni_centre centre_of(const attni_norm *norm, size_t n, const float *x) {
+    attni_moments m = norm_moments(norm->kind, n, x, 0.0F);
+    float around = 0;
+    if (norm->kind == ATTN_LAYER_NORM) {
+        around = (float)(m.first / (double)n);
+        m = row_moments(n, x, around);
+    }
+    return attni_centre_of(norm, n, &m, around);
 }
 
-/* Squares below the range of a float are summed in double. */
-static centre l2_norm_of(size_t n, const float *x, double eps) {
-    const double square = row_moments(n, x, 0.0F).second;
-    const double length = sqrt(square < 0x1p-80 ? careful_moments(n, x, 0.0F).second : square);
-    return (centre){length * 0, 1 / fmax(length, eps)};
-}
-
-static centre centre_of(const attni_norm *norm, size_t n, const float *x) {
-    const double eps = (double)norm->eps;
-    return norm->kind == ATTN_LAYER_NORM ? layer_norm_of(n, x, eps)
-           : norm->kind == ATTN_RMS_NORM ? rms_norm_of(n, x, eps)
-                                         : l2_norm_of(n, x, eps);
+static void shift(size_t n, const float *x, const attni_centre *c, const float *weight, float *y) {
+    norm_row(n, x, c->mean, c->factor, weight, NULL, y);
 }
 
 static void norm_rows(const attni_norm *norm, size_t rows, size_t width, const float *x, ptrdiff_t ldx, float *y,
@@ -265,7 +249,7 @@ static void norm_rows(const attni_norm *norm, size_t rows, size_t width, const f
     if (width == 0) /* x and y may be NULL */
         return;
     for (size_t r = 0; r < rows; r++, x += ldx, y += ldy) {
-        const centre c = centre_of(norm, width, x);
+        const attni_centre c = centre_of(norm, width, x);
         norm_row(width, x, c.mean, c.factor, norm->weight, norm->bias, y);
         if (norm->mean)
             norm->mean[r] = (float)c.mean;

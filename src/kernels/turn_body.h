@@ -7,14 +7,14 @@ static inline void turn(V *a, V *b, V c, V s) {
     *b = v_fma(y, c, v_mul(x, s));
 }
 
-static void rotate_halves(size_t pairs, float *x, const float *cosines, const float *sines) {
+static void rotate_halves(size_t pairs, size_t half, float *x, const float *cosines, const float *sines) {
     const V zero = v_set(0.0F);
     for (size_t d = 0; d < pairs; d += VL) {
         const size_t n = pairs - d;
-        V a = load_up_to(x + d, n, zero), b = load_up_to(x + pairs + d, n, zero);
+        V a = load_up_to(x + d, n, zero), b = load_up_to(x + half + d, n, zero);
         turn(&a, &b, load_up_to(cosines + d, n, zero), load_up_to(sines + d, n, zero));
         store_up_to(x + d, n, a);
-        store_up_to(x + pairs + d, n, b);
+        store_up_to(x + half + d, n, b);
     }
 }
 
@@ -40,9 +40,10 @@ static void rotate_interleaved(size_t pairs, float *x, const float *cosines, con
     }
 }
 
-static void rotate(attn_rotary_kind kind, size_t pairs, float *x, const float *cosines, const float *sines) {
+static void rotate(attn_rotary_kind kind, size_t pairs, size_t half, float *x, const float *cosines,
+                   const float *sines) {
     if (kind == ATTN_ROTARY_HALF)
-        rotate_halves(pairs, x, cosines, sines);
+        rotate_halves(pairs, half, x, cosines, sines);
     else
         rotate_interleaved(pairs, x, cosines, sines);
 }

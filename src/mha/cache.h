@@ -47,8 +47,9 @@ typedef struct attni_append {
     attn_cache *cache;
     size_t T;
     const int64_t *starts, *counts;
-    attni_view k, v;        /* stride_b = 0 with starts */
-    const attni_turn *turn; /* of the keys; positions go on from the length of the sequence; or NULL */
+    attni_view k, v;          /* stride_b = 0 with starts */
+    const attni_turn *turn;   /* of the keys; positions go on from the length of the sequence; or NULL */
+    const attni_turn *v_turn; /* of the values; or NULL */
 } attni_append;
 ptrdiff_t attni_append_pages(const attni_append *append);
 size_t attni_append_scratch(const attn_context *context, const attni_append *append);

@@ -57,14 +57,15 @@ static attni_sdpa attention_of(const attni_mha_call *call, const layout *at, flo
 }
 
 static attni_append append_of(const attni_mha_call *call, const attni_sdpa *attention) {
-    const attni_turn *turn = &attention->k_turn;
+    const attni_turn *turn = &attention->k_turn, *v_turn = &attention->v_turn;
     return (attni_append){.cache = call->cache,
                           .T = call->Tk,
                           .starts = call->starts,
                           .counts = call->counts,
                           .k = attention->k,
                           .v = attention->v,
-                          .turn = attni_turns(turn) ? turn : NULL};
+                          .turn = attni_turns(turn) ? turn : NULL,
+                          .v_turn = attni_turns(v_turn) ? v_turn : NULL};
 }
 
 /* What the products make of their inputs lies where attention will work, or has worked. */

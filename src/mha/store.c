@@ -26,8 +26,10 @@ static size_t widest(const attn_cache_pool *pool) { return attni_round_up(attni_
 
 static size_t room_bytes(const attn_cache_pool *pool) { return widest(pool) * (2 * VECTOR * sizeof(float) + 64); }
 
-/* Keys that go into f32 as they are need none. */
-static bool is_direct(const attni_append *a) { return a->cache->pages.form->dtype == ATTN_F32 && !a->turn; }
+/* What goes into f32 as it is needs none. */
+static bool is_direct(const attni_append *a) {
+    return a->cache->pages.form->dtype == ATTN_F32 && !a->turn && !a->v_turn;
+}
 
 size_t attni_append_scratch(const attn_context *context, const attni_append *a) {
     return is_direct(a) ? 0 : room_bytes(a->cache->pool) * context->threads;
@@ -69,26 +71,35 @@ static float quantize(const store_job *j, attn_dtype type, const void *row, size
     return j->kernels->quantize(width, own->rows, own->narrow);
 }
 
-/* Keys from token t on as the caller has them, or turned; rows `stride` elements apart. */
-typedef struct keys {
+/* Keys or values as the caller has them, or turned; rows `stride` elements apart. */
+typedef struct rows_given {
     const void *data;
     attn_dtype dtype;
     ptrdiff_t stride;
-} keys;
+} rows_given;
 
-static keys keys_at(const store_job *j, const batch *x, size_t i, size_t rows, const space *own) {
+/* Token i of a batch and those that follow, `count` of them. */
+static rows_given tokens_at(const store_job *j, const attni_view *view, const attni_turn *turn, size_t width,
+                            const batch *x, size_t i, size_t count, const space *own) {
     const attni_append *a = j->append;
     const size_t b = x->b, g = x->g, start = attni_append_first(a, b), t = start + x->t + i;
-    const size_t D = a->cache->pool->D;
-    if (!a->turn)
-        return (keys){attni_at(&a->k, b, g, t), a->k.dtype, a->k.stride_t};
-    attni_turn_rows(j->kernels, a->turn, &a->k, b, g, t, rows, D, (ptrdiff_t)a->cache->lengths[b] - (ptrdiff_t)start,
+    if (!turn)
+        return (rows_given){attni_at(view, b, g, t), view->dtype, view->stride_t};
+    attni_turn_rows(j->kernels, turn, view, b, g, t, count, width, (ptrdiff_t)a->cache->lengths[b] - (ptrdiff_t)start,
                     own->rows);
-    return (keys){own->rows, ATTN_F32, (ptrdiff_t)D};
+    return (rows_given){own->rows, ATTN_F32, (ptrdiff_t)width};
+}
+
+static rows_given keys_at(const store_job *j, const batch *x, size_t i, size_t count, const space *own) {
+    return tokens_at(j, &j->append->k, j->append->turn, j->append->cache->pool->D, x, i, count, own);
+}
+
+static rows_given values_at(const store_job *j, const batch *x, size_t i, size_t count, const space *own) {
+    return tokens_at(j, &j->append->v, j->append->v_turn, j->append->cache->pool->E, x, i, count, own);
 }
 
 /* One key. */
-static void store_key(const store_job *j, const keys *k, char *page, size_t at, char *column, const space *own) {
+static void store_key(const store_job *j, const rows_given *k, char *page, size_t at, char *column, const space *own) {
     const attni_page_form *form = j->append->cache->pages.form;
     const size_t D = j->append->cache->pool->D;
     if (form->dtype == ATTN_INT8) {
@@ -106,7 +117,7 @@ static void store_key(const store_job *j, const keys *k, char *page, size_t at, 
 static size_t keys_at_once(const store_job *j, size_t fit) {
     if (fit < VECTOR || j->append->cache->pages.form->dtype == ATTN_INT8)
         return 1;
-    return is_direct(j->append) ? fit / VECTOR * VECTOR : VECTOR;
+    return j->append->cache->pages.form->dtype == ATTN_F32 && !j->append->turn ? fit / VECTOR * VECTOR : VECTOR;
 }
 
 /* Key i of a batch and, where whole vectors fit into its block, those that follow; returns how many. */
@@ -115,7 +126,7 @@ static size_t store_keys(const store_job *j, const batch *x, size_t i, const spa
     const attni_page_form *form = cache->pages.form;
     const size_t D = cache->pool->D, W = form->width, at = x->at + i;
     const size_t count = keys_at_once(j, attni_min(x->count - i, W - at % W));
-    const keys k = keys_at(j, x, i, count, own);
+    const rows_given k = keys_at(j, x, i, count, own);
     char *column = column_at(cache, x->page, at);
     if (count == 1) {
         store_key(j, &k, x->page, at, column, own);
@@ -158,44 +169,46 @@ static void store_panels(const store_job *j, attn_dtype type, const char *from, 
                     page + form->values + c * form->tokens * attni_size_of(form->dtype), at);
 }
 
-/* Value i of a batch as the caller has it. */
-static const void *value_at(const attni_append *a, const batch *x, size_t i) {
-    return attni_at(&a->v, x->b, x->g, attni_append_first(a, x->b) + x->t + i);
+/* How many of so many values from place `at` on go at once: whole pairs of bf16, what fits into the room, one of bytes. */
+static size_t values_at_once(const store_job *j, size_t at, size_t left) {
+    const attn_dtype type = j->append->cache->pages.form->dtype;
+    if (type == ATTN_INT8 || (type == ATTN_BF16 && (at % 2 || left == 1)))
+        return 1;
+    if (type == ATTN_BF16)
+        return attni_min(left / 2 * 2, VECTOR);
+    return j->append->v_turn ? attni_min(left, VECTOR) : left;
 }
 
-static void store_int8_value(const store_job *j, const batch *x, size_t i, const space *own) {
+static void store_int8_value(const store_job *j, const rows_given *v, char *page, size_t at, const space *own) {
     const attni_page_form *form = j->append->cache->pages.form;
-    scales_of(form, x->page)[form->tokens + x->at + i] =
-        quantize(j, j->append->v.dtype, value_at(j->append, x, i), j->append->cache->pool->E, own);
-    store_panels(j, ATTN_INT8, own->narrow, 0, 1, x->page, x->at + i);
+    scales_of(form, page)[form->tokens + at] = quantize(j, v->dtype, v->data, j->append->cache->pool->E, own);
+    store_panels(j, ATTN_INT8, own->narrow, 0, 1, page, at);
 }
 
-/* Value i of a batch and, where whole pairs fit, those that follow; returns how many. */
-static size_t store_bf16_values(const store_job *j, const batch *x, size_t i, const space *own) {
-    const attni_view *v = &j->append->v;
-    const size_t E = j->append->cache->pool->E, left = x->count - i;
-    const bool single = (x->at + i) % 2 || left == 1;
-    const size_t rows = single ? 1 : attni_min(left / 2 * 2, VECTOR);
-    if (single)
-        j->kernels->copy(1, E, v->dtype, value_at(j->append, x, i), 0, ATTN_BF16, own->narrow, 0);
+/* One, or whole pairs. */
+static void store_bf16_values(const store_job *j, const rows_given *v, size_t count, char *page, size_t at,
+                              const space *own) {
+    const size_t E = j->append->cache->pool->E;
+    if (count == 1)
+        j->kernels->copy(1, E, v->dtype, v->data, 0, ATTN_BF16, own->narrow, 0);
+    else if (v->data != own->rows)
+        j->kernels->copy(count, E, v->dtype, v->data, v->stride, ATTN_F32, own->rows, (ptrdiff_t)E);
+    store_panels(j, count == 1 ? ATTN_BF16 : ATTN_F32, count == 1 ? own->narrow : (const void *)own->rows, (ptrdiff_t)E,
+                 count, page, at);
+}
+
+/* Value i of a batch and those that go with it; returns how many. */
+static size_t store_values(const store_job *j, const batch *x, size_t i, const space *own) {
+    const attn_dtype type = j->append->cache->pages.form->dtype;
+    const size_t at = x->at + i, count = values_at_once(j, at, x->count - i);
+    const rows_given v = values_at(j, x, i, count, own);
+    if (type == ATTN_INT8)
+        store_int8_value(j, &v, x->page, at, own);
+    else if (type == ATTN_BF16)
+        store_bf16_values(j, &v, count, x->page, at, own);
     else
-        j->kernels->copy(rows, E, v->dtype, value_at(j->append, x, i), v->stride_t, ATTN_F32, own->rows, (ptrdiff_t)E);
-    store_panels(j, single ? ATTN_BF16 : ATTN_F32, single ? own->narrow : (const void *)own->rows, (ptrdiff_t)E, rows,
-                 x->page, x->at + i);
-    return rows;
-}
-
-static void store_values(const store_job *j, const batch *x, const space *own) {
-    const attni_page_form *form = j->append->cache->pages.form;
-    const attni_view *v = &j->append->v;
-    if (form->dtype != ATTN_INT8 && form->dtype != ATTN_BF16) {
-        store_panels(j, v->dtype, value_at(j->append, x, 0), v->stride_t, x->count, x->page, x->at);
-        return;
-    }
-    for (size_t i = 0; i < x->count && form->dtype == ATTN_INT8; i++)
-        store_int8_value(j, x, i, own);
-    for (size_t i = 0; i < x->count && form->dtype == ATTN_BF16;)
-        i += store_bf16_values(j, x, i, own);
+        store_panels(j, v.dtype, v.data, v.stride, count, x->page, at);
+    return count;
 }
 
 static void store_head(void *arg, size_t unit, size_t worker) {
@@ -207,7 +220,8 @@ static void store_head(void *arg, size_t unit, size_t worker) {
     for (size_t t = 0; t < count;) {
         const size_t at = (length + t) % P;
         const batch x = {b, g, t, attni_min(count - t, P - at), at, page_at(cache, b, g, length + t)};
-        store_values(j, &x, &own);
+        for (size_t i = 0; i < x.count;)
+            i += store_values(j, &x, i, &own);
         for (size_t i = 0; i < x.count;)
             i += store_keys(j, &x, i, &own);
         t += x.count;
@@ -220,13 +234,14 @@ static attn_status check_token(attn_context *context, const store_job *j, size_t
                                const space *own) {
     const attni_append *a = j->append;
     const batch x = {.b = b, .g = g, .t = t};
-    const keys k = keys_at(j, &x, 0, 1, own);
+    const rows_given k = keys_at(j, &x, 0, 1, own);
     const bool holds_key = j->kernels->all_finite(1, a->cache->pool->D, k.dtype, k.data, 0);
-    if (holds_key && j->kernels->all_finite(1, a->cache->pool->E, a->v.dtype, value_at(a, &x, 0), 0))
+    const rows_given v = values_at(j, &x, 0, 1, own);
+    if (holds_key && j->kernels->all_finite(1, a->cache->pool->E, v.dtype, v.data, 0))
         return ATTN_OK;
-    return attni_fail(context, ATTN_ERROR_VALUE,
-                      "%s has Inf or NaN in sequence %zu, head %zu, token %zu%s, which int8 cannot hold",
-                      holds_key ? "v" : "k", b, g, t, a->turn && !holds_key ? ", normalised and rotated" : "");
+    return attni_fail(
+        context, ATTN_ERROR_VALUE, "%s has Inf or NaN in sequence %zu, head %zu, token %zu%s, which int8 cannot hold",
+        holds_key ? "v" : "k", b, g, t, (holds_key ? a->v_turn : a->turn) ? ", normalised and rotated" : "");
 }
 
 attn_status attni_store_check(attn_context *context, const attni_append *a, void *scratch) {

@@ -25,8 +25,9 @@ static double pair_of(double turns, size_t width, const attn_rotary_tables_param
 
 /* How much of a pair's frequency is interpolated. */
 static double yarn_ramp(size_t d, size_t width, const attn_rotary_tables_params *p) {
-    const double low = fmax(floor(pair_of(p->beta_fast, width, p)), 0);
-    const double high = fmin(ceil(pair_of(p->beta_slow, width, p)), (double)width - 1);
+    const double fast = pair_of(p->beta_fast, width, p), slow = pair_of(p->beta_slow, width, p);
+    const double low = fmax(p->no_truncate ? fast : floor(fast), 0);
+    const double high = fmin(p->no_truncate ? slow : ceil(slow), (double)width - 1);
     const double span = low == high ? 0.001 : high - low;
     return fmin(fmax(((double)d - low) / span, 0), 1);
 }
@@ -36,23 +37,34 @@ static double llama3_ramp(double frequency, const attn_rotary_tables_params *p) 
     return 1 - fmin(fmax((turns - p->low_turns) / (p->high_turns - p->low_turns), 0), 1);
 }
 
+static double interpolated(double f, double r, const attn_rotary_tables_params *p) {
+    return r > 0 ? f * (1 - r) + f / p->factor * r : f;
+}
+
 static double frequency_of(size_t d, double base, size_t width, const attn_rotary_tables_params *p) {
     const double f = pow(base, -2 * (double)d / (double)width);
-    double r = 0;
-    if (p->scaling == ATTN_ROTARY_LINEAR)
-        r = 1;
-    else if (p->scaling == ATTN_ROTARY_YARN)
-        r = yarn_ramp(d, width, p);
-    else if (p->scaling == ATTN_ROTARY_LLAMA3)
-        r = llama3_ramp(f, p);
-    return r > 0 ? f * (1 - r) + f / p->factor * r : f;
+    switch (p->scaling) {
+    case ATTN_ROTARY_LINEAR:
+        return f / p->factor;
+    case ATTN_ROTARY_YARN:
+        return interpolated(f, yarn_ramp(d, width, p), p);
+    case ATTN_ROTARY_LLAMA3:
+        return interpolated(f, llama3_ramp(f, p), p);
+    case ATTN_ROTARY_LONGROPE:
+        return f / p->pair_factors[d];
+    case ATTN_ROTARY_PROPORTIONAL:
+        return (double)(d + 1) <= floor(p->partial_rotary_factor * (double)width / 2) ? f / p->factor : 0;
+    default:
+        return f;
+    }
 }
 
 void attni_rotary_tables_run(size_t positions, size_t width, const attn_rotary_tables_params *p, float *cosines,
                              float *sines) {
     const size_t pairs = width / 2;
     const double base = attni_rotary_base(positions, width, p);
-    const double size = p->scaling == ATTN_ROTARY_YARN ? p->attention_factor : 1;
+    const bool grows = p->scaling == ATTN_ROTARY_YARN || p->scaling == ATTN_ROTARY_LONGROPE;
+    const double size = grows ? p->attention_factor : 1;
     for (size_t d = 0; d < pairs; d++) {
         const double frequency = frequency_of(d, base, width, p);
         for (size_t n = 0; n < positions; n++) {

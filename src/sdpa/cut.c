@@ -84,6 +84,12 @@ static void lay_inspection(const attni_cut *cut, const attni_sdpa *call, char *b
     desk->found = take(base, used, slots * sizeof *desk->found);
 }
 
+/* Of rows that are turned on their way in. */
+static size_t turned_width(const attni_sdpa *call) {
+    const size_t k = attni_turns(&call->k_turn) ? call->D : 0, v = attni_turns(&call->v_turn) ? call->E : 0;
+    return attni_max(k, v);
+}
+
 size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, char *base, attni_desk *desk) {
     const attni_tile *t = &cut->tile;
     const size_t rows = t->tiles * t->rows, o = rows * cut->o_width * sizeof(float), states = rows * sizeof(attni_row);
@@ -93,7 +99,7 @@ size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, char *base, 
     size_t used = 0;
     desk->tiles = take(base, &used, t->tiles * sizeof *desk->tiles);
     desk->group.k_room = take(base, &used, t->keys * call->D * sizeof(float));
-    desk->group.k_rows = take(base, &used, attni_turns(&call->k_turn) ? t->width * call->D * sizeof(float) : 0);
+    desk->group.turn_room = take(base, &used, t->width * turned_width(call) * sizeof(float));
     desk->group.f32_room =
         take(base, &used, cut->packs_pairs ? t->width * attni_max(call->D, t->columns) * sizeof(float) : 0);
     desk->group.v_copy = take(base, &used, values);

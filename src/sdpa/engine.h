@@ -73,7 +73,7 @@ typedef struct attni_key_group {
     attni_values v;                 /* where the caller has them, or in v_copy */
     attni_values v_clean;           /* with zeros where a row of a panel is not finite; made only where needed */
     float *k_room;                  /* room for it, if it is not in a cache */
-    float *k_rows;                  /* [W, D], where keys are turned first */
+    float *turn_room;               /* [W, D or E], where keys or values are turned first */
     float *f32_room;                /* [W, D] or [W, columns of a panel], where they are rounded */
     float *v_copy, *v_clean_room;   /* [count, E] each, every panel as wide as the first */
     enum { ATTNI_UNKNOWN, ATTNI_FINITE, ATTNI_NOT_FINITE } finite;

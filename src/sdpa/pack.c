@@ -63,14 +63,14 @@ static void pack_k(const attni_engine *e, attni_key_group *group) {
     const attni_turn *turn = &e->call->k_turn;
     const size_t W = e->cut.tile.width, D = e->call->D;
     const bool turns = attni_turns(turn);
-    const attni_view turned = {group->k_rows, ATTN_F32, 0, 0, (ptrdiff_t)D};
+    const attni_view turned = {group->turn_room, ATTN_F32, 0, 0, (ptrdiff_t)D};
     group->dtype = e->form == ATTNI_ROUNDED ? ATTN_BF16 : ATTN_F32;
     group->depth = attni_round_up(D, attni_together(group->dtype));
     for (size_t j = 0; j < group->count; j += W) {
         const size_t n = attni_min(W, group->count - j);
         const attni_view *from = turns ? &turned : k;
         if (turns)
-            attni_turn_rows(e->kernels, turn, k, group->b, group->g, group->begin + j, n, D, 0, group->k_rows);
+            attni_turn_rows(e->kernels, turn, k, group->b, group->g, group->begin + j, n, D, 0, group->turn_room);
         pack_block(e, from, turns ? turned.data : attni_at(k, group->b, group->g, group->begin + j), group, j, n);
     }
     group->k = (const char *)group->k_room;
@@ -84,8 +84,8 @@ static bool values_in_place(const attni_engine *e, size_t tiles, const attni_key
     enum { FEW_ROWS = 16 };
     const attni_view *v = &e->call->v;
     const ptrdiff_t stride = v->stride_t, E = (ptrdiff_t)e->call->E;
-    const bool plain =
-        v->dtype == ATTN_F32 && e->call->E == e->cut.o_width && stride >= E && stride < ATTNI_MOST_STRIDE;
+    const bool plain = !attni_turns(&e->call->v_turn) && v->dtype == ATTN_F32 && e->call->E == e->cut.o_width &&
+                       stride >= E && stride < ATTNI_MOST_STRIDE;
     const bool enough = group->count % e->cut.least_keys == 0;
     const bool panel = stride == E && e->call->E == e->cut.tile.columns && (uintptr_t)v->data % ATTNI_LINE == 0;
     const bool once = tiles == 1 && (stride == E || e->cut.tile.rows <= FEW_ROWS);
@@ -111,20 +111,32 @@ static void zero_margin(float *panel, size_t rows, size_t columns, size_t all_ro
         memset(panel + r * ld, 0, all_columns * sizeof *panel);
 }
 
+/* Values `j` and following of a group as the caller has them, or turned, in turn_room. */
+static attni_view values_from(const attni_engine *e, const attni_key_group *group, size_t j, size_t n) {
+    const attni_sdpa *call = e->call;
+    attni_view from = call->v;
+    from.data = attni_at(&call->v, group->b, group->g, group->begin + j);
+    if (!attni_turns(&call->v_turn))
+        return from;
+    attni_turn_rows(e->kernels, &call->v_turn, &call->v, group->b, group->g, group->begin + j, n, call->E, 0,
+                    group->turn_room);
+    return (attni_view){group->turn_room, ATTN_F32, 0, 0, (ptrdiff_t)call->E};
+}
+
 /* A panel of values from column c of the caller's on, a few rows at a time through f32. */
 static void pair_v(const attni_engine *e, const attni_key_group *group, size_t c, uint16_t *panel) {
-    const attni_view *v = &e->call->v;
     const size_t width = panel_width(e), columns = real_columns(e, c), all = attni_min(width, e->cut.o_width - c);
-    const size_t W = e->cut.tile.width, size = attni_size_of(v->dtype);
+    const size_t W = e->cut.tile.width;
     for (size_t j = 0, n; j < group->count; j += n, panel += W * width) {
-        const char *from = attni_at(v, group->b, group->g, group->begin + j);
-        const bool direct = v->dtype == ATTN_F32;
         n = attni_min(W, group->count - j);
+        const attni_view v = values_from(e, group, j, n);
+        const char *from = v.data;
+        const bool direct = v.dtype == ATTN_F32;
         if (!direct)
-            e->kernels->copy(n, columns, v->dtype, from + c * size, v->stride_t, ATTN_F32, group->f32_room,
-                             (ptrdiff_t)width);
+            e->kernels->copy(n, columns, v.dtype, from + c * attni_size_of(v.dtype), v.stride_t, ATTN_F32,
+                             group->f32_room, (ptrdiff_t)width);
         e->kernels->pair(n, columns, direct ? (const float *)(const void *)from + c : group->f32_room,
-                         direct ? v->stride_t : (ptrdiff_t)width, all, panel, width);
+                         direct ? v.stride_t : (ptrdiff_t)width, all, panel, width);
     }
 }
 
@@ -135,21 +147,31 @@ static void pair_values(const attni_engine *e, attni_key_group *group) {
         pair_v(e, group, c, (uint16_t *)(void *)group->v_copy + c * rows);
 }
 
+/* Values from row j on, n of them, to their rows of the panels. */
+static void copy_panels(const attni_engine *e, size_t j, size_t n, const attni_key_group *group) {
+    const size_t width = panel_width(e);
+    const attni_view v = values_from(e, group, j, n);
+    const char *from = v.data;
+    for (size_t c = 0; c < e->call->E; c += width)
+        e->kernels->copy(n, real_columns(e, c), v.dtype, from + c * attni_size_of(v.dtype), v.stride_t, ATTN_F32,
+                         group->v_copy + c * value_rows(e, group) + j * width, (ptrdiff_t)width);
+}
+
 static void place_v(const attni_engine *e, size_t tiles, attni_key_group *group) {
     const attni_view *view = &e->call->v;
-    const size_t width = panel_width(e), rows = value_rows(e, group), size = attni_size_of(view->dtype);
+    const size_t width = panel_width(e), rows = value_rows(e, group);
     const char *v = attni_at(view, group->b, group->g, group->begin);
     if (values_in_place(e, tiles, group)) {
         group->v = (attni_values){v, width, (size_t)view->stride_t};
         return;
     }
     group->v = (attni_values){(const char *)group->v_copy, width * rows, width};
-    for (size_t c = 0; c < e->call->E; c += width) {
-        float *panel = group->v_copy + c * rows;
-        e->kernels->copy(group->count, real_columns(e, c), view->dtype, v + c * size, view->stride_t, ATTN_F32, panel,
-                         (ptrdiff_t)width);
-        zero_margin(panel, group->count, real_columns(e, c), rows, attni_min(width, e->cut.o_width - c), width);
-    }
+    const size_t step = attni_turns(&e->call->v_turn) ? e->cut.tile.width : group->count; /* what turn_room holds */
+    for (size_t j = 0; j < group->count; j += step)
+        copy_panels(e, j, attni_min(step, group->count - j), group);
+    for (size_t c = 0; c < e->call->E; c += width)
+        zero_margin(group->v_copy + c * rows, group->count, real_columns(e, c), rows,
+                    attni_min(width, e->cut.o_width - c), width);
 }
 
 /* The page that a group is in, of its head: groups divide pages. NULL: it has been forgotten. */

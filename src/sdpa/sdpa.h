@@ -87,18 +87,21 @@ typedef struct attni_inspection {
     attn_top_keys top;
 } attni_inspection;
 
-/* What is done to rows of q, or of k, at the door: they are normed, then rotated, then multiplied. */
+/* What is done to rows of q, k or v at the door: they are normed, then rotated, then multiplied. */
 typedef struct attni_turn {
-    bool normed;
+    bool normed, after; /* after it is rotated */
     attni_norm norm;
+    size_t heads;        /* over whose rows the norm runs; 0: each by itself */
     size_t head_weights; /* floats from the weights of a head to those of the next */
     attn_rotary_kind kind;
-    size_t pairs, table; /* tables [table, pairs]; pairs = 0: not rotated */
+    size_t offset, pairs, table; /* the first element; tables [table, pairs]; pairs = 0: not rotated */
     const float *cos, *sin;
     const int64_t *positions; /* of token t of sequence b: positions[b·stride + t]; NULL: the first one's plus t */
     size_t stride;
     const float *head_factors; /* [heads], or NULL */
     attn_query_factor factor;  /* by position; period = 0 and table = NULL: none */
+    size_t axes, axis_stride;  /* pair d has position [axis[d]·axis_stride + b·stride + t] */
+    const int32_t *axis;       /* [pairs], or NULL: 0 */
 } attni_turn;
 
 static inline bool attni_has_factor(const attni_turn *turn) { return turn->factor.table || turn->factor.period; }
@@ -106,18 +109,18 @@ static inline bool attni_turns(const attni_turn *turn) {
     return turn->normed || turn->pairs || turn->head_factors || attni_has_factor(turn);
 }
 
-/* x [rows, D] = rows (b, h, t) and following of a view, in f32, normed, rotated and multiplied. `first` is the position
- * of token 0, where the turn has no positions. */
+/* x [count, D] = rows (b, h, t) and following of a view, D wide, in f32, normed, rotated and multiplied. `first` is the
+ * position of token 0, where the turn has no positions. */
 void attni_turn_rows(const attni_kernels *kernels, const attni_turn *turn, const attni_view *view, size_t b, size_t h,
-                     size_t t, size_t rows, size_t D, ptrdiff_t first, float *x);
+                     size_t t, size_t count, size_t D, ptrdiff_t first, float *x);
 
 /* One call of attention: validated, defaults resolved. */
 typedef struct attni_sdpa {
     size_t B, H, G, Tq, Tk, D, E; /* Tq and Tk of the longest sequence */
     attni_view q, k, v, out;
-    attni_view lse;            /* [B,H,Tq], rows of width 1; data = NULL: not wanted */
-    const attni_pages *pages;  /* K and V, instead of k and v; or NULL */
-    attni_turn q_turn, k_turn; /* K in pages has had its turn */
+    attni_view lse;                    /* [B,H,Tq], rows of width 1; data = NULL: not wanted */
+    const attni_pages *pages;          /* K and V, instead of k and v; or NULL */
+    attni_turn q_turn, k_turn, v_turn; /* K and V in pages have had their turn */
 
     /* Where sequences differ; NULL: in nothing. Ragged ones share tensors of so many query and key tokens. */
     size_t ragged_tokens, ragged_keys;

@@ -32,6 +32,7 @@ attni_sdpa attni_sequence_of(const attni_sdpa *call, size_t b) {
     one.q_turn.positions = one.q_turn.positions ? one.q_turn.positions + q : NULL;
     one.tree.ancestors = one.tree.ancestors ? one.tree.ancestors + q * one.tree.words : NULL;
     one.k_turn.positions = one.k_turn.positions ? one.k_turn.positions + k : NULL;
+    one.v_turn.positions = one.v_turn.positions ? one.v_turn.positions + k : NULL;
     return one;
 }
 

@@ -1,14 +1,98 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Queries and keys on their way in: normed, then rotated, then multiplied. */
+/* Queries, keys and values on their way in: normed, then rotated, then multiplied. */
 #include <math.h>
 
 #include "context/sizes.h"
 #include "sdpa/sdpa.h"
 
-static void norm(const attni_kernels *kernels, const attni_turn *turn, size_t h, size_t rows, size_t D, float *x) {
-    attni_norm of_head = turn->norm;
-    of_head.weight = of_head.weight ? of_head.weight + h * turn->head_weights : NULL;
-    kernels->norm(&of_head, rows, D, x, (ptrdiff_t)D, x, (ptrdiff_t)D);
+/* Rows of a view: those of head h of sequence b from token t on, which stands at `first` + t. */
+typedef struct head_rows {
+    const attni_kernels *kernels;
+    const attni_turn *turn;
+    const attni_view *view;
+    size_t b, h, t, D;
+    ptrdiff_t first;
+} head_rows;
+
+static const float *weight_of(const attni_turn *turn, size_t h) {
+    return turn->norm.weight ? turn->norm.weight + h * turn->head_weights : NULL;
+}
+
+/* Pairs whose positions differ: cosines and sines are brought together, some at a time. */
+static void rotate_axes(const head_rows *of, const int64_t *positions, float *x) {
+    enum { SOME = 64 };
+    const attni_turn *turn = of->turn;
+    float cosines[SOME], sines[SOME];
+    for (size_t d = 0; d < turn->pairs; d += SOME) {
+        const size_t n = attni_min(SOME, turn->pairs - d);
+        for (size_t i = 0; i < n; i++) {
+            const size_t axis = (size_t)turn->axis[d + i] * turn->axis_stride;
+            const size_t at = (size_t)positions[axis] * turn->pairs + d + i;
+            cosines[i] = turn->cos[at];
+            sines[i] = turn->sin[at];
+        }
+        of->kernels->rotate(turn->kind, n, turn->pairs, x + (turn->kind == ATTN_ROTARY_HALF ? d : 2 * d), cosines,
+                            sines);
+    }
+}
+
+static void rotate(const head_rows *of, size_t count, float *x) {
+    const attni_turn *turn = of->turn;
+    const int64_t *positions = turn->positions ? turn->positions + of->b * turn->stride + of->t : NULL;
+    for (size_t r = 0; r < count && turn->pairs; r++, x += of->D) {
+        const size_t position = positions ? (size_t)positions[r] : (size_t)(of->first + (ptrdiff_t)(of->t + r));
+        const size_t at = position * turn->pairs;
+        if (turn->axis && positions)
+            rotate_axes(of, positions + r, x + turn->offset);
+        else
+            of->kernels->rotate(turn->kind, turn->pairs, turn->pairs, x + turn->offset, turn->cos + at, turn->sin + at);
+    }
+}
+
+/* The rows as they are before the norm. */
+static void prepare(const head_rows *of, size_t count, float *x) {
+    of->kernels->copy(count, of->D, of->view->dtype, attni_at(of->view, of->b, of->h, of->t), of->view->stride_t,
+                      ATTN_F32, x, (ptrdiff_t)of->D);
+    if (of->turn->after)
+        rotate(of, count, x);
+}
+
+/* Moments of a token's rows in all heads; x [D] is room. */
+static attni_moments moments_of(head_rows of, float around, float *x) {
+    attni_moments sum = {0, 0};
+    for (of.h = 0; of.h < of.turn->heads; of.h++) {
+        prepare(&of, 1, x);
+        const attni_moments m = of.kernels->moments(of.turn->norm.kind, of.D, x, around);
+        sum.first += m.first;
+        sum.second += m.second;
+    }
+    return sum;
+}
+
+static void norm_over_heads(head_rows of, float *x) {
+    const attni_norm *norm = &of.turn->norm;
+    const size_t n = of.turn->heads * of.D;
+    attni_moments m = moments_of(of, 0.0F, x);
+    float around = 0;
+    if (norm->kind == ATTN_LAYER_NORM) {
+        around = (float)(m.first / (double)n);
+        m = moments_of(of, around, x);
+    }
+    const attni_centre centre = attni_centre_of(norm, n, &m, around);
+    prepare(&of, 1, x);
+    of.kernels->shift(of.D, x, &centre, weight_of(of.turn, of.h), x);
+}
+
+static void norm_rows(const head_rows *of, size_t count, float *x) {
+    attni_norm norm = of->turn->norm;
+    norm.weight = weight_of(of->turn, of->h);
+    prepare(of, count, x);
+    of->kernels->norm(&norm, count, of->D, x, (ptrdiff_t)of->D, x, (ptrdiff_t)of->D);
+}
+
+static void norm_all_heads(head_rows of, size_t count, float *x) {
+    for (size_t r = 0; r < count; r++, of.t++)
+        norm_over_heads(of, x + r * of.D);
 }
 
 static float factor_at(const attn_query_factor *factor, size_t position) {
@@ -27,17 +111,18 @@ static void multiply(const attni_turn *turn, size_t h, ptrdiff_t position, size_
 }
 
 void attni_turn_rows(const attni_kernels *kernels, const attni_turn *turn, const attni_view *view, size_t b, size_t h,
-                     size_t t, size_t rows, size_t D, ptrdiff_t first, float *x) {
+                     size_t t, size_t count, size_t D, ptrdiff_t first, float *x) {
+    const head_rows of = {kernels, turn, view, b, h, t, D, first};
+    if (!turn->normed)
+        prepare(&of, count, x);
+    else if (turn->heads)
+        norm_all_heads(of, count, x);
+    else
+        norm_rows(&of, count, x);
+    if (!turn->after)
+        rotate(&of, count, x);
     const int64_t *positions = turn->positions ? turn->positions + b * turn->stride + t : NULL;
-    kernels->copy(rows, D, view->dtype, attni_at(view, b, h, t), view->stride_t, ATTN_F32, x, (ptrdiff_t)D);
-    if (turn->normed)
-        norm(kernels, turn, h, rows, D, x);
-    for (size_t r = 0; r < rows && turn->pairs; r++) {
-        const size_t position = positions ? (size_t)positions[r] : (size_t)(first + (ptrdiff_t)(t + r));
-        const size_t at = position * turn->pairs;
-        kernels->rotate(turn->kind, turn->pairs, x + r * D, turn->cos + at, turn->sin + at);
-    }
-    for (size_t r = 0; r < rows && (turn->head_factors || attni_has_factor(turn)); r++)
+    for (size_t r = 0; r < count && (turn->head_factors || attni_has_factor(turn)); r++)
         multiply(turn, h, positions ? (ptrdiff_t)positions[r] : attni_add(first, (ptrdiff_t)(t + r)), D, x + r * D);
 }
 

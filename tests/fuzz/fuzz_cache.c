@@ -52,8 +52,11 @@ static void make_turns(struct world *w) {
     w->turn.rotary = rotary_of(w->contexts[0], (attn_rotary_kind)random_below(2), width, D, TABLE);
     ATTN_INIT(&w->turn.norm);
     w->turn.norm.kind = (attn_norm_kind)random_below(3);
-    w->turn.norm.k_weight = weights_or_none(D);
-    w->turn.norm.q_weight = weights_or_none(D);
+    w->turn.norm.all_heads = random_below(3) == 0;
+    w->turn.norm.after_rotary = random_below(3) == 0;
+    w->turn.norm.k_weight = weights_or_none(w->pool.G * D);
+    w->turn.norm.q_weight = w->turn.norm.all_heads ? NULL : weights_or_none(D);
+    w->turn.rotary.offset = random_below(D - (width ? width : D) + 1);
 }
 
 static void new_world(struct world *w, struct bytes *in) {
@@ -116,8 +119,8 @@ static attn_tensor turned_keys(const struct world *w, const struct model_cache *
         const size_t most = starts ? (size_t)(starts[b + 1] - starts[b]) : size[2];
         for (size_t i = 0; i < most && c->of[b].length + i < TABLE; i++)
             for (size_t g = 0; g < size[1]; g++) {
-                turn_row(t->k, at, g, start + i, &w->turn.norm, w->turn.norm.k_weight, &w->turn.rotary,
-                         c->of[b].length + i, row);
+                const struct place place = {.position = c->of[b].length + i};
+                turn_row(t->k, at, g, start + i, &w->turn.norm, w->turn.norm.k_weight, &w->turn.rotary, &place, row);
                 for (size_t d = 0; d < size[3]; d++)
                     set_value_at(kept, at, g, start + i, d, row[d]);
             }
@@ -300,7 +303,7 @@ static void attend(struct world *w, const struct model_cache *c) {
     if (w->turns) {
         of.params.qk_norm = &w->turn.norm;
         of.params.rotary = positions_fit(c, &of) ? &w->turn.rotary : NULL;
-        plain.q = turned(of.q, &of, true);
+        plain.q = turned(of.q, &of, TURNED_Q);
         plain.score_size = 8;
     }
     const struct sdpa_result got = model_attend(context, c, &of);

@@ -68,14 +68,11 @@ static bool positions_fit(const struct sdpa_case *c) {
     return true;
 }
 
-/* As the reference knows it: q and k turned beforehand. */
+/* As the reference knows it: q, k and v turned beforehand. */
 static struct sdpa_case plain(const struct sdpa_case *c) {
-    struct sdpa_case of = *c;
     if (!c->params.rotary && !c->params.qk_norm)
-        return of;
-    of.params.qk_norm = NULL;
-    of.q = turned(c->q, c, true);
-    of.k = turned(c->k, c, false);
+        return *c;
+    struct sdpa_case of = turned_case(c);
     of.score_size = fmax(8, c->score_size);
     return of;
 }
@@ -400,13 +397,14 @@ static const char *integer(struct call *c, struct bytes *in) {
     case 5:
         c->rotary.width = (size_t)x;
         return p->rotary && (x % 2 || (size_t)x > c->q.size[3]) ? "width rotary" : NULL;
-    default:
+    default: {
         if (!p->rotary || !p->rotary->key_positions || p->query_starts || p->key_lengths || c->k.size[2] == 0 ||
             c->B * c->H == 0 || (c->rotary.width ? c->rotary.width : c->q.size[3]) == 0 || is_empty(&c->out))
             return NULL;
-        c->rotary.key_positions =
-            with_one(p->rotary->key_positions, c->B * c->k.size[2], take_below(in, c->B * c->k.size[2]), x);
+        const size_t positions = (c->rotary.axes > 1 ? c->rotary.axes : 1) * c->B * c->k.size[2];
+        c->rotary.key_positions = with_one(p->rotary->key_positions, positions, take_below(in, positions), x);
         return outside(x, TABLE - 1) ? "key_positions" : NULL;
+    }
     }
 }
 
@@ -434,10 +432,10 @@ static const char *version(struct call *c, struct bytes *in) {
         return "struct_size";
     case 1:
         c->rotary.struct_size = x;
-        return p->rotary && x < sizeof c->rotary ? "struct_size" : NULL;
+        return p->rotary && x < offsetof(attn_rotary, offset) ? "struct_size" : NULL;
     case 2:
         c->norm.struct_size = x;
-        return p->qk_norm && x < sizeof c->norm ? "struct_size" : NULL;
+        return p->qk_norm && x < offsetof(attn_qk_norm, all_heads) ? "struct_size" : NULL;
     default:
         p->struct_size = x;
         return x < offsetof(attn_sdpa_params, alignment) || x > sizeof *p + 8192 ? "struct_size" : NULL;
