@@ -8,7 +8,8 @@
 #include "kernels/basics.h"
 #include "kernels/narrow.h"
 
-enum { MOST_ROWS = VL == 8 ? 6 : 4, MOST_VECTORS = VL == 1 ? 2 : 4, QUAD = 4 };
+/* Rows that are too many for one pass are cut into passes of 3 at least, which all take as many vectors. */
+enum { MOST_ROWS = 6, MOST_VECTORS = VL == 1 ? 2 : 4, QUAD = 4 };
 
 /* So many bytes ahead of what is read are fetched meanwhile. */
 enum { AHEAD = 32768 };
@@ -108,7 +109,7 @@ static inline __attribute__((always_inline)) void quad_stripe(size_t N, const ta
             quad_rows(4, N, x, row, columns);
             break;
         case 5:
-            quad_rows(MOST_ROWS < 5 ? MOST_ROWS : 5, N, x, row, columns);
+            quad_rows(5, N, x, row, columns);
             break;
         default:
             quad_rows(MOST_ROWS, N, x, row, columns);
@@ -119,7 +120,7 @@ static inline __attribute__((always_inline)) void quad_stripe(size_t N, const ta
 
 /* All columns of a panel, at the columns of c that they are. */
 static void multiply_panel(const task *x, size_t columns) {
-    const size_t wide = vectors_for(x->rows < MOST_ROWS ? x->rows : MOST_ROWS) * VL;
+    const size_t wide = vectors_for(x->rows) * VL;
     task t = *x;
     size_t j = 0;
     for (size_t n; j < columns; j += n) {
