@@ -26,6 +26,21 @@ void *peer_decode_new(int B, int H, int G, int Lk, int D, int threads, const flo
 void peer_decode_run(void *handle, const float *q, float *o);
 void peer_decode_free(void *handle);
 
+/* The same in other types, freed in the same way. dtype: 0 f32, 1 f16, 2 bf16, of q, k, v and o (of x, y and the
+ * weights); 4: int8 weights, x and y f32. precision: that of attn_precision. Weights come as f32 and are converted in
+ * new. */
+void *peer_typed_sdpa_new(int B, int H, int G, int Lq, int Lk, int D, int causal, int threads, int dtype,
+                          int precision);
+void peer_typed_sdpa_run(void *handle, const void *q, const void *k, const void *v, void *o);
+void *peer_typed_mha_new(int B, int L, int M, int H, int threads, int dtype, int precision, const float *wq,
+                         const float *wk, const float *wv, const float *wo, const float *bq, const float *bk,
+                         const float *bv, const float *bo);
+void peer_typed_mha_run(void *handle, const void *x, void *y);
+/* y [rows, out] = x [rows, in] · Wᵀ + b, W [out, in]. */
+void *peer_typed_linear_new(int rows, int in, int out, int threads, int dtype, int precision, const float *w,
+                            const float *b);
+void peer_typed_linear_run(void *handle, const void *x, void *y);
+
 /* The machine's FMA peak: runs about `flops` floating-point operations on this thread, returns how many it did. */
 double peer_fma_peak(double flops);
 

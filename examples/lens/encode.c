@@ -62,6 +62,7 @@ static bool encode_batch(batch *b, attn_context *context, const model *m, const 
 /* What the workers share. */
 typedef struct job {
     const model *model;
+    attn_precision precision;
     const place *places; /* the longest first */
     size_t *first;       /* [batches + 1]: batch i is places [first[i], first[i+1]) */
     size_t batches;
@@ -97,6 +98,7 @@ static void start(worker *w) {
     attn_context_options one;
     ATTN_INIT(&one);
     one.threads = 1;
+    one.precision = w->job->precision;
     if (attn_context_create(&one, &w->context) != ATTN_OK)
         lens_fail(&w->e, "libattn: %s", attn_context_last_error(NULL));
     else if (pthread_create(&w->thread, NULL, work, w) != 0)
@@ -138,6 +140,7 @@ static bool run(job *j, attn_context *context, lens_error *e) {
     ATTN_INIT(&info);
     if (attn_context_describe(context, &info) != ATTN_OK)
         return lens_fail(e, "libattn: %s", attn_context_last_error(context));
+    j->precision = info.precision;
     const size_t workers = info.threads < j->batches ? info.threads : j->batches;
     return workers > 1 ? run_workers(j, workers, e) : run_here(j, context, e);
 }

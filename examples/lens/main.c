@@ -31,6 +31,7 @@ static bool run(const options *o, lens_error *e) {
     attn_context_options how;
     ATTN_INIT(&how);
     how.threads = o->threads;
+    how.precision = o->precision;
     if (attn_context_create(&how, &context) != ATTN_OK)
         return lens_fail(e, "libattn: %s", attn_context_last_error(NULL));
     bool good = run_on(o, context, e);

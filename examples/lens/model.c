@@ -12,9 +12,25 @@ typedef struct reader {
     safetensors *file;
     const char *root; /* "bert." in a file of a model with a head on top */
     char prefix[64];
+    attn_context *context;
+    bool int8;      /* weights are quantised */
+    void *made[12]; /* for that, until the block is made */
+    size_t count;
     bool good;
     lens_error *e;
 } reader;
+
+static void *make(reader *r, size_t size) {
+    void *piece = malloc(size);
+    r->made[r->count++] = piece;
+    r->good = piece != NULL || lens_fail_memory(r->e);
+    return piece;
+}
+
+static void forget_made(reader *r) {
+    while (r->count > 0)
+        free(r->made[--r->count]);
+}
 
 static const float *matrix(reader *r, const char *name, size_t rows, size_t columns) {
     char full[160];
@@ -23,6 +39,21 @@ static const float *matrix(reader *r, const char *name, size_t rows, size_t colu
     r->good = value != NULL;
     return value;
 }
+
+/* A weight [out, in] in the type that it will be packed from. */
+static const void *weight(reader *r, const char *name, size_t out, size_t in, const float **scale) {
+    const float *exact = matrix(r, name, out, in);
+    if (!r->good || !r->int8)
+        return exact;
+    int8_t *numbers = make(r, out * in);
+    float *scales = r->good ? make(r, out * sizeof *scales) : NULL;
+    if (r->good && attn_quantize_weight(r->context, ATTN_OUT_IN, out, in, exact, numbers, scales) != ATTN_OK)
+        r->good = lens_fail(r->e, "%s%s: %s", r->prefix, name, attn_context_last_error(r->context));
+    *scale = scales;
+    return numbers;
+}
+
+static attn_dtype weight_type(const reader *r) { return r->int8 ? ATTN_INT8 : ATTN_F32; }
 
 static const float *vector(reader *r, const char *name, size_t size) { return matrix(r, name, 0, size); }
 
@@ -51,13 +82,14 @@ static attn_mha_params attention(reader *r, const model *m) {
     ATTN_INIT(&p);
     p.model_width = M;
     p.heads = m->heads;
-    p.q_weight = matrix(r, "attention.self.query.weight", M, M);
+    p.weight_dtype = weight_type(r);
+    p.q_weight = weight(r, "attention.self.query.weight", M, M, &p.q_scale);
     p.q_bias = vector(r, "attention.self.query.bias", M);
-    p.k_weight = matrix(r, "attention.self.key.weight", M, M);
+    p.k_weight = weight(r, "attention.self.key.weight", M, M, &p.k_scale);
     p.k_bias = vector(r, "attention.self.key.bias", M);
-    p.v_weight = matrix(r, "attention.self.value.weight", M, M);
+    p.v_weight = weight(r, "attention.self.value.weight", M, M, &p.v_scale);
     p.v_bias = vector(r, "attention.self.value.bias", M);
-    p.out_weight = matrix(r, "attention.output.dense.weight", M, M);
+    p.out_weight = weight(r, "attention.output.dense.weight", M, M, &p.out_scale);
     p.out_bias = vector(r, "attention.output.dense.bias", M);
     return p;
 }
@@ -67,14 +99,15 @@ static attn_feed_params feed_forward(reader *r, const model *m) {
     ATTN_INIT(&p);
     p.hidden_width = m->hidden;
     p.activation = m->activation;
-    p.up_weight = matrix(r, "intermediate.dense.weight", m->hidden, m->width);
+    p.weight_dtype = weight_type(r);
+    p.up_weight = weight(r, "intermediate.dense.weight", m->hidden, m->width, &p.up_scale);
     p.up_bias = vector(r, "intermediate.dense.bias", m->hidden);
-    p.down_weight = matrix(r, "output.dense.weight", m->width, m->hidden);
+    p.down_weight = weight(r, "output.dense.weight", m->width, m->hidden, &p.down_scale);
     p.down_bias = vector(r, "output.dense.bias", m->width);
     return p;
 }
 
-static bool make_block(reader *r, const model *m, attn_context *context, size_t layer) {
+static bool make_block(reader *r, const model *m, size_t layer) {
     attn_block_params p;
     snprintf(r->prefix, sizeof r->prefix, "encoder.layer.%zu.", layer);
     const attn_mha_params self = attention(r, m);
@@ -87,17 +120,18 @@ static bool make_block(reader *r, const model *m, attn_context *context, size_t 
     p.self_norm = &self_norm;
     p.feed = &feed;
     p.feed_norm = &feed_norm;
-    if (r->good && attn_block_create(context, &p, &m->blocks[layer]) != ATTN_OK)
-        r->good = lens_fail(r->e, "layer %zu: %s", layer, attn_context_last_error(context));
+    if (r->good && attn_block_create(r->context, &p, &m->blocks[layer]) != ATTN_OK)
+        r->good = lens_fail(r->e, "layer %zu: %s", layer, attn_context_last_error(r->context));
+    forget_made(r);
     return r->good;
 }
 
-static bool make_blocks(reader *r, model *m, attn_context *context) {
+static bool make_blocks(reader *r, model *m) {
     m->blocks = calloc(m->layers, sizeof(attn_block *));
     if (m->blocks == NULL)
         return lens_fail_memory(r->e);
     for (size_t layer = 0; layer < m->layers; layer++)
-        if (!make_block(r, m, context, layer))
+        if (!make_block(r, m, layer))
             return false;
     return true;
 }
@@ -113,13 +147,18 @@ static bool read_tables(reader *r, model *m) {
 
 static bool read_weights(model *m, attn_context *context, const char *path, lens_error *e) {
     lens_error why = {""};
+    attn_context_info info;
+    ATTN_INIT(&info);
+    if (attn_context_describe(context, &info) != ATTN_OK)
+        return lens_fail(e, "libattn: %s", attn_context_last_error(context));
     m->file = safetensors_open(path, e);
     if (m->file == NULL)
         return false;
-    reader r = {.file = m->file, .root = "", .good = true, .e = &why};
+    reader r = {.file = m->file, .root = "", .context = context, .good = true, .e = &why};
+    r.int8 = info.precision == ATTN_PRECISION_INT8;
     if (safetensors_has(m->file, "bert.embeddings.word_embeddings.weight"))
         r.root = "bert.";
-    return (read_tables(&r, m) && make_blocks(&r, m, context)) || lens_fail(e, "%s: %s", path, why.text);
+    return (read_tables(&r, m) && make_blocks(&r, m)) || lens_fail(e, "%s: %s", path, why.text);
 }
 
 bool model_open(model *m, attn_context *context, const char *folder, lens_error *e) {

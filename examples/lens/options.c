@@ -36,6 +36,16 @@ static bool put_index(void *field, const char *value) {
     return true;
 }
 
+static bool put_precision(void *field, const char *value) {
+    static const char *const names[] = {"f32", "bf16", "int8"};
+    for (int n = 0; n < 3; n++)
+        if (strcmp(names[n], value) == 0) {
+            *(attn_precision *)field = (attn_precision)n;
+            return true;
+        }
+    return false;
+}
+
 /* NOLINTNEXTLINE(readability-non-const-parameter): the type is that of the others */
 static bool put_flag(void *field, const char *value) {
     (void)value;
@@ -58,6 +68,8 @@ static const struct {
     {"--model", "FOLDER", put_string, FIELD(model), "config.json, model.safetensors, tokenizer.json or vocab.txt",
      TEXT},
     {"--threads", "N", put_number, FIELD(threads), "0, the default: all cores", NUMBER},
+    {"--precision", "f32|...", put_precision, FIELD(precision),
+     "of products: f32 (default), bf16, or int8 weights and rows", "f32, bf16 or int8"},
     {"--layer", "N|mean", put_index, FIELD(view.layer), "show: a layer, from 1 (default: mean)", INDEX},
     {"--head", "N|mean", put_index, FIELD(view.head), "show: a head, from 1 (default: mean)", INDEX},
     {"--rollout", NULL, put_flag, FIELD(view.rollout), "show: attention through all layers up to --layer", NULL},
@@ -154,6 +166,6 @@ void options_help(FILE *file) {
         fprintf(file, "  %s %s\n", commands[n].name, commands[n].help);
     fputs("\nFILE has a sentence on each line; without it, or with -, the standard input is read.\n\n", file);
     for (size_t n = 0; n < sizeof table / sizeof *table; n++)
-        fprintf(file, "  %-9s %-8s %s\n", table[n].name, table[n].argument == NULL ? "" : table[n].argument,
+        fprintf(file, "  %-11s %-8s %s\n", table[n].name, table[n].argument == NULL ? "" : table[n].argument,
                 table[n].help);
 }

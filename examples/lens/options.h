@@ -3,6 +3,7 @@
 #ifndef LENS_OPTIONS_H
 #define LENS_OPTIONS_H
 
+#include <attn/attn.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@ typedef struct options {
     const char *word, *json, *svg, *html, *npy, *out; /* NULL: not given */
     size_t threads;                                   /* 0: all cores */
     size_t top;
+    attn_precision precision;
     view view;
     bool time, help;
 } options;

@@ -237,6 +237,43 @@ static void test_refuses_overflow(void **state) {
     model_close(&m);
 }
 
+static float *vectors_in(attn_precision precision, size_t threads) {
+    attn_context_options options;
+    ATTN_INIT(&options);
+    options.threads = threads;
+    options.precision = precision;
+    attn_context *context = new_context(&options);
+    float *vectors = new_floats(COUNT(sentences) * TINY_WIDTH);
+    tokens all[COUNT(sentences)];
+    lens_error e = {""};
+    model m;
+    load_model(&m, context, "F32", "");
+    for (size_t i = 0; i < COUNT(sentences); i++)
+        all[i] = read_tokens(&m, sentences[i]);
+    assert_true(encode(context, &m, all, COUNT(sentences), vectors, &e));
+    for (size_t i = 0; i < COUNT(sentences); i++)
+        tokens_free(&all[i]);
+    model_close(&m);
+    return vectors;
+}
+
+/* Near to what f32 gives, but not the same; on several threads the same. */
+static void test_precisions(void **state) {
+    (void)state;
+    const float *exact = vectors_in(ATTN_PRECISION_F32, 1);
+    for (int n = ATTN_PRECISION_BF16; n <= ATTN_PRECISION_INT8; n++) {
+        const float *got = vectors_in((attn_precision)n, 1), *again = vectors_in((attn_precision)n, 3);
+        for (size_t i = 0; i < COUNT(sentences); i++) {
+            double cosine = 0;
+            for (size_t j = i * TINY_WIDTH; j < (i + 1) * TINY_WIDTH; j++)
+                cosine += (double)exact[j] * (double)got[j];
+            assert_true(cosine > 0.99);
+        }
+        assert_memory_not_equal(exact, got, COUNT(sentences) * TINY_WIDTH * sizeof *got);
+        assert_memory_equal(again, got, COUNT(sentences) * TINY_WIDTH * sizeof *got);
+    }
+}
+
 /* Attention of a made-up model of one layer and two heads, over [CLS] un ##aff ##able cat [SEP]. */
 static void test_words(void **state) {
     enum { T = 6, W = 4 };
@@ -297,6 +334,7 @@ int main(void) {
         MODEL_TEST(test_types),           MODEL_TEST(test_first_names),
         MODEL_TEST(test_refuses_weights), MODEL_TEST(test_refuses_config),
         MODEL_TEST(test_words),           MODEL_TEST(test_refuses_overflow),
+        MODEL_TEST(test_precisions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
