@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Installs what is missing on a Debian or Ubuntu machine: install-deps.sh [build|builtin|test|lint|coverage|bench|lens|aarch64]...
+# Installs what is missing on a Debian or Ubuntu machine: install-deps.sh [build|builtin|test|lint|coverage|bench|lens|aarch64|avx512]...
 # The default is build. Asks the network only when something is missing. As root, or with sudo.
 set -eu
 
@@ -22,13 +22,15 @@ packages() {
     lens) echo "libjansson-dev libutf8proc-dev python3-venv" ;;
     # And what aarch64-root.sh unpacks.
     aarch64) echo "cmake make pkg-config gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static" ;;
+    # And what emulated-root.sh unpacks.
+    avx512) echo "busybox-static cpio genisoimage isolinux syslinux-common" ;;
     # What ATTN_BLAS can choose, and the serial OpenBLAS, which it must refuse.
     backends)
         echo "libopenblas0-pthread libopenblas0-openmp libopenblas0-serial"
         echo "libblis4-pthread libblis4-openmp libblas3 libatlas3-base"
         ;;
     *)
-        echo "install-deps.sh: no list '$1'; there are: build, builtin, test, lint, coverage, bench, lens, aarch64" >&2
+        echo "install-deps.sh: no list '$1'; there are: build, builtin, test, lint, coverage, bench, lens, aarch64, avx512" >&2
         return 1
         ;;
     esac

@@ -8,12 +8,13 @@
 #   coverage  the tests, counting: fails where they run less than 99 % of the lines, or 95 % of the branches, of src/
 #   valgrind  the tests with the label "valgrind"
 #   aarch64   tests that need no other BLAS, cross-compiled for 64-bit Arm and run under qemu-user
+#   avx512    a few tests of the builtin lane's build with the kernels for AVX-512, on a CPU that Bochs emulates
 #   lint      format, cppcheck, clang-tidy, and a clang build without warnings
 #   all       all of these, until one fails
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-lanes=(release builtin lint asan tsan coverage valgrind aarch64)
+lanes=(release builtin lint asan tsan coverage valgrind aarch64 avx512)
 jobs=$(nproc)
 
 configure_and_build() {
@@ -96,6 +97,18 @@ aarch64() {
     run_tests aarch64
 }
 
+# Few cases: sums of vectors take a thousand times as long there.
+avx512() {
+    local tests=$PWD/build/builtin/tests some='ATTN_TEST_ISAS=4 ATTN_TEST_SHORT=40'
+    configure_and_build builtin
+    mkdir -p build/avx512
+    bash tests/emulated.sh build/emulated-root 900 "$tests/test_exponential" "$some $tests/test_softmax" \
+        "$some ATTN_TEST_ONLY=random_shapes $tests/test_sdpa" "$some ATTN_TEST_ONLY=all_widths $tests/test_sdpa" \
+        "$some $tests/test_masked" "$some $tests/test_cache_types" "$some $tests/test_merge" \
+        "$some $tests/test_combinations" "$some ATTN_TEST_ONLY='*narrow*' $tests/test_weights" |
+        tee build/avx512/ctest.log
+}
+
 lint() {
     local failed=0 sources compiled
     configure_and_build clang
@@ -129,6 +142,10 @@ lint | builtin | coverage) sh cmake/install-deps.sh "$lane" ;;
 aarch64)
     sh cmake/install-deps.sh aarch64
     sh cmake/aarch64-root.sh build/aarch64-root
+    ;;
+avx512)
+    sh cmake/install-deps.sh builtin avx512
+    sh cmake/emulated-root.sh build/emulated-root
     ;;
 release | asan | tsan | valgrind) sh cmake/install-deps.sh test ;;
 all) ;;

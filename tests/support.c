@@ -14,6 +14,15 @@
 
 static const uint32_t UNTOUCHED = 0x7fc0dead;
 
+/* A number from the environment. */
+static size_t number_from(const char *variable, size_t otherwise) {
+    const char *text = getenv(variable);
+    return text ? strtoul(text, NULL, 0) : otherwise;
+}
+
+/* Of a program's tests, only those that match. */
+__attribute__((constructor)) static void read_filter(void) { cmocka_set_test_filter(getenv("ATTN_TEST_ONLY")); }
+
 static char case_name[256];
 
 void name_case(const char *format, ...) {
@@ -187,9 +196,10 @@ static bool cpu_has(uint32_t isa) {
 
 size_t list_isas(uint32_t isas[ISAS]) {
     static const uint32_t all[ISAS] = {ATTN_ISA_GENERIC, ATTN_ISA_AVX2, ATTN_ISA_AVX512, ATTN_ISA_NEON};
+    const uint32_t wanted = (uint32_t)number_from("ATTN_TEST_ISAS", UINT32_MAX);
     size_t n = 0;
     for (size_t i = 0; i < ISAS; i++)
-        if (cpu_has(all[i]))
+        if ((wanted & all[i]) && cpu_has(all[i]))
             isas[n++] = all[i];
     return n;
 }
@@ -247,7 +257,7 @@ void plain_sgemm(void *data, size_t M, size_t N, size_t K, float alpha, const fl
         }
 }
 
-size_t every(void) { return getenv("ATTN_TEST_SHORT") ? 5 : 1; }
+size_t every(void) { return number_from("ATTN_TEST_SHORT", 1); }
 
 size_t random_below(size_t n) { return (size_t)(random_bits() % n); }
 

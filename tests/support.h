@@ -54,18 +54,20 @@ int end_test(void **state);
 /* Names what is being tested in the messages of the assertions below. */
 void name_case(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* ATTN_TEST_ONLY in the environment is a pattern of the tests that are run: random_*. */
+
 /* Contexts: made without error, destroyed by end_test. */
 attn_context *new_context(const attn_context_options *options);
 attn_context *new_context_of(size_t threads, uint32_t isa); /* 0: default */
 attn_context_info describe(attn_context *context);
 
-/* One context for each instruction set of libattn's that this CPU has. Returns how many. */
+/* One context for each instruction set of libattn's that this CPU has, and that ATTN_TEST_ISAS in the environment, a
+ * mask, allows. Returns how many. */
 enum { ISAS = 4 };
 size_t list_isas(uint32_t isas[ISAS]);
 size_t new_isa_contexts(size_t threads, attn_context *made[ISAS]);
 
-/* The step from one case of a long loop to the next: 1, or 5 with ATTN_TEST_SHORT in the environment, as in builds
- * where each takes long. */
+/* The step from one case of a long loop to the next: 1, or ATTN_TEST_SHORT in the environment, where each takes long. */
 size_t every(void);
 
 /* An attn_sgemm_fn that is nothing but its definition; `data` is not read. */
