@@ -20,6 +20,16 @@ static inline ptrdiff_t attni_add(ptrdiff_t a, ptrdiff_t b) {
 static inline size_t attni_ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 static inline size_t attni_round_up(size_t a, size_t step) { return attni_ceil_div(a, step) * step; }
 
+/* Into how many shares, from `least` to `most`, each of some units of work must be cut to come out most evenly among
+ * threads; of equals the fewest. */
+static inline size_t attni_even_shares(size_t units, size_t least, size_t most, size_t threads) {
+    size_t best = least;
+    for (size_t n = least + 1; n <= most; n++)
+        if (n * attni_ceil_div(units * best, threads) > best * attni_ceil_div(units * n, threads))
+            best = n;
+    return best;
+}
+
 /* Where the next piece of a buffer begins, which is handed out in whole steps; *used moves on behind it. */
 static inline size_t attni_take(size_t *used, size_t amount, size_t step) {
     const size_t at = *used;

@@ -8,12 +8,43 @@
 
 enum { MOST_PRODUCTS = 4 };
 
-/* Rows of x that stay in the L2 while a panel goes by. */
-enum { BAND = 192 };
+/* Rows of x that stay in the L2 while a panel goes by, at most, and the fewest for which it pays to read panels again.
+ */
+enum { BAND = 192, LEAST_BAND = 64 };
+
+typedef struct job {
+    const attn_context *context;
+    const attni_product *products;
+    size_t cuts;                    /* of what would be a band */
+    attni_left left[MOST_PRODUCTS]; /* of each, x in its form; */
+    bool same[MOST_PRODUCTS];       /* the one before may have made it already */
+} job;
 
 static size_t count_columns(const attni_product *p) { return attni_ceil_div(p->linear->out, p->linear->panel.unit); }
 
-static size_t count_units(const attni_product *p) { return count_columns(p) * attni_ceil_div(p->x.rows, BAND); }
+static size_t count_bands(const attni_product *p) { return attni_ceil_div(p->x.rows, BAND); }
+
+/* Rows of the bands of a product. */
+static size_t band_of(const job *j, const attni_product *p) {
+    const size_t rows = attni_ceil_div(p->x.rows, count_bands(p) * j->cuts);
+    return j->cuts == 1 ? BAND : attni_round_up(rows, 4);
+}
+
+static size_t count_units(const job *j, const attni_product *p) {
+    return p->x.rows ? count_columns(p) * attni_ceil_div(p->x.rows, band_of(j, p)) : 0;
+}
+
+/* Threads come out more evenly with lower bands, where these change no bit. */
+static size_t cuts_for(const attn_context *context, const attni_product *products, size_t count) {
+    size_t units = 0, most = context->threads == 1 ? 1 : BAND / LEAST_BAND;
+    for (const attni_product *p = products; p < products + count; p++) {
+        const size_t bands = count_bands(p);
+        units += count_columns(p) * bands;
+        most = attni_min(most,
+                         attni_rows_are_free(context, p->linear->type) && bands ? p->x.rows / (bands * LEAST_BAND) : 1);
+    }
+    return attni_even_shares(units, 1, most, context->threads);
+}
 
 size_t attni_gate_floats(const attn_context *context, const attni_linear *linear) {
     return context->threads * BAND * linear->panel.unit;
@@ -75,13 +106,6 @@ static void multiply(const attn_context *context, const attni_linear *linear, co
             multiply_part(context, linear, x, at, r, k, k || begun, y, ldy);
 }
 
-typedef struct job {
-    const attn_context *context;
-    const attni_product *products;
-    attni_left left[MOST_PRODUCTS]; /* of each, x in its form; */
-    bool same[MOST_PRODUCTS];       /* the one before may have made it already */
-} job;
-
 static void finish(const job *j, const attni_product *p, const attni_left *x, const piece *at, float *y, float *gate) {
     const ptrdiff_t ldy = (ptrdiff_t)p->y.ld, ldg = (ptrdiff_t)at->width;
     if (p->gate) {
@@ -96,10 +120,11 @@ static void project_unit(void *arg, size_t unit, size_t worker) {
     const job *j = arg;
     const attni_product *p = j->products;
     const attni_left *x = j->left;
-    for (; unit >= count_units(p); p++, x++)
-        unit -= count_units(p);
-    const size_t row = unit / count_columns(p) * BAND, first = unit % count_columns(p) * p->linear->panel.unit;
-    const piece at = {row, attni_min(BAND, p->x.rows - row), first,
+    for (; unit >= count_units(j, p); p++, x++)
+        unit -= count_units(j, p);
+    const size_t band = band_of(j, p), row = unit / count_columns(p) * band;
+    const size_t first = unit % count_columns(p) * p->linear->panel.unit;
+    const piece at = {row, attni_min(band, p->x.rows - row), first,
                       attni_min(p->linear->panel.unit, p->linear->out - first)};
     float *y = p->y.data + row * p->y.ld + first;
     multiply(j->context, p->linear, x, &at, p->residual, y, p->y.ld);
@@ -152,15 +177,15 @@ static void prepare(attn_context *context, job *j, size_t count) {
 }
 
 void attni_project(attn_context *context, const attni_product *products, size_t count) {
+    job j = {.context = context, .products = products, .cuts = cuts_for(context, products, count)};
     size_t units = 0;
     double flops = 0;
     for (size_t i = 0; i < count; i++) {
         const double maps = products[i].gate ? 2 : 1;
-        units += count_units(&products[i]);
+        units += count_units(&j, &products[i]);
         flops +=
             2 * maps * (double)products[i].x.rows * (double)products[i].linear->in * (double)products[i].linear->out;
     }
-    job j = {.context = context, .products = products};
     prepare(context, &j, count);
     attni_blas_parallel(context, units, flops, project_unit, &j);
 }

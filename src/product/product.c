@@ -12,12 +12,18 @@ static void by_blas(const attni_blas *blas, size_t rows, size_t columns, size_t 
                     add ? 1.0F : 0.0F, c + j, ldc);
 }
 
+static bool is_own(const attn_context *context, attn_dtype type) { return type != ATTN_F32 || !context->blas->sgemm; }
+
+bool attni_rows_are_free(const attn_context *context, attn_dtype type) {
+    return is_own(context, type) || context->blas->no_pack;
+}
+
 void attni_multiply(const attn_context *context, size_t rows, size_t columns, size_t depth, float factor,
                     const float *a, size_t lda, const attni_panels *b, bool add, float *c, size_t ldc) {
-    if (b->type == ATTN_F32 && context->blas->sgemm)
-        by_blas(context->blas, rows, columns, depth, factor, a, lda, b, add, c, ldc);
-    else
+    if (is_own(context, b->type))
         context->kernels->multiply(rows, columns, depth, factor, a, lda, b, add, c, ldc);
+    else
+        by_blas(context->blas, rows, columns, depth, factor, a, lda, b, add, c, ldc);
 }
 
 attni_form attni_form_for(const attn_context *context, attn_dtype type) {

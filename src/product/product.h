@@ -50,6 +50,9 @@ void attni_multiply_left(const attn_context *context, size_t rows, size_t column
                          const attni_left *left, size_t row, size_t at, const attni_panels *b, bool add, float *c,
                          size_t ldc);
 
+/* Whether the bits of a row of a product, b being of a type, depend on no other row. */
+bool attni_rows_are_free(const attn_context *context, attn_dtype type);
+
 /* rules.c: the sizes for attention to so many keys, by who multiplies, */
 typedef struct attni_tile {
     size_t width;    /* W: columns of a block of K, a multiple of 16 */

@@ -3,12 +3,18 @@
 #include "context/sizes.h"
 #include "sdpa/engine.h"
 
-/* Enough super-blocks that the threads end at about the same time, few enough that tiles share what they read. What is
- * kept as their size does not depend on how evenly the tiles come out. */
+/* Enough super-blocks that the threads end at about the same time, few enough that tiles share what they read: four for
+ * each thread where masks make them differ, else two or more, so that they come out even. What is kept as their size
+ * does not depend on how evenly the tiles come out. */
+static size_t shares_for(const attn_context *context, const attni_sdpa *call, size_t tiles) {
+    const size_t heads = call->B * call->G, threads = context->threads;
+    const size_t most = attni_min(tiles, attni_ceil_div(4 * threads, heads));
+    const size_t least = attni_is_bounded(call) ? most : attni_min(tiles, attni_ceil_div(2 * threads, heads));
+    return threads == 1 ? 1 : attni_even_shares(heads, least, most, threads);
+}
+
 static void share_out(const attn_context *context, const attni_sdpa *call, attni_cut *cut) {
-    const size_t tiles = attni_max(1, cut->head_cuts * cut->token_cuts);
-    const size_t wanted = context->threads == 1 ? 1 : 4 * context->threads;
-    const size_t shares = attni_min(tiles, attni_ceil_div(wanted, call->B * call->G));
+    const size_t tiles = attni_max(1, cut->head_cuts * cut->token_cuts), shares = shares_for(context, call, tiles);
     cut->supers = attni_max(attni_ceil_div(tiles, cut->tile.tiles), shares);
     cut->tile.tiles = attni_min(cut->tile.tiles, attni_ceil_div(tiles, shares));
 }
