@@ -110,25 +110,20 @@ static inline V v_exp_rounded(V x) {
     return v_scale_normal(v_fma(exp2_slope(r), r, v_set(1.0F)), y);
 }
 
-enum exponential { ROUNDED, EXACT };
-
-static inline V power(enum exponential kind, V x) { return kind == ROUNDED ? v_exp_rounded(x) : v_exp(x); }
-
 /* y = e^(x − max); returns the sum, spread over a vector. */
-static inline __attribute__((always_inline)) V row_exp(enum exponential kind, size_t n, const float *x, float max,
-                                                       float *y) {
+static inline V row_exp(size_t n, const float *x, float max, float *y) {
     const V m = v_set(max);
     V a = v_set(0.0F), b = a;
     size_t j = 0;
     for (; j + 2 * VL <= n; j += 2 * VL) {
-        const V p = power(kind, v_sub(v_load(x + j), m)), q = power(kind, v_sub(v_load(x + j + VL), m));
+        const V p = v_exp(v_sub(v_load(x + j), m)), q = v_exp(v_sub(v_load(x + j + VL), m));
         v_store(y + j, p);
         v_store(y + j + VL, q);
         a = v_add(a, p);
         b = v_add(b, q);
     }
     for (; j < n; j += VL) {
-        const V p = power(kind, v_sub(load_up_to(x + j, n - j, v_set(-INFINITY)), m));
+        const V p = v_exp(v_sub(load_up_to(x + j, n - j, v_set(-INFINITY)), m));
         store_up_to(y + j, n - j, p);
         a = v_add(a, p);
     }
@@ -170,31 +165,78 @@ static inline attni_range range_of(const attni_range *range, size_t r, size_t co
     return range ? range[r] : (attni_range){0, columns};
 }
 
-/* Up to four rows at a time: reducing vectors to numbers costs as much for four as for one. */
+/* The visible part of up to four rows of scores: `together` columns, in whole vectors, of all of them, and the rest. */
+typedef struct four_rows {
+    float *x[4];
+    size_t n[4], together;
+} four_rows;
+
+static inline __attribute__((always_inline)) four_rows see_rows(size_t rows, size_t columns, float *s, size_t lds,
+                                                                const attni_range *range) {
+    four_rows seen = {.together = columns / VL * VL};
+#pragma GCC unroll 4
+    for (size_t r = 0; r < rows; r++) {
+        const attni_range v = range_of(range, r, columns);
+        seen.x[r] = s + r * lds + v.begin;
+        seen.n[r] = v.end - v.begin;
+        seen.together = seen.n[r] < seen.together ? seen.n[r] / VL * VL : seen.together;
+    }
+    return seen;
+}
+
+/* The maxima of rows, each spread over a vector. */
+static inline __attribute__((always_inline)) void rows_max(size_t rows, const four_rows *seen, V max[4]) {
+    for (size_t j = 0; j < seen->together; j += VL)
+#pragma GCC unroll 4
+        for (size_t r = 0; r < rows; r++)
+            max[r] = v_max(v_load(seen->x[r] + j), max[r]);
+#pragma GCC unroll 4
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = seen->together; j < seen->n[r]; j += VL)
+            max[r] = v_max(load_up_to(seen->x[r] + j, seen->n[r] - j, v_set(-INFINITY)), max[r]);
+}
+
+/* Each row becomes e^(x − max); adds the sums, spread over vectors. */
+static inline __attribute__((always_inline)) void rows_exp(size_t rows, const four_rows *seen, const V max[4],
+                                                           V sum[4]) {
+    for (size_t j = 0; j < seen->together; j += VL)
+#pragma GCC unroll 4
+        for (size_t r = 0; r < rows; r++) {
+            const V p = v_exp_rounded(v_sub(v_load(seen->x[r] + j), max[r]));
+            v_store(seen->x[r] + j, p);
+            sum[r] = v_add(sum[r], p);
+        }
+#pragma GCC unroll 4
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = seen->together; j < seen->n[r]; j += VL) {
+            const size_t n = seen->n[r] - j;
+            const V p = v_exp_rounded(v_sub(load_up_to(seen->x[r] + j, n, v_set(-INFINITY)), max[r]));
+            store_up_to(seen->x[r] + j, n, p);
+            sum[r] = v_add(sum[r], p);
+        }
+}
+
+/* Four rows side by side: one loop for all, and reducing vectors to numbers costs as much for four as for one. */
 static inline __attribute__((always_inline)) void softmax_step_4(size_t rows, size_t columns, float *s, size_t lds,
                                                                  const attni_range *range, attni_row *state, float *o,
                                                                  size_t width) {
+    const four_rows seen = see_rows(rows, columns, s, lds, range);
+    V max[4] = {v_set(-INFINITY), v_set(-INFINITY), v_set(-INFINITY), v_set(-INFINITY)};
     V spread[4] = {v_set(0.0F), v_set(0.0F), v_set(0.0F), v_set(0.0F)};
-    float max[4], sum[4];
+    float of[4];
+    rows_max(rows, &seen, max);
+    v_largest_4(max, of);
 #pragma GCC unroll 4
     for (size_t r = 0; r < rows; r++) {
-        const attni_range v = range_of(range, r, columns);
-        spread[r] = row_max(v.end - v.begin, s + r * lds + v.begin);
+        if (of[r] > state[r].max + ATTNI_MAX_LAG)
+            raise_max(&state[r], of[r], o + r * width, width);
+        max[r] = v_set(origin(state[r].max));
     }
-    v_largest_4(spread, max);
-    for (size_t r = 0; r < rows; r++)
-        if (max[r] > state[r].max + ATTNI_MAX_LAG)
-            raise_max(&state[r], max[r], o + r * width, width);
-#pragma GCC unroll 4
-    for (size_t r = 0; r < rows; r++) {
-        const attni_range v = range_of(range, r, columns);
-        float *row = s + r * lds + v.begin;
-        spread[r] = row_exp(ROUNDED, v.end - v.begin, row, origin(state[r].max), row);
-    }
-    v_sum_4(spread, sum);
+    rows_exp(rows, &seen, max, spread);
+    v_sum_4(spread, of);
 #pragma GCC unroll 4
     for (size_t r = 0; r < rows; r++)
-        state[r].sum += (double)sum[r];
+        state[r].sum += (double)of[r];
 }
 
 static void mask_rows(size_t rows, size_t columns, float *s, size_t lds, const attni_range *range) {
@@ -221,7 +263,7 @@ static void softmax_final(size_t rows, size_t columns, const float *s, size_t ld
         const attni_range v = range_of(range, r, columns);
         zero(v.begin, y);
         zero(columns - v.end, y + v.end);
-        row_exp(EXACT, v.end - v.begin, s + v.begin, origin(state[r].max), y + v.begin);
+        row_exp(v.end - v.begin, s + v.begin, origin(state[r].max), y + v.begin);
         if (state[r].sum != 0)
             row_scale(v.end - v.begin, y + v.begin, (float)(1 / state[r].sum), y + v.begin);
     }
@@ -300,14 +342,14 @@ static float softmax_row(size_t n, const float *x, float *y) {
     const float max = largest(row_max(n, x));
     double sum = 0;
     for (size_t j = 0; j < n; j += PIECE)
-        sum += (double)sum_of(row_exp(EXACT, n - j < PIECE ? n - j : PIECE, x + j, origin(max), y + j));
+        sum += (double)sum_of(row_exp(n - j < PIECE ? n - j : PIECE, x + j, origin(max), y + j));
     if (sum == 0)
         return -INFINITY;
     row_scale(n, y, (float)(1 / sum), y);
     return (float)((double)max + log(sum));
 }
 
-static void exp_many(size_t n, const float *x, float *y) { row_exp(EXACT, n, x, 0.0F, y); }
+static void exp_many(size_t n, const float *x, float *y) { row_exp(n, x, 0.0F, y); }
 
 /* Begins to bring the line at x + bytes, which need not exist, into the L2 cache; offsets wrap around as strides do. */
 
