@@ -47,6 +47,7 @@ attni_tile attni_tile_for_attention(const attn_context *context, size_t D, size_
     attni_tile t = {.width = 64, .keys = 256, .columns = 64};
     if (!blas->sgemm) {
         t = own_tile(context, keys, causal);
+        t.keys = attni_max(D, E) <= 32 ? 128 : 256; /* where sums are short, those over keys make most of the error */
     } else if (blas->no_pack) {
         t.keys = paged || attni_max(D, E) <= 96 ? 256 : 128; /* a page of 256 is read in one go */
         const size_t most = causal ? 32 : 96;                /* the diagonal cuts less off small tiles */
