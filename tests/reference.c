@@ -113,8 +113,10 @@ static void weighted_sum(const struct row *r, double *out) {
         const double p = r->stage[ATTN_STAGE_PROBABILITIES][j], *v = r->a->v + key_row(r, j) * r->a->E;
         const bool keeps =
             params->dropout == 0 || dropout_keeps(params->dropout, params->dropout_seed, r->n, r->h, r->i, j);
+        /* Of the softmax a NaN makes the whole row NaN. */
+        const double weight = params->sigmoid && !keeps ? 0 : p * (keeps ? kept : 0);
         for (size_t e = 0; e < r->a->E; e++)
-            out[e] += p * (keeps ? kept : 0) * v[e];
+            out[e] += weight * v[e];
     }
 }
 
@@ -125,6 +127,7 @@ static void inspect_row(const struct row *r, answer *to) {
     for (size_t j = 0; j < r->s->Tk; j++) {
         to->key_mass[(r->n * to->H + r->h) * to->Tk + j] += p[j];
         *entropy -= p[j] == 0 ? 0 : p[j] * log(p[j]);
+        to->largest[r->n * to->H + r->h] = fmax(to->largest[r->n * to->H + r->h], score[j]);
         if (p[j] > 1e-7 && fabs(score[j]) < 1e30)
             to->score_size = fmax(to->score_size, fabs(score[j]));
     }
@@ -137,12 +140,19 @@ static void clear_masked(const struct row *r) {
             r->stage[ATTN_STAGE_PROBABILITIES][j] = 0;
 }
 
+static void weigh_by_sigmoid(const struct row *r) {
+    for (size_t j = 0; j < r->s->Tk; j++)
+        r->stage[ATTN_STAGE_PROBABILITIES][j] = 1 / (1 + exp(-r->stage[ATTN_STAGE_BIASED][j]));
+}
+
 static void attend_row(struct row *r, answer *to) {
     const struct heads *a = r->a;
     const size_t row = query_row(r);
     const double sink = a->params->sinks ? (double)a->params->sinks[r->h] : -INFINITY;
     score_row(r);
     to->lse[row] = softmax(r->stage[ATTN_STAGE_BIASED], r->s->Tk, sink, r->stage[ATTN_STAGE_PROBABILITIES]);
+    if (a->params->sigmoid)
+        weigh_by_sigmoid(r);
     clear_masked(r);
     weighted_sum(r, to->out + row * a->E);
     inspect_row(r, to);
@@ -170,6 +180,7 @@ static answer new_answer(const struct heads *a) {
     to.probabilities = to.stages[ATTN_STAGE_PROBABILITIES];
     to.key_mass = filled(N * a->H * to.Tk, 0);
     to.entropy = filled(N * a->H * to.Tq, 0);
+    to.largest = filled(N * a->H, -INFINITY);
     return to;
 }
 

@@ -24,6 +24,7 @@ typedef struct answer {
     double *probabilities;  /* that stage */
     double *key_mass;       /* [N,H,Tk] */
     double *entropy;        /* [N,H,Tq] */
+    double *largest;        /* [N,H] */
     double score_size;      /* the largest score that matters: rounding it is what errors come from */
 } answer;
 

@@ -72,6 +72,8 @@ struct sdpa_result new_sdpa_result(const struct sdpa_case *c) {
         r.key_mass = new_tensor(BHTD, all.N, H, all.Tk, 1);
     if (c->entropy)
         r.entropy = new_tensor(BHTD, all.N, H, all.Tq, 1);
+    if (c->largest)
+        r.largest = new_tensor(BHTD, all.N, H, 1, 1);
     if (c->top_keys) {
         r.top_keys = new_integer_rows(all.N, H, all.Tq, c->top_keys);
         r.top_probabilities = new_tensor(BHTD, all.N, H, all.Tq, c->top_keys);
@@ -86,6 +88,7 @@ attn_sdpa_params params_for(const struct sdpa_case *c, const struct sdpa_result 
     params.weights = c->probabilities ? &r->probabilities : NULL;
     params.key_mass = r->key_mass.data;
     params.entropy = r->entropy.data;
+    params.largest_scores = r->largest.data;
     params.top_keys = c->top_keys ? top : NULL;
     return params;
 }
@@ -109,7 +112,8 @@ struct sdpa_result run_sdpa(attn_context *context, const struct sdpa_case *c) {
     const struct sdpa_result r = new_sdpa_result(c);
     attn_top_keys top;
     const attn_sdpa_params params = params_for(c, &r, &top);
-    const attn_tensor all[] = {r.out, r.lse, r.probabilities, r.key_mass, r.entropy, r.top_keys, r.top_probabilities};
+    const attn_tensor all[] = {r.out,     r.lse,     r.probabilities, r.key_mass,
+                               r.entropy, r.largest, r.top_keys,      r.top_probabilities};
     name_sdpa(c);
     assert_ok(context, attn_sdpa(context, &c->q, &c->k, &c->v, &r.out, &params));
     for (size_t i = 0; i < COUNT(all); i++)
@@ -207,6 +211,7 @@ void assert_answer_near(const struct sdpa_case *c, const struct sdpa_result *r, 
     assert_weights_near(c, r, &want, of_weights, promised(factor));
     assert_near(r->key_mass, want.key_mass, of_mass);
     assert_near(r->entropy, want.entropy, promised(4 * factor));
+    assert_near(r->largest, want.largest, promised(factor));
     assert_top_keys_near(r, &want, of_weights);
 }
 
@@ -220,6 +225,7 @@ void assert_same_result(const struct sdpa_result *got, const struct sdpa_result 
     assert_bits(got->probabilities, want->probabilities);
     assert_bits(got->key_mass, want->key_mass);
     assert_bits(got->entropy, want->entropy);
+    assert_bits(got->largest, want->largest);
     assert_bits(got->top_keys, want->top_keys);
     assert_bits(got->top_probabilities, want->top_probabilities);
 }

@@ -10,7 +10,7 @@
 extern const int64_t OFFSETS[14];
 
 struct sdpa_case {
-    char name[192]; /* besides the sizes, in messages */
+    char name[320]; /* besides the sizes, in messages */
     attn_tensor q, k, v;
     attn_sdpa_params params; /* the options; outputs come from the fields below */
     enum layout out_layout;  /* of out and of the weights */
@@ -18,7 +18,7 @@ struct sdpa_case {
     attn_tensor out;         /* where to write to, if it has data */
     bool lse, probabilities; /* the latter: the weights of params.weights_stage */
     bool averaged;           /* weights over the heads */
-    bool key_mass, entropy;
+    bool key_mass, entropy, largest;
     size_t top_keys;               /* k; 0: not wanted */
     double score_size, value_size; /* in multiples of those that inputs N(0,1) have */
 };
@@ -26,7 +26,7 @@ struct sdpa_case {
 /* Without data where not asked for. */
 struct sdpa_result {
     attn_tensor out, lse, probabilities;     /* lse as [B,H,Tq,1]; probabilities: the weights of the stage */
-    attn_tensor key_mass, entropy;           /* as [B,H,Tk,1] and [B,H,Tq,1] */
+    attn_tensor key_mass, entropy, largest;  /* as [B,H,Tk,1], [B,H,Tq,1] and [B,H,1,1] */
     attn_tensor top_keys, top_probabilities; /* [B,H,Tq,k]; the keys are int64_t, as 2k floats */
 };
 

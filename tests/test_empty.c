@@ -64,6 +64,7 @@ static void set_attention(attention *a, const size_t n[SIZES], bool averaged) {
     a->p.weights = &a->weights;
     a->p.lse = new_floats(64);
     a->p.entropy = new_floats(64);
+    a->p.largest_scores = new_floats(64);
     a->p.key_mass = new_floats(64);
     a->top = (attn_top_keys){2, (int64_t *)(void *)new_doubles(64), new_floats(64)};
     a->p.top_keys = &a->top;

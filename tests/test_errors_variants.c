@@ -88,6 +88,10 @@ typedef struct call {
     X(factor_period, ATTN_ERROR_SHAPE, "query_factor", c->factor.period = 0)                                           \
     X(factor_positions, ATTN_ERROR_SHAPE, "query_factor", c->factor.table = c->slopes)                                 \
     X(factor_amount, ATTN_ERROR_VALUE, "amount", c->factor.amount = NAN)                                               \
+    X(sinks_of_sigmoids, ATTN_ERROR_VALUE, "sinks", c->params.sigmoid = 1)                                             \
+    X(lse_of_sigmoids, ATTN_ERROR_VALUE, "lse", c->params.sigmoid = -1; c->params.sinks = NULL)                        \
+    X(entropy_of_sigmoids, ATTN_ERROR_VALUE, "entropy", c->params.sigmoid = 1; c->params.sinks = NULL;                 \
+      c->params.lse = NULL)                                                                                            \
     X(huge_tree, ATTN_ERROR_OVERFLOW, "tree", c->tree.tokens = SIZE_MAX)                                               \
     X(key_length_negative, ATTN_ERROR_VALUE, "key_lengths", c->key_lengths[1] = -1)                                    \
     X(key_length_beyond, ATTN_ERROR_VALUE, "key_lengths", c->key_lengths[0] = Tk + 1)                                  \
@@ -138,6 +142,8 @@ typedef struct call {
     X(lse_in_head_scales, ATTN_ERROR_ALIAS, "lse", c->params.lse = c->scales)                                          \
     X(lse_in_factors, ATTN_ERROR_ALIAS, "lse", c->factor.table = c->slopes; c->factor.positions = H;                   \
       c->params.alibi = ATTN_ALIBI_NONE; c->params.alibi_slopes = NULL; c->params.lse = c->slopes)                     \
+    X(largest_in_q, ATTN_ERROR_ALIAS, "largest_scores", c->params.largest_scores = c->q.data)                          \
+    X(largest_is_lse, ATTN_ERROR_ALIAS, "largest_scores", c->params.largest_scores = c->params.lse)                    \
     X(documents_begin_early, ATTN_ERROR_VALUE, "documents", c->starts[0] = -1)                                         \
     X(documents_back, ATTN_ERROR_VALUE, "documents", c->starts[1] = 4)                                                 \
     X(document_negative, ATTN_ERROR_VALUE, "documents", c->bounds[0] = -1)                                             \
@@ -192,6 +198,7 @@ static void make_outputs(call *c) {
     c->params.top_keys = &c->top;
     c->params.lse = new_floats((size_t)B * H * Tq);
     c->params.entropy = new_floats((size_t)B * H * Tq);
+    c->params.largest_scores = new_floats((size_t)B * H);
     c->params.key_mass = new_floats((size_t)B * H * Tk);
 }
 
@@ -261,6 +268,7 @@ static void assert_nothing_written(const call *valid) {
     assert_untouched(valid->weights);
     assert_untouched(attn_tensor_bhtd(valid->params.lse, ATTN_F32, B, H, Tq, 1));
     assert_untouched(attn_tensor_bhtd(valid->params.entropy, ATTN_F32, B, H, Tq, 1));
+    assert_untouched(attn_tensor_bhtd(valid->params.largest_scores, ATTN_F32, B, H, 1, 1));
     assert_untouched(attn_tensor_bhtd(valid->params.key_mass, ATTN_F32, B, H, Tk, 1));
     assert_untouched(attn_tensor_bhtd(valid->top.keys, ATTN_F32, B, H, Tq, 4));
     assert_untouched(attn_tensor_bhtd(valid->top.probabilities, ATTN_F32, B, H, Tq, 2));
@@ -320,6 +328,10 @@ static void no_fault(void **state) {
     c.bounds[5] = INT64_MAX;
     c.offsets[0] = INT64_MIN;
     c.offsets[1] = INT64_MAX;
+    assert_ok(c.context, run(&c));
+    c.params.sigmoid = 1;
+    c.params.lse = c.params.entropy = NULL;
+    c.params.sinks = NULL;
     assert_ok(c.context, run(&c));
     c.top.k = 0; /* off */
     assert_ok(c.context, run(&c));

@@ -222,6 +222,97 @@ static void buckets_of_distances(void **state) {
     }
 }
 
+/* ---- relatives of the softmax ---- */
+
+/* Ramapuram et al.'s bias −ln n; more keys than a segment. */
+static void sigmoids(void **state) {
+    (void)state;
+    static const size_t keys[] = {1, 70, 2047, 2100, 4097};
+    attn_context *contexts[] = {new_context_of(1, 0), new_context_of(3, 0)};
+    seed(51);
+    for (size_t i = 0; i < 2 * COUNT(keys); i++) {
+        struct sdpa_case c = sdpa_case_of(1, 2, 1, i % 2 ? 1 : 9, keys[i / 2], 16, 8);
+        const float share[] = {-logf((float)keys[i / 2]), -logf((float)keys[i / 2])};
+        const attn_relative_bias bias = {.table = share};
+        c.params.relative_bias = &bias;
+        c.params.sigmoid = 1;
+        c.lse = false;
+        c.key_mass = c.largest = true;
+        c.top_keys = 2;
+        check_sdpa(contexts[i / 2 % 2], &c);
+        end_case();
+    }
+}
+
+/* exp(s) / (1 + Σ exp(s)): as with a key and a value of zeros. */
+static void softmax_plus_one(void **state) {
+    (void)state;
+    seed(52);
+    struct sdpa_case c = sdpa_case_of(2, 2, 1, 5, 7, 16, 8);
+    float sinks[] = {0, 0};
+    for (size_t n = 0; n < 16; n++) {
+        set_value_at(c.k, 0, 0, 6, n, 0);
+        set_value_at(c.k, 1, 0, 6, n, 0);
+        set_value_at(c.v, 0, 0, 6, n / 2, 0);
+        set_value_at(c.v, 1, 0, 6, n / 2, 0);
+    }
+    const answer want = reference_sdpa(c.q, c.k, c.v, &c.params);
+    c.k = tokens_of(c.k, 0, 6);
+    c.v = tokens_of(c.v, 0, 6);
+    c.params.sinks = sinks;
+    const struct sdpa_result got = run_sdpa(new_context_of(1, 0), &c);
+    assert_near(got.out, want.out, promised(1));
+    assert_near(got.lse, want.lse, promised(1));
+    end_case();
+}
+
+/* Every second of the heads that x [B,2H,T,D] has. */
+static attn_tensor half_of_heads(attn_tensor x, size_t first) {
+    x.data = element_at(x, 0, first, 0, 0);
+    x.size[1] /= 2;
+    x.stride[1] *= 2;
+    return x;
+}
+
+/* (softmax(q1·k1) − λ · softmax(q2·k2)) · v, the heads normed, as the header of attn_sdpa composes it. */
+static void differential_attention(void **state) {
+    (void)state;
+    enum { Bd = 2, Hd = 3, T = 40, D = 16, E = 32 };
+    const double lambda = 0.3;
+    attn_context *context = new_context_of(2, 0);
+    seed(53);
+    const attn_tensor q = new_normal(BTHD, Bd, 2 * Hd, T, D), k = new_normal(BTHD, Bd, 2 * Hd, T, D);
+    const attn_tensor v = new_normal(BTHD, Bd, Hd, T, E), out = new_tensor(BTHD, Bd, Hd, T, E);
+    const attn_tensor other = new_tensor(BTHD, Bd, Hd, T, E);
+    attn_sdpa_params causal;
+    attn_norm_params norm;
+    ATTN_INIT(&causal);
+    ATTN_INIT(&norm);
+    causal.causal = ATTN_CAUSAL_TOP_LEFT;
+    norm.kind = ATTN_RMS_NORM;
+    double *want = NULL;
+    for (size_t half = 0; half < 2; half++) {
+        const attn_tensor qh = half_of_heads(q, half), kh = half_of_heads(k, half);
+        const answer part = reference_sdpa(qh, kh, v, &causal);
+        assert_ok(context, attn_sdpa(context, &qh, &kh, &v, half ? &other : &out, &causal));
+        for (size_t n = 0; n < element_count(out) && half; n++)
+            want[n] -= lambda * part.out[n];
+        want = half ? want : part.out;
+    }
+    for (size_t n = 0; n < element_count(out); n++)
+        set_value(out, n, value(out, n) - lambda * value(other, n));
+    assert_ok(context, attn_norm(context, &out, &out, &norm));
+    for (size_t row = 0; row < (size_t)Bd * Hd * T; row++) {
+        double square = 0;
+        for (size_t e = 0; e < E; e++)
+            square += want[row * E + e] * want[row * E + e] / E;
+        for (size_t e = 0; e < E; e++)
+            want[row * E + e] /= sqrt(square + 1e-5);
+    }
+    assert_near(out, want, promised(8));
+    end_case();
+}
+
 /* ---- many keys ---- */
 
 /* All keys and values are alike, so that rounding errors do not cancel. */
@@ -675,6 +766,9 @@ int main(void) {
                                        TEST(slopes_at_the_end_of_floats),
                                        TEST(positions_at_the_ends_of_integers),
                                        TEST(buckets_of_distances),
+                                       TEST(sigmoids),
+                                       TEST(softmax_plus_one),
+                                       TEST(differential_attention),
                                        TEST(errors_do_not_grow_with_keys),
                                        TEST(values_without_width),
                                        TEST(distant_keys),

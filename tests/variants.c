@@ -11,7 +11,7 @@ const char *const OPTION_NAMES[OPTIONS] = {
     "pad_masks",  "causal",   "window",     "key_lens",  "q_lens",      "blocks",       "ragged",    "sinks",
     "dropout",    "in_types", "numbers",    "in_layout", "out_type",    "layout",       "no_lse",    "stage",
     "averaged",   "w_type",   "inspection", "align",     "chunk",       "causal_block", "documents", "spans",
-    "first_keys", "tree",     "relative",   "q_factor",  "head_scales", "poison"};
+    "first_keys", "tree",     "relative",   "q_factor",  "head_scales", "sigmoid",      "poison"};
 
 static const float SCALES[] = {0, 0.4F, -0.25F};
 static const float SOFTCAPS[] = {0, 1.5F, 30};
@@ -63,7 +63,7 @@ const unsigned OPTION_LEVELS[OPTIONS] = {[SCALE] = COUNT(SCALES),
                                          [WEIGHTS] = 1 + STAGES,
                                          [AVERAGED] = 2,
                                          [WEIGHTS_TYPE] = 3,
-                                         [INSPECTION] = 5,
+                                         [INSPECTION] = 6,
                                          [ALIGNMENT] = CAUSALS,
                                          [CHUNK] = COUNT(CHUNKS),
                                          [CAUSAL_BLOCK] = COUNT(CAUSAL_BLOCKS),
@@ -74,6 +74,7 @@ const unsigned OPTION_LEVELS[OPTIONS] = {[SCALE] = COUNT(SCALES),
                                          [RELATIVE] = COUNT(RELATIVES),
                                          [QUERY_FACTOR] = 3,
                                          [HEAD_SCALES] = 2,
+                                         [SIGMOID] = 2,
                                          [POISON] = 2};
 
 const struct shape VARIANT_SHAPES[SHAPES] = {
@@ -400,6 +401,15 @@ static void make_softmax(struct builder *b) {
     b->c.params.dropout_seed = 0x0123456789abcdefU * (1 + random_below(99));
 }
 
+void set_sigmoid(struct sdpa_case *c) {
+    c->params.sigmoid = 1;
+    c->params.sinks = NULL;
+    c->lse = c->entropy = false;
+    if (c->value_size > 1e10 && c->out_type == ATTN_F16) /* what is left where such values cancel is infinite */
+        c->out_type = ATTN_F32;
+    c->value_size *= 1 + (double)c->k.size[2] / 8; /* sums, not means */
+}
+
 static void choose_outputs(struct builder *b) {
     struct sdpa_case *c = &b->c;
     const unsigned *level = b->levels.of, inspection = level[INSPECTION];
@@ -411,7 +421,10 @@ static void choose_outputs(struct builder *b) {
     c->weights_type = (attn_dtype)level[WEIGHTS_TYPE];
     c->key_mass = inspection == 1 || inspection == 4;
     c->entropy = inspection == 2 || inspection == 4;
+    c->largest = inspection >= 4;
     c->top_keys = inspection == 3 ? 1 : inspection == 4 ? 5 : 0;
+    if (level[SIGMOID])
+        set_sigmoid(c);
 }
 
 /* ---- poison ---- */

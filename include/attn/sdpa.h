@@ -177,7 +177,8 @@ typedef struct attn_sdpa_params {
     const int64_t *query_starts; /* [N+1], "cu_seqlens_q" */
     const int64_t *key_starts;   /* [N+1] */
 
-    /* [H], or NULL: exp(sink) is added to the denominator of each row. An empty row stays 0, its lse is the sink. */
+    /* [H], or NULL: exp(sink) is added to the denominator of each row: GPT-OSS, MiMo; sinks of 0 are softmax-plus-one,
+     * exp(s) / (1 + Σ exp(s)). An empty row stays 0, its lse is the sink. */
     const float *sinks;
 
     /* Probability p in [0, 1) that a weight is dropped; kept ones are multiplied by 1/(1−p). Which are dropped depends
@@ -234,6 +235,14 @@ typedef struct attn_sdpa_params {
      * with scale = 1 and L2 norm). */
     const attn_query_factor *query_factor;
     const float *head_scales;
+
+    /* Not 0: sigmoid attention. Weights are 1 / (1 + exp(−score)), which is not divided by anything: no sinks, lse or
+     * entropy. Its bias −ln n is a relative_bias with reach 0. Ramapuram et al., 2024. */
+    int sigmoid;
+
+    /* Output, dense [B,H], or NULL: the largest score of each head that the softmax saw, −∞ where there was none, NaN
+     * passed over. QK-clip (Kimi K2). Needs a further walk over the scores. */
+    float *largest_scores;
 } attn_sdpa_params;
 
 /* Whose conventions to follow. */
@@ -261,6 +270,9 @@ extern "C" {
  * into a result: NaN or Inf there changes no bit; nor does NaN in a bias where a mask masks. A score of −inf counts as
  * masked. A key whose distance (ALiBi) makes its probability 0 in f32 beside another is not computed. Memory is O(1) in
  * Tq and Tk. Same inputs, build, backend and ISA give the same bits for any number of threads.
+ * Differential attention is two calls over one v, a − λ·b of their outputs, and attn_norm of its heads: in Ye et al.'s
+ * "Differential transformer", 2024, q and k of the first call are the even heads of 2·H, those of the second the odd
+ * ones, by strides.
  * Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE, STRUCT, OVERFLOW, ALIAS, MEMORY; nothing is written then.
  * Source: Vaswani et al., "Attention is all you need", 2017; the tiling: Dao et al., "FlashAttention", 2022. */
 ATTN_API attn_status attn_sdpa(attn_context *context, const attn_tensor *q, const attn_tensor *k, const attn_tensor *v,

@@ -181,6 +181,16 @@ static attn_status check_block_map(attn_context *context, const attn_sdpa_params
     return ATTN_OK;
 }
 
+/* What is only where weights have a normaliser. */
+static attn_status check_sigmoid(attn_context *context, const attn_sdpa_params *p, attni_sdpa *call) {
+    const char *field = p->sinks ? "sinks" : p->lse ? "lse" : p->entropy ? "entropy" : NULL;
+    call->sigmoid = p->sigmoid != 0;
+    if (!call->sigmoid || !field)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_VALUE, "params.%s is set, but with params.sigmoid nothing is normalised",
+                      field);
+}
+
 static attn_status check_sinks(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call) {
     for (size_t h = 0; p->sinks && data && h < call->H; h++)
         if (isnan(p->sinks[h]) || p->sinks[h] == INFINITY)
@@ -273,6 +283,8 @@ static attn_status check_extra_outputs(attn_context *context, const attn_sdpa_pa
     ATTNI_TRY(check_array(context, "params.entropy", p->entropy, call, call->Tq, 1, extras));
     call->inspection.key_mass = p->key_mass;
     call->inspection.entropy = p->entropy;
+    ATTNI_TRY(check_array(context, "params.largest_scores", p->largest_scores, call, 1, 1, extras));
+    call->inspection.largest = p->largest_scores;
     return check_top_keys(context, p->top_keys, data, call, extras);
 }
 
@@ -338,6 +350,7 @@ attn_status attni_check_attention(attn_context *context, const attn_sdpa_params 
     ATTNI_TRY(attni_check_places(context, p, data, call, extras));
     ATTNI_TRY(check_block_map(context, p, data, call));
     ATTNI_TRY(check_sinks(context, p, data, call));
+    ATTNI_TRY(check_sigmoid(context, p, call));
     ATTNI_TRY(attni_check_dropout(context, "params.dropout", p->dropout, p->dropout_seed, &call->dropout));
     call->score = p->score;
     call->score_data = p->score_data;

@@ -71,6 +71,10 @@ typedef struct attni_row {
 
 #define ATTNI_MAX_LAG 5.5F
 
+/* From scores s [rows, columns] to weights, in place, with what they do to the state and to o [rows, width]. */
+typedef void attni_weight_fn(size_t rows, size_t columns, float *s, size_t lds, const attni_range *range,
+                             attni_row *state, float *o, size_t width);
+
 enum { ATTNI_SEEN_FALSE = 1, ATTNI_SEEN_TRUE = 2 };
 
 /* A weight is dropped where its random word is below `threshold`. */
@@ -126,8 +130,10 @@ typedef struct attni_kernels {
     /* One step of the online softmax: s [rows, columns], scores, becomes p = e^(s - max), 0 where masked.
      * `range` [rows] tells what is visible; NULL: everything. Where a row's max moves that was not −∞ before, its sum
      * and its row of o [rows, width] are rescaled. */
-    void (*softmax_step)(size_t rows, size_t columns, float *s, size_t lds, const attni_range *range, attni_row *state,
-                         float *o, size_t width);
+    attni_weight_fn *softmax_step;
+
+    /* s becomes 1 / (1 + e^-s), 0 where masked, and the state that of sums that are not to be divided. */
+    attni_weight_fn *sigmoid_step;
 
     /* The probabilities once the state is final: y = e^(s - max) / sum, 0 where masked. */
     void (*softmax_final)(size_t rows, size_t columns, const float *s, size_t lds, const attni_range *range,

@@ -10,6 +10,27 @@ static inline V v_sigmoid(V n) {
     return v_div(e, v_add(e, v_set(1.0F)));
 }
 
+static void sigmoid_row(size_t n, float *s) {
+    const V zero = v_set(0.0F);
+    for (size_t j = 0; j < n; j += VL) {
+        const V x = load_up_to(s + j, n - j, zero), less = v_sigmoid(v_sub(zero, v_abs(x)));
+        store_up_to(s + j, n - j, v_where_equal(v_max(zero, x), 0.0F, v_sub(v_set(1.0F), less), less));
+    }
+}
+
+static void sigmoid_step(size_t rows, size_t columns, float *s, size_t lds, const attni_range *range, attni_row *state,
+                         float *o, size_t width) {
+    (void)o;
+    (void)width;
+    for (size_t r = 0; r < rows; r++) {
+        const attni_range v = range_of(range, r, columns);
+        sigmoid_row(v.end - v.begin, s + r * lds + v.begin);
+        state[r] = (attni_row){.sum = 1, .max = 0};
+    }
+    if (range)
+        mask_rows(rows, columns, s, lds, range);
+}
+
 /* Φ(n), n ≤ 0: e^(−n²/2) · R(1 / (1 − n/3.75)). The polynomial R is fitted to erfcx for the least relative error
  * (1.5e-8 for n ≥ −15) by reweighted least squares. */
 static inline V v_normal_tail(V n) {

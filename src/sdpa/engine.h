@@ -109,6 +109,7 @@ typedef struct attni_engine {
     unsigned lines, masking; /* of the score program: those in use, and of these the ones that mask */
     attni_form form;         /* of q, and of the weights */
     float factor;            /* of the products: the scale, if q does not have it already */
+    attni_weight_fn *weight; /* what makes weights of scores */
     attni_cut cut;           /* of the call, or of the sequence at hand */
     attni_cut room;          /* what the scratch is laid out for */
     bool varied;             /* sequences differ: each has a cut of its own, */
@@ -118,6 +119,7 @@ typedef struct attni_engine {
     size_t desk_bytes;
     char *parts;       /* o and state of each segment that is a unit */
     attni_row *states; /* [B,H,states_tokens], kept for the inspections; or NULL */
+    float *tops;       /* [B,H,states_tokens], the largest score of each row, if they are wanted */
     size_t states_tokens;
 } attni_engine;
 

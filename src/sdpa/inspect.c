@@ -7,7 +7,9 @@
 #include "context/sizes.h"
 #include "sdpa/engine.h"
 
-static bool wants_rows(const attni_inspection *in) { return in->weights_wanted || in->entropy || in->top.k; }
+static bool wants_rows(const attni_inspection *in) {
+    return in->weights_wanted || in->entropy || in->top.k || in->largest;
+}
 
 bool attni_inspects(const attni_sdpa *call) { return wants_rows(&call->inspection) || call->inspection.key_mass; }
 
@@ -32,18 +34,41 @@ static void clear_masked(const attni_query_tile *t, const attni_row *state, size
                 p[i * lds + j] = 0;
 }
 
+static void final_weights(const attni_engine *e, const attni_query_tile *t, size_t h, const attni_range *range,
+                          attni_desk *desk) {
+    const size_t lds = e->cut.tile.keys, columns = desk->group.count;
+    const float *s = desk->scores + h * t->tokens * lds;
+    float *p = desk->weights + h * t->tokens * lds;
+    if (e->call->sigmoid) {
+        e->kernels->copy(t->tokens, columns, ATTN_F32, s, (ptrdiff_t)lds, ATTN_F32, p, (ptrdiff_t)lds);
+        e->weight(t->tokens, columns, p, lds, range, desk->state, NULL, 0);
+        return;
+    }
+    e->kernels->softmax_final(t->tokens, columns, s, lds, range, state_of(e, t, h), p, (ptrdiff_t)lds);
+    clear_masked(t, state_of(e, t, h), columns, lds, s, p);
+}
+
+/* The largest of each row's scores so far. */
+static void note_tops(const attni_engine *e, const attni_query_tile *t, const attni_range *range,
+                      const attni_desk *desk) {
+    for (size_t r = 0; r < t->rows; r++) {
+        const attni_range seen = range ? range[r] : (attni_range){0, desk->group.count};
+        float *top = e->tops + (state_of(e, t, r / t->tokens) - e->states) + r % t->tokens;
+        for (size_t j = seen.begin; j < attni_min(seen.end, desk->group.count); j++) {
+            const float s = desk->scores[r * e->cut.tile.keys + j];
+            *top = s > *top ? s : *top;
+        }
+    }
+}
+
 /* desk->scores and desk->weights, the probabilities, of a tile and a group. */
 static void find_probabilities(const attni_engine *e, const attni_query_tile *t, attni_desk *desk) {
     const attni_sight all = attni_see_all(e, t, &desk->group);
-    const size_t lds = e->cut.tile.keys;
     attni_score(e, t, &desk->group, &all, ATTN_STAGE_PROBABILITIES, desk->scores);
-    for (size_t h = 0; h < t->heads; h++) {
-        const size_t row = h * t->tokens;
-        e->kernels->softmax_final(t->tokens, desk->group.count, desk->scores + row * lds, lds,
-                                  all.range ? all.range + row : NULL, state_of(e, t, h), desk->weights + row * lds,
-                                  (ptrdiff_t)lds);
-        clear_masked(t, state_of(e, t, h), desk->group.count, lds, desk->scores + row * lds, desk->weights + row * lds);
-    }
+    if (e->call->inspection.largest)
+        note_tops(e, t, all.range, desk);
+    for (size_t h = 0; h < t->heads; h++)
+        final_weights(e, t, h, all.range ? all.range + h * t->tokens : NULL, desk);
 }
 
 /* desk->weights = the scores of another stage. */
@@ -137,7 +162,7 @@ static void write_top_keys(const attni_engine *e, const attni_query_tile *t, siz
 static void inspect_rows(const attni_engine *e, const attni_query_tile *t, attni_desk *desk) {
     const attni_inspection *in = &e->call->inspection;
     const bool probabilities = in->stage == ATTN_STAGE_PROBABILITIES;
-    if (probabilities || in->entropy || in->top.k)
+    if (probabilities || in->entropy || in->top.k || in->largest)
         find_probabilities(e, t, desk);
     for (size_t h = 0; h < t->heads; h++) {
         if (in->entropy)
@@ -254,12 +279,27 @@ static void inspect_keys(void *arg, size_t unit, size_t worker) {
     }
 }
 
+/* Of each head, over its rows. */
+static void write_largest(const attni_engine *e) {
+    const attni_sdpa *call = e->call;
+    for (size_t head = 0; head < call->B * call->H; head++) {
+        float *largest = &call->inspection.largest[head];
+        *largest = -INFINITY;
+        for (size_t i = 0; i < e->states_tokens; i++)
+            *largest = fmaxf(*largest, e->tops[head * e->states_tokens + i]);
+    }
+}
+
 void attni_inspect(attn_context *context, attni_engine *e) {
     const attni_sdpa *call = e->call;
+    for (size_t n = 0; n < call->B * call->H * e->states_tokens && call->inspection.largest; n++)
+        e->tops[n] = -INFINITY;
     const double flops =
         2 * (double)call->B * (double)call->H * (double)call->Tq * (double)call->Tk * (double)(call->D + 16);
     if (wants_rows(&call->inspection))
         attni_blas_parallel(context, call->B * e->cut.token_cuts, flops, inspect_tokens, e);
+    if (call->inspection.largest)
+        write_largest(e);
     if (call->inspection.key_mass)
         attni_blas_parallel(context, call->B * call->G * attni_ceil_div(call->Tk, e->room.tile.keys), flops,
                             inspect_keys, e);

@@ -22,6 +22,14 @@ static void add_key(const attni_engine *e, attni_row *row, float *o, double s, c
     *row = (attni_row){.sum = row->sum * old + share, .max = (float)max};
 }
 
+/* The same for weights that are sigmoids. */
+static void add_weighted(const attni_engine *e, attni_row *row, float *o, double s, const float *value) {
+    const float weight = (float)(1 / (1 + exp(-s)));
+    for (size_t c = 0; c < e->cut.o_width; c++)
+        o[c] = (row->sum == 0 ? 0 : o[c]) + (c < e->call->E ? weight * value[c] : 0);
+    *row = (attni_row){.sum = 1, .max = 0};
+}
+
 static double score_of(const attni_engine *e, const attni_query_tile *t, size_t row, const float *k) {
     const float *q = (const float *)(const void *)(t->q.data + row * t->q.step);
     const double most = (double)e->call->softcap;
@@ -39,10 +47,14 @@ static void add_keys(const attni_engine *e, const attni_query_tile *t, size_t h,
     const float sink = call->sinks ? call->sinks[head] : -INFINITY;
     for (size_t i = 0; i < t->tokens && sink != -INFINITY; i++)
         add_key(e, &state[i], o + i * width, (double)sink, NULL);
-    for (size_t i = 0; i < t->tokens && call->extra_key; i++)
-        add_key(e, &state[i], o + i * width, score_of(e, t, h * t->tokens + i, call->extra_key + g * call->D),
-                call->extra_value + g * call->E);
-    for (size_t i = 0; i < t->tokens && call->zero_key; i++)
+    for (size_t i = 0; i < t->tokens && call->extra_key; i++) {
+        const double s = score_of(e, t, h * t->tokens + i, call->extra_key + g * call->D);
+        if (call->sigmoid)
+            add_weighted(e, &state[i], o + i * width, s, call->extra_value + g * call->E);
+        else
+            add_key(e, &state[i], o + i * width, s, call->extra_value + g * call->E);
+    }
+    for (size_t i = 0; i < t->tokens && call->zero_key && !call->sigmoid; i++)
         add_key(e, &state[i], o + i * width, 0, NULL);
 }
 
@@ -57,6 +69,12 @@ void attni_settle(const attni_engine *e, attni_query_tile *t) {
     memcpy(t->state, t->sum, t->rows * sizeof *t->state);
 }
 
+/* Segments have each added their 1. */
+static void forget_sums(attni_row *state, size_t rows) {
+    for (size_t r = 0; r < rows; r++)
+        state[r].sum = state[r].sum > 0;
+}
+
 /* For each head of the tile: its first row in the tile is h · tokens. */
 void attni_write_output(const attni_engine *e, const attni_query_tile *t) {
     const attni_sdpa *call = e->call;
@@ -64,6 +82,8 @@ void attni_write_output(const attni_engine *e, const attni_query_tile *t) {
         attni_row *state = t->state + h * t->tokens;
         float *o = t->o + h * t->tokens * e->cut.o_width;
         add_keys(e, t, h, state, o);
+        if (call->sigmoid)
+            forget_sums(state, t->tokens);
         e->kernels->normalize(t->tokens, call->E, o, e->cut.o_width, state, call->out.dtype,
                               attni_at(&call->out, t->batch, t->head + h, t->token), call->out.stride_t);
         write_lse(call, t, h, state);

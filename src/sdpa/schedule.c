@@ -143,7 +143,7 @@ static void count_starts(attni_engine *e) {
 
 /* What a call keeps beside the desks, one after the other. Returns the size of all. */
 typedef struct layout {
-    size_t desk, desks, parts, states, starts, reach, norms, all;
+    size_t desk, desks, parts, states, tops, starts, reach, norms, all;
 } layout;
 
 static layout lay(const attn_context *context, const attni_sdpa *call, const attni_cut *cut) {
@@ -154,6 +154,7 @@ static layout lay(const attn_context *context, const attni_sdpa *call, const att
     at.desks = attni_take(&at.all, at.desk * context->threads, ATTNI_LINE);
     at.parts = attni_take(&at.all, attni_parts_bytes(cut, call), ATTNI_LINE);
     at.states = attni_take(&at.all, attni_inspects(call) ? rows * sizeof(attni_row) : 0, ATTNI_LINE);
+    at.tops = attni_take(&at.all, call->inspection.largest ? rows * sizeof(float) : 0, ATTNI_LINE);
     at.starts = attni_take(&at.all, attni_is_varied(call) ? (call->B + 1) * sizeof(size_t) : 0, ATTNI_LINE);
     at.reach = attni_take(&at.all, ends ? call->B * call->H * sizeof(size_t) : 0, ATTNI_LINE);
     at.norms = attni_take(&at.all, ends ? call->B * call->G * sizeof(float) : 0, ATTNI_LINE);
@@ -170,7 +171,8 @@ bool attni_sdpa_writes(const attni_sdpa *call) {
     const attni_inspection *in = &call->inspection;
     const bool of_rows = call->E || call->lse.data || in->entropy || in->top.k;
     const bool weights = in->weights_wanted && call->B && (call->H || in->averaged) && call->Tq && call->Tk;
-    return (of_rows && has_rows(call)) || weights || (in->key_mass && call->B && call->H && call->Tk);
+    return (of_rows && has_rows(call)) || weights || (in->key_mass && call->B && call->H && call->Tk) ||
+           (in->largest && call->B && call->H);
 }
 
 size_t attni_sdpa_scratch(const attn_context *context, const attni_sdpa *call) {
@@ -196,7 +198,9 @@ static attni_engine engine_of(attn_context *context, const attni_sdpa *call, con
                       .states_tokens = call->Tq};
     e.cut = e.varied ? attni_cut_call(context, call, call->Tk) : *room;
     e.factor = attni_scales_query(call) ? 1 : call->scale;
+    e.weight = call->sigmoid ? e.kernels->sigmoid_step : e.kernels->softmax_step;
     e.states = attni_inspects(call) ? (attni_row *)(void *)(scratch + at->states) : NULL;
+    e.tops = (float *)(void *)(scratch + at->tops);
     attni_read_program(&e);
     return e;
 }

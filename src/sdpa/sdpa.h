@@ -83,7 +83,7 @@ typedef struct attni_inspection {
     bool averaged;       /* over the heads */
     attni_view weights;
     attn_stage stage;
-    float *key_mass, *entropy;
+    float *key_mass, *entropy, *largest;
     attn_top_keys top;
 } attni_inspection;
 
@@ -147,6 +147,7 @@ typedef struct attni_sdpa {
     size_t first_keys;            /* that are seen however late the others begin */
     attni_tree tree;
     const size_t *forgotten; /* [B]: keys below, but for the first, are gone; or NULL */
+    bool sigmoid;            /* of scores are the weights, instead of the softmax */
     const float *sinks;
     const float *extra_key, *extra_value; /* [G,D] and [G,E] of a key that every query sees; or NULL */
     bool zero_key;                        /* another one, of zeros */

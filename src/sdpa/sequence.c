@@ -72,6 +72,8 @@ static void blank_rows(const attni_sdpa *call, size_t b, size_t h) {
     const size_t head = b * call->H + h, k = in->top.k, top = head * call->Tq * k;
     if (in->key_mass)
         memset(in->key_mass + head * call->Tk, 0, call->Tk * sizeof *in->key_mass);
+    if (in->largest)
+        in->largest[head] = -INFINITY;
     if (in->entropy)
         memset(in->entropy + head * call->Tq, 0, call->Tq * sizeof *in->entropy);
     for (size_t n = top; n < top + call->Tq * k; n++) {

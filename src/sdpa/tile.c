@@ -71,7 +71,7 @@ static void step(const attni_engine *e, attni_query_tile *t, const attni_sight *
     const bool careful = seen->partial && !attni_values_finite(e, group);
     if (careful)
         note_alive(e, t, seen, s, desk->alive);
-    e->kernels->softmax_step(t->rows, seen->columns, s, e->cut.tile.keys, seen->range, t->state, t->o, e->cut.o_width);
+    e->weight(t->rows, seen->columns, s, e->cut.tile.keys, seen->range, t->state, t->o, e->cut.o_width);
     if (e->call->dropout.threshold)
         drop_out(e, t, group->begin + seen->begin, seen->columns, s);
     if (group->v_scale)

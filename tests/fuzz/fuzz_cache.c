@@ -210,6 +210,8 @@ static void add_options(const struct model_cache *c, struct sdpa_case *of, size_
         of->params.tree = new_tree(1 + random_below(80), of->q.size[0] * of->q.size[2]);
     if (random_below(4) == 0)
         of->params.score = lean;
+    if (random_below(6) == 0)
+        set_sigmoid(of);
     if (c->window)
         return;
     if (random_below(4) == 0)

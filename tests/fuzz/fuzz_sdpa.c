@@ -266,17 +266,18 @@ static const char *size(struct call *c, struct bytes *in) {
 static const char *overlap(struct call *c, struct bytes *in) {
     const struct part from = take_part(c, in);
     struct call *of = c;
-    float **const outputs[] = {&of->params.known.lse, &of->params.known.key_mass, &of->params.known.entropy};
-    const size_t which = take_below(in, 4);
-    if (is_empty(from.tensor) || is_empty(&c->out) || (which == 3 && from.tensor == &c->out))
+    float **const outputs[] = {&of->params.known.lse, &of->params.known.key_mass, &of->params.known.entropy,
+                               &of->params.known.largest_scores};
+    const size_t which = take_below(in, 5);
+    if (is_empty(from.tensor) || is_empty(&c->out) || (which == 4 && from.tensor == &c->out))
         return NULL;
-    if (which < 3 && !*outputs[which])
+    if (which < 4 && !*outputs[which])
         return NULL;
-    if (which < 3)
+    if (which < 4)
         *outputs[which] = from.tensor->data;
     else
         c->out.data = from.tensor->data;
-    return "out lse key_mass entropy weights";
+    return "out lse key_mass entropy largest_scores weights";
 }
 
 static const char *number(struct call *c, struct bytes *in) {
@@ -459,8 +460,8 @@ static bool mentions_any(const char *message, const char *words) {
 }
 
 static void assert_nothing_written(const struct sdpa_result *r) {
-    const attn_tensor all[] = {r->out,     r->lse,      r->probabilities,    r->key_mass,
-                               r->entropy, r->top_keys, r->top_probabilities};
+    const attn_tensor all[] = {r->out,     r->lse,     r->probabilities, r->key_mass,
+                               r->entropy, r->largest, r->top_keys,      r->top_probabilities};
     for (size_t i = 0; i < COUNT(all); i++)
         assert_untouched(all[i]);
 }
