@@ -102,6 +102,25 @@ static bool lets_pass(const attn_sdpa_params *params, const attn_tensor *mask, s
     return (value_at(*mask, n, h, i, j) != 0) == (params->polarity == ATTN_KEEP);
 }
 
+/* Lists are [batch, heads, rows, count], with the rows of the longest sequence. */
+static bool is_listed(const attn_sdpa_params *params, const span *s, size_t n, size_t h, size_t H, size_t i, size_t j) {
+    const attn_key_lists *l = params->key_lists;
+    size_t Tq = s->Tq;
+    bool found = false;
+    for (size_t m = 0; params->query_starts && m < params->sequences; m++) {
+        const size_t tokens = (size_t)(params->query_starts[m + 1] - params->query_starts[m]);
+        Tq = tokens > Tq ? tokens : Tq;
+    }
+    if (!l)
+        return true;
+    const size_t rows = Tq / l->queries + (Tq % l->queries != 0);
+    const size_t head = (l->batch == 1 ? 0 : n) * l->heads + h * l->heads / H;
+    const int64_t *list = l->blocks + (head * rows + i / l->queries) * l->count;
+    for (size_t m = 0; m < l->count && list[m] >= 0; m++)
+        found = found || (size_t)list[m] == j / l->keys;
+    return found;
+}
+
 static bool is_masked(const attn_sdpa_params *params, const span *s, size_t n, size_t h, size_t i, size_t j) {
     if (i >= s->queries || j >= s->keys || !in_reach(params, n, position(params, s, n, i), j) ||
         !in_tree(params, s, n, i, j))
@@ -196,7 +215,7 @@ double biased_score(const attn_sdpa_params *params, const span *s, size_t n, siz
                                   .width = D,
                                   .block = 1,
                                   .factor = (float)effective_scale(params, D)};
-    if (is_masked(params, s, n, h, i, j))
+    if (is_masked(params, s, n, h, i, j) || !is_listed(params, s, n, h, H, i, j))
         return -INFINITY;
     if (params->bias)
         x = (double)(float)(x + value_at(*params->bias, n, h, i, j));

@@ -18,6 +18,8 @@ typedef struct call {
     int64_t starts[B + 1], bounds[6]; /* of documents and spans */
     attn_spans documents, spans;
     attn_tree tree;
+    attn_key_lists lists;
+    int64_t blocks[B * G * 2 * 2];
     attn_relative_bias relative;
     attn_query_factor factor;
     float table[H * 18], scales[H];
@@ -92,6 +94,11 @@ typedef struct call {
     X(lse_of_sigmoids, ATTN_ERROR_VALUE, "lse", c->params.sigmoid = -1; c->params.sinks = NULL)                        \
     X(entropy_of_sigmoids, ATTN_ERROR_VALUE, "entropy", c->params.sigmoid = 1; c->params.sinks = NULL;                 \
       c->params.lse = NULL)                                                                                            \
+    X(lists_batch, ATTN_ERROR_SHAPE, "key_lists", c->lists.batch = 3)                                                  \
+    X(lists_heads, ATTN_ERROR_SHAPE, "key_lists", c->lists.heads = 3)                                                  \
+    X(lists_queries, ATTN_ERROR_SHAPE, "queries", c->lists.queries = 0)                                                \
+    X(lists_keys, ATTN_ERROR_SHAPE, "keys", c->lists.keys = 0)                                                         \
+    X(huge_lists, ATTN_ERROR_OVERFLOW, "key_lists", c->lists.count = SIZE_MAX)                                         \
     X(huge_tree, ATTN_ERROR_OVERFLOW, "tree", c->tree.tokens = SIZE_MAX)                                               \
     X(key_length_negative, ATTN_ERROR_VALUE, "key_lengths", c->key_lengths[1] = -1)                                    \
     X(key_length_beyond, ATTN_ERROR_VALUE, "key_lengths", c->key_lengths[0] = Tk + 1)                                  \
@@ -144,6 +151,10 @@ typedef struct call {
       c->params.alibi = ATTN_ALIBI_NONE; c->params.alibi_slopes = NULL; c->params.lse = c->slopes)                     \
     X(largest_in_q, ATTN_ERROR_ALIAS, "largest_scores", c->params.largest_scores = c->q.data)                          \
     X(largest_is_lse, ATTN_ERROR_ALIAS, "largest_scores", c->params.largest_scores = c->params.lse)                    \
+    X(lists_null, ATTN_ERROR_NULL, "key_lists", c->lists.blocks = NULL)                                                \
+    X(list_beyond, ATTN_ERROR_VALUE, "key_lists", c->blocks[B * G * 2 * 2 - 1] = 3)                                    \
+    X(list_backward, ATTN_ERROR_VALUE, "key_lists", c->blocks[0] = 1)                                                  \
+    X(lse_in_lists, ATTN_ERROR_ALIAS, "lse", c->params.lse = (float *)(void *)c->blocks)                               \
     X(documents_begin_early, ATTN_ERROR_VALUE, "documents", c->starts[0] = -1)                                         \
     X(documents_back, ATTN_ERROR_VALUE, "documents", c->starts[1] = 4)                                                 \
     X(document_negative, ATTN_ERROR_VALUE, "documents", c->bounds[0] = -1)                                             \
@@ -237,6 +248,10 @@ static void make_valid(attn_context *context, call *c) {
     c->params.spans = &c->spans;
     c->tree = (attn_tree){2, c->ancestors};
     c->params.tree = &c->tree;
+    c->lists = (attn_key_lists){c->blocks, B, G, 2, 2, 2};
+    c->params.key_lists = &c->lists;
+    for (size_t n = 0; n < COUNT(c->blocks); n++)
+        c->blocks[n] = (int64_t)(n % 2);
     c->relative = (attn_relative_bias){.table = c->table, .rows = 2, .columns = 3, .prefix = 1};
     c->params.relative_bias = &c->relative;
     c->factor = (attn_query_factor){.amount = 0.1F, .period = 2};

@@ -11,7 +11,7 @@ const char *const OPTION_NAMES[OPTIONS] = {
     "pad_masks",  "causal",   "window",     "key_lens",  "q_lens",      "blocks",       "ragged",    "sinks",
     "dropout",    "in_types", "numbers",    "in_layout", "out_type",    "layout",       "no_lse",    "stage",
     "averaged",   "w_type",   "inspection", "align",     "chunk",       "causal_block", "documents", "spans",
-    "first_keys", "tree",     "relative",   "q_factor",  "head_scales", "sigmoid",      "poison"};
+    "first_keys", "tree",     "relative",   "q_factor",  "head_scales", "key_lists",    "sigmoid",   "poison"};
 
 static const float SCALES[] = {0, 0.4F, -0.25F};
 static const float SOFTCAPS[] = {0, 1.5F, 30};
@@ -35,6 +35,11 @@ static const attn_relative_bias RELATIVES[] = {{.reach = 0},
                                                {.rows = 5, .columns = 7},
                                                {.rows = 9, .columns = 9, .prefix = 1},
                                                {.rows = 1, .columns = 200, .prefix = 5}};
+static const attn_key_lists LISTS[] = {{.count = 0},
+                                       {.count = 3, .queries = 1, .keys = 16},
+                                       {.count = 2, .queries = 50, .keys = 64},
+                                       {.count = 40, .queries = 7, .keys = 1},
+                                       {.count = 0, .queries = 1, .keys = SIZE_MAX}};
 static const size_t TREES[] = {0, 5, 70};
 
 const unsigned OPTION_LEVELS[OPTIONS] = {[SCALE] = COUNT(SCALES),
@@ -75,6 +80,7 @@ const unsigned OPTION_LEVELS[OPTIONS] = {[SCALE] = COUNT(SCALES),
                                          [QUERY_FACTOR] = 3,
                                          [HEAD_SCALES] = 2,
                                          [SIGMOID] = 2,
+                                         [KEY_LISTS] = COUNT(LISTS),
                                          [POISON] = 2};
 
 const struct shape VARIANT_SHAPES[SHAPES] = {
@@ -232,6 +238,37 @@ void lean(void *data, const attn_score_tile *t) {
             float *score = &t->scores[i * t->stride + j];
             *score += *score == -INFINITY ? 0 : x / (1 + fabsf(x));
         }
+}
+
+/* Some of the blocks, in their order. */
+static void fill_list(int64_t *list, size_t count, size_t blocks) {
+    size_t next = 0, n = 0;
+    for (; n < count && next < blocks && !chance(0.1); n++) {
+        list[n] = (int64_t)(next + random_below((blocks - next + count - 1) / count));
+        next = (size_t)list[n] + 1;
+    }
+    for (; n < count; n++)
+        list[n] = n % 2 ? -1 : INT64_MIN;
+}
+
+const attn_key_lists *new_key_lists(attn_key_lists shape, size_t Tq, size_t Tk) {
+    const size_t rows = Tq / shape.queries + (Tq % shape.queries != 0), blocks = (Tk - 1) / shape.keys + 1;
+    const size_t all = shape.batch * shape.heads * rows;
+    attn_key_lists *lists = (attn_key_lists *)(void *)new_integers((const int64_t[6]){0}, 6);
+    int64_t *list = (int64_t *)(void *)new_doubles(all * shape.count);
+    for (size_t n = 0; n < all; n++)
+        fill_list(list + n * shape.count, shape.count, Tk ? blocks : 0);
+    *lists = shape;
+    lists->blocks = list;
+    return lists;
+}
+
+static void make_lists(struct builder *b) {
+    const unsigned level = b->levels.of[KEY_LISTS];
+    attn_key_lists shape = LISTS[level];
+    shape.batch = random_below(2) ? b->s.B : 1;
+    shape.heads = level == 1 ? b->s.H : level == 2 ? b->s.G : 1;
+    b->c.params.key_lists = level ? new_key_lists(shape, b->s.Tq, b->s.Tk) : NULL;
 }
 
 static void make_relative(struct builder *b) {
@@ -512,6 +549,7 @@ struct sdpa_case variant_of(const char *prefix, const struct levels *levels, con
     make_block_map(&b);
     make_relative(&b);
     make_query_factors(&b);
+    make_lists(&b);
     make_softmax(&b);
     choose_outputs(&b);
     if (levels->of[POISON] && !levels->of[INPUT_LAYOUT])

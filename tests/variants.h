@@ -43,6 +43,7 @@ enum option {
     RELATIVE,
     QUERY_FACTOR,
     HEAD_SCALES,
+    KEY_LISTS,
     SIGMOID, /* leaves out what it does not have */
     POISON,  /* NaN and Inf in all that no query sees; not in rows that share memory */
     OPTIONS
@@ -77,6 +78,9 @@ const int64_t *new_same_integers(int64_t x, size_t n);
 /* Random spans of B sequences of so many tokens, one after the other or with gaps; a random tree, which is none. */
 const attn_spans *new_spans(size_t B, size_t tokens, bool gaps);
 const attn_tree *new_tree(size_t tokens, size_t queries);
+
+/* Random lists of a shape that is said but for the numbers. */
+const attn_key_lists *new_key_lists(attn_key_lists shape, size_t Tq, size_t Tk);
 
 /* Sigmoid attention, without what it does not have. */
 void set_sigmoid(struct sdpa_case *c);

@@ -80,7 +80,7 @@ typedef struct attn_score_tile {
 
 /* Changes the scores of a tile. Called from any of the context's threads, from several at the same time, for every tile
  * that is not masked whole, once or more; keys that are masked may be in it or not. The result for a score must depend
- * on its place and value alone. −inf masks the key. Must not call a function on the same context. */
+ * on its place and value, and on q and k, alone. −inf masks the key. Must not call a function on the same context. */
 typedef void (*attn_score_fn)(void *data, const attn_score_tile *tile);
 
 /* A bias that goes by where a key is from the query.
@@ -88,14 +88,23 @@ typedef void (*attn_score_fn)(void *data, const attn_score_tile *tile);
  * T5, MPNet and WavLM: attn_bucket_table makes it, with `scale` 1 for T5.
  * By place in a window of rows and columns: token prefix + y·columns + x is at (y, x), and seen from (y', x') a key
  * there has table[h][(rows − 1 + y − y')·(2·columns − 1) + columns − 1 + x − x'], table [H, N],
- * N = (2·rows − 1)·(2·columns − 1); nothing is added for tokens beyond the window. Swin's table of N rows is this one backwards: here n is row
- * N − 1 − n there. With prefix > 0 tokens come before the window, and table is [H, N + 3]: from those to it is
- * table[h][N], from it to them N + 1, among them N + 2, as in BEiT. */
+ * N = (2·rows − 1)·(2·columns − 1); nothing is added for tokens beyond the window. Swin's table of N rows is this one
+ * backwards: here n is row N − 1 − n there. With prefix > 0 tokens come before the window, and table is [H, N + 3]:
+ * from those to it is table[h][N], from it to them N + 1, among them N + 2, as in BEiT. */
 typedef struct attn_relative_bias {
     const float *table; /* finite numbers */
     size_t reach;
     size_t rows, columns, prefix;
 } attn_relative_bias;
+
+/* Which blocks of keys a query sees, by number: [batch, heads, ⌈Tq/queries⌉, count], in ascending order, a negative
+ * number ends a list. */
+typedef struct attn_key_lists {
+    const int64_t *blocks;
+    size_t batch, heads; /* 1 or B; 1, G or H */
+    size_t count;
+    size_t queries, keys; /* of a block */
+} attn_key_lists;
 
 /* A factor of q by its position, that of rotary.query_positions, if they are given, or p; below 0 it counts as 0.
  * table [positions], if it is not NULL: table[position], beyond its end the last. Else 1 + amount · ln(1 + ⌊(position +
@@ -235,6 +244,11 @@ typedef struct attn_sdpa_params {
      * with scale = 1 and L2 norm). */
     const attn_query_factor *query_factor;
     const float *head_scales;
+
+    /* Sparse by index, or NULL: only the listed keys are seen, and of the others only those are read that share a block
+     * of the engine, of 64 or 128 keys, with one that a query nearby or a head of the group sees. Native sparse
+     * attention's selected blocks, MoBA; with blocks of one key the tokens that DeepSeek's indexer chooses. */
+    const attn_key_lists *key_lists;
 
     /* Not 0: sigmoid attention. Weights are 1 / (1 + exp(−score)), which is not divided by anything: no sinks, lse or
      * entropy. Its bias −ln n is a relative_bias with reach 0. Ramapuram et al., 2024. */

@@ -83,7 +83,7 @@ attn_status attni_check_disjoint(attn_context *context, const char *output_name,
                                  const char *name, const attn_tensor *tensor);
 
 /* What the options of attention read and write, for the search for overlaps; data = NULL where there is nothing. */
-enum { ATTNI_EXTRA_INPUTS = 28, ATTNI_EXTRA_OUTPUTS = 7 };
+enum { ATTNI_EXTRA_INPUTS = 29, ATTNI_EXTRA_OUTPUTS = 7 };
 typedef struct attni_extras {
     attn_tensor inputs[ATTNI_EXTRA_INPUTS], outputs[ATTNI_EXTRA_OUTPUTS];
     const char *input_names[ATTNI_EXTRA_INPUTS], *output_names[ATTNI_EXTRA_OUTPUTS];

@@ -157,6 +157,60 @@ static attn_status check_relative(attn_context *context, const attn_relative_bia
     return attni_fail(context, ATTN_ERROR_VALUE, "params.relative_bias->table has Inf or NaN, expected finite numbers");
 }
 
+/* Ascending up to its end, and no further than there are blocks. */
+static attn_status check_list(attn_context *context, const attn_key_lists *lists, size_t n, size_t blocks) {
+    const int64_t *list = lists->blocks + n * lists->count;
+    for (size_t i = 0; i < lists->count && list[i] >= 0; i++)
+        if ((size_t)list[i] >= blocks || (i > 0 && list[i] <= list[i - 1]))
+            return attni_fail(
+                context, ATTN_ERROR_VALUE,
+                "params.key_lists->blocks: entry %zu of list %zu is %lld, expected ascending numbers below "
+                "⌈Tk/keys⌉ = %zu",
+                i, n, (long long)list[i], blocks);
+    return ATTN_OK;
+}
+
+static attn_status check_list_sizes(attn_context *context, const attn_key_lists *lists, const attni_sdpa *call) {
+    if (lists->queries == 0 || lists->keys == 0)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "params.key_lists->%s is 0, expected at least 1",
+                          lists->queries ? "keys" : "queries");
+    if (lists->batch != 1 && lists->batch != call->B)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "params.key_lists->batch is %zu, expected B = %zu, or 1",
+                          lists->batch, call->B);
+    if (lists->heads != 1 && lists->heads != call->G && lists->heads != call->H)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "params.key_lists->heads is %zu, expected H = %zu, G = %zu, or 1",
+                          lists->heads, call->H, call->G);
+    return ATTN_OK;
+}
+
+static attn_status check_lists(attn_context *context, const attn_key_lists *lists, bool data, attni_sdpa *call,
+                               attni_extras *extras) {
+    size_t all, entries;
+    if (!lists)
+        return ATTN_OK;
+    ATTNI_TRY(check_list_sizes(context, lists, call));
+    const size_t rows = call->Tq / lists->queries + (call->Tq % lists->queries != 0);
+    const size_t blocks = call->Tk / lists->keys + (call->Tk % lists->keys != 0);
+    ATTNI_TRY(attni_check_product(context, "params.key_lists->count", lists->batch, lists->heads, &all));
+    ATTNI_TRY(attni_check_product(context, "params.key_lists->count", all, rows, &all));
+    ATTNI_TRY(attni_check_product(context, "params.key_lists->count", all, 2 * attni_min(lists->count, SIZE_MAX / 4),
+                                  &entries));
+    call->lists = (attni_lists){.blocks = lists->blocks,
+                                .count = lists->count,
+                                .queries = lists->queries,
+                                .keys = lists->keys,
+                                .stride_b = lists->batch == 1 ? 0 : lists->heads * rows * lists->count,
+                                .stride_h = lists->heads == 1 ? 0 : rows * lists->count,
+                                .heads_of_list = attni_max(1, call->H / attni_max(1, lists->heads))};
+    if (!data || entries == 0)
+        return ATTN_OK;
+    ATTNI_TRY(attni_check_pointer(context, "params.key_lists->blocks", lists->blocks));
+    for (size_t n = 0; n < all; n++)
+        ATTNI_TRY(check_list(context, lists, n, blocks));
+    attni_add_array(extras, "params.key_lists->blocks", lists->blocks, entries);
+    return ATTN_OK;
+}
+
 attn_status attni_check_places(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call,
                                attni_extras *extras) {
     static const char *const documents[] = {"documents", "params.documents->starts", "params.documents->bounds"};
@@ -167,5 +221,6 @@ attn_status attni_check_places(attn_context *context, const attn_sdpa_params *p,
     ATTNI_TRY(check_spans(context, documents, p->documents, data, call, extras, &call->documents));
     ATTNI_TRY(check_spans(context, spans, p->spans, data, call, extras, &call->spans));
     ATTNI_TRY(check_tree(context, p->tree, data, call, extras));
+    ATTNI_TRY(check_lists(context, p->key_lists, data, call, extras));
     return check_relative(context, p->relative_bias, data, call, extras);
 }

@@ -18,7 +18,7 @@ bool attni_alibi_ends(const attni_sdpa *call) {
     return call->alibi != ATTN_ALIBI_NONE && !call->sigmoid && !wants_scores(&call->inspection) &&
            !attni_turns(&call->q_turn) && !attni_turns(&call->k_turn) && !call->pages && !call->score &&
            !call->bias.there && !call->mask.there && !call->key_mask.there && !call->block_map.there &&
-           !attni_has_hole(call) && !call->tree.tokens && !call->relative.table;
+           !attni_has_hole(call) && !call->tree.tokens && !call->relative.table && !call->lists.keys;
 }
 
 typedef struct reach_job {

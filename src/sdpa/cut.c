@@ -42,6 +42,8 @@ static attni_tile rule_for(const attn_context *context, const attni_sdpa *call, 
         tile.width = call->pages->form->width;
         tile.columns = call->pages->form->panel;
         tile.keys = attni_min(tile.keys, call->pages->form->tokens);
+    } else if (call->lists.keys) { /* so that no other blocks are packed */
+        tile.keys = attni_max(tile.width, 64);
     }
     return tile;
 }

@@ -13,6 +13,11 @@ typedef struct attni_area {
     const float *q, *k; /* what they are products of: [rows, D], and in blocks [D][W] where a callback may look */
 } attni_area;
 
+/* lists.c */
+bool attni_is_listed(const attni_sdpa *call);
+void attni_apply_lists(const attni_engine *e, const attni_area *a);
+unsigned attni_lists_seen(const attni_engine *e, const attni_area *a);
+
 /* relative.c */
 bool attni_is_relative(const attni_sdpa *call);
 void attni_add_relative(const attni_engine *e, const attni_area *a);

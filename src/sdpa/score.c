@@ -256,6 +256,7 @@ static const line program[] = {
     {ATTN_STAGE_BIASED, is_masked, apply_query_mask, query_mask_seen},
     {ATTN_STAGE_BIASED, is_padded, apply_key_mask, key_mask_seen},
     {ATTN_STAGE_BIASED, is_sparse, apply_block_map, block_map_seen},
+    {ATTN_STAGE_BIASED, attni_is_listed, attni_apply_lists, attni_lists_seen},
     {ATTN_STAGE_BIASED, attni_has_hole, cut_hole, hole_seen},
     {ATTN_STAGE_BIASED, has_tree, apply_tree, tree_seen},
 };

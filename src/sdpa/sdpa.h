@@ -70,6 +70,13 @@ typedef struct attni_tree {
     size_t tokens, words, stride;
 } attni_tree;
 
+/* Lists of blocks of keys, [batch, heads, rows, count]: one for so many queries; a stride of 0 is broadcast. */
+typedef struct attni_lists {
+    const int64_t *blocks;
+    size_t count, queries, keys; /* keys = 0: none */
+    size_t stride_b, stride_h, heads_of_list;
+} attni_lists;
+
 /* A bias by where a key is from a query: by distance, or in a window where there are rows. */
 typedef struct attni_relative {
     const float *table; /* [H,width]; NULL: none */
@@ -130,6 +137,7 @@ typedef struct attni_sdpa {
     float scale, softcap;
     attni_overlay bias, mask, key_mask, block_map;
     attni_relative relative;
+    attni_lists lists;
     size_t block_queries, block_keys;
     bool keep; /* what is true in a mask may be seen */
     attn_alibi alibi;

@@ -212,6 +212,13 @@ static void add_options(const struct model_cache *c, struct sdpa_case *of, size_
         of->params.score = lean;
     if (random_below(6) == 0)
         set_sigmoid(of);
+    if (random_below(4) == 0)
+        of->params.key_lists = new_key_lists((attn_key_lists){.batch = c->B,
+                                                              .heads = random_below(2) ? 1 : H,
+                                                              .count = random_below(5),
+                                                              .queries = 1 + random_below(20),
+                                                              .keys = 1 + random_below(100)},
+                                             Tq, Tk);
     if (c->window)
         return;
     if (random_below(4) == 0)
