@@ -322,7 +322,7 @@ ATTN_API attn_status attn_sdpa_scratch_size(attn_context *context, const attn_te
  * seqused_k = key_lengths.
  *
  * HF: attention_mask of zeros and ones is key_mask, the 4-D mask of floats is `bias`; sliding_window W is window
- * {W − 1, 0}; s_aux is sinks.
+ * {W − 1, 0}; attention_chunk_size is `chunk`; s_aux is sinks; tokens of an image or a prefix are `spans`.
  *
  * Errors: NULL, STRUCT, VALUE (unknown preset). */
 ATTN_API attn_status attn_sdpa_preset(attn_preset preset, int is_causal, attn_sdpa_params *params);
