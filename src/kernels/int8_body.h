@@ -75,7 +75,7 @@ static inline __attribute__((always_inline)) void quad_tile(size_t R, size_t N, 
         float *c = x->c + row * x->ldc + j * VL;
 #pragma GCC unroll 6
         for (size_t r = 0; r < R; r++, c += x->ldc) {
-            const V scaled = v_mul(s_less(sum[r][j], BIAS ? x->excess[row + r] : 0), v_set(x->scale[row + r]));
+            const V scaled = v_mul(s_less(sum[r][j], BIAS != 0 ? x->excess[row + r] : 0), v_set(x->scale[row + r]));
             store_up_to(c, n, v_fma(scaled, b_scale, x->add ? load_up_to(c, n, zero) : zero));
         }
     }
@@ -150,7 +150,7 @@ static void multiply_some(const task *x, size_t columns, const attni_panels *b) 
     int32_t excess[ROWS];
     task t = *x;
     t.excess = excess;
-    for (size_t r = 0; r < x->rows && BIAS; r++)
+    for (size_t r = 0; r < x->rows && BIAS != 0; r++)
         excess[r] = BIAS * sum_row((x->depth + QUAD - 1) / QUAD * QUAD, x->a + r * x->lda);
     for (size_t j = 0; j < columns; j += b->width) {
         t.b = (const uint8_t *)b->data + j / b->width * b->step;
