@@ -122,6 +122,10 @@ typedef struct attn_block_inputs {
      * `encoded` at key_starts of cross_params (NULL: at `starts`). Attention gives 0 for tokens of none. */
     size_t sequences;      /* N */
     const int64_t *starts; /* [N+1] */
+
+    /* Instead of `cache`: the cache of another block, which has appended to it already; nothing is appended, and this
+     * block's keys and values are not even made. Gemma 3n's and Gemma 4's last layers (num_kv_shared_layers), YOCO. */
+    const attn_cache *shared_cache;
 } attn_block_inputs;
 
 #ifdef __cplusplus

@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 
+#include "cache.h"
 #include "context.h"
 #include "export.h"
 #include "linear.h"
@@ -67,6 +68,27 @@ typedef struct attn_mha_params {
     const float *out_scale; /* [M] */
 } attn_mha_params;
 
+/* What a call of a layer attends to, where that is in a cache. */
+typedef struct attn_mha_inputs {
+    size_t struct_size;
+
+    /* NULL: all defaults. A decoder sets causal = ATTN_CAUSAL_BOTTOM_RIGHT. Which tokens `query` has is told below:
+     * query_lengths, query_starts, key_starts and sequences must be 0, and with `cache` key_lengths, too. */
+    const attn_sdpa_params *params;
+
+    /* One of them, [B, kv_heads, head_width, value_width], with `starts` N for B. The keys and values of the tokens of
+     * `query` are appended to `cache`, and the queries attend to all that it then holds ... */
+    attn_cache *cache;
+    /* ... or nothing is appended: what attn_mha_append made of an encoder's output, or the cache of another layer, which
+     * has appended to it already: Gemma 3n, YOCO. */
+    const attn_cache *shared_cache;
+
+    /* As in attn_block_inputs. */
+    const int64_t *counts; /* [B], or NULL */
+    size_t sequences;      /* N */
+    const int64_t *starts; /* [N+1], or NULL */
+} attn_mha_inputs;
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -99,6 +121,31 @@ ATTN_API attn_status attn_mha_forward(attn_context *context, const attn_mha *mha
 ATTN_API attn_status attn_mha_scratch_size(attn_context *context, const attn_mha *mha, const attn_tensor *query,
                                            const attn_tensor *key, const attn_tensor *value, const attn_tensor *out,
                                            const attn_sdpa_params *params, size_t *bytes);
+
+/* The layer on a cache: appends and attends in one call, a decoder's step, or its prompt.
+ *   query   [B,1,T,M], f32, f16 or bf16
+ *   out     [B,1,T,M], output
+ *   inputs  Required
+ * qk_norm and rotary of the params are applied to queries, and to what is appended. Errors: those of attn_sdpa and
+ * attn_cache_append; VALUE also where keys or values have Inf or NaN and the cache is int8; nothing is written or
+ * appended then. */
+ATTN_API attn_status attn_mha_attend(attn_context *context, const attn_mha *mha, const attn_tensor *query,
+                                     const attn_tensor *out, const attn_mha_inputs *inputs);
+
+/* Sets *bytes to the scratch that attn_mha_attend with the same arguments needs, caches being as full as they may be.
+ * Reads no data, as attn_mha_scratch_size. */
+ATTN_API attn_status attn_mha_attend_scratch_size(attn_context *context, const attn_mha *mha, const attn_tensor *query,
+                                                  const attn_tensor *out, const attn_mha_inputs *inputs, size_t *bytes);
+
+/* Appends the keys and values that the layer makes of its inputs to a cache: an encoder's output, once for all steps.
+ *   key     [B,1,T,key_input_width]
+ *   value   [B,1,T,value_input_width]; NULL: key
+ *   cache   [B, kv_heads, head_width, value_width]
+ *   params  as in attn_cache_append; NULL: all defaults
+ * Errors: those of attn_cache_append, MEMORY; nothing is changed then. */
+ATTN_API attn_status attn_mha_append(attn_context *context, const attn_mha *mha, const attn_tensor *key,
+                                     const attn_tensor *value, attn_cache *cache,
+                                     const attn_cache_append_params *params);
 
 #ifdef __cplusplus
 }

@@ -33,6 +33,7 @@
     X(attn_sdpa_params, top_keys, 256)                                                                                 \
     X(attn_linear_params, weight_scale, 64)                                                                            \
     X(attn_mha_params, out_scale, 216)                                                                                 \
+    X(attn_mha_inputs, starts, 56)                                                                                     \
     X(attn_cache_pool_params, dtype, 52)                                                                               \
     X(attn_cache_pool_info, page_bytes, 40)                                                                            \
     X(attn_cache_params, first_tokens, 88)                                                                             \

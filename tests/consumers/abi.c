@@ -68,12 +68,17 @@ static void attend(void) {
 
 static void decode(void) {
     const attn_tensor x = heads(buffer);
+    float y[T * M];
+    const attn_tensor out = heads(y);
+    attn_mha *mha;
     attn_cache_pool *pool;
     attn_cache *cache;
     GUARDED(attn_cache_pool_params, pool_params);
     GUARDED(attn_cache_pool_info, info);
     GUARDED(attn_cache_params, params);
     GUARDED(attn_cache_append_params, append);
+    GUARDED(attn_mha_params, layer);
+    GUARDED(attn_mha_inputs, inputs);
     pool_params.s.pages = params.s.batch = pool_params.s.kv_heads = 1;
     pool_params.s.head_width = M;
     OK(attn_cache_pool_create(context, &pool_params.s, &pool));
@@ -84,6 +89,13 @@ static void decode(void) {
     params.s.pool = pool;
     OK(attn_cache_create(context, &params.s, &cache));
     OK(attn_cache_append(context, cache, &x, &x, &append.s));
+    layer.s.model_width = M;
+    layer.s.heads = 1;
+    layer.s.in_weight = layer.s.out_weight = weights;
+    inputs.s.shared_cache = cache;
+    OK(attn_mha_create(context, &layer.s, &mha));
+    OK(attn_mha_attend(context, mha, &x, &out, &inputs.s));
+    attn_mha_destroy(mha);
     attn_cache_destroy(cache);
     attn_cache_pool_destroy(pool);
 }

@@ -73,6 +73,7 @@ static struct world {
     WITH_TAIL(attn_feed_params) feed;
     WITH_TAIL(attn_block_params) block;
     WITH_TAIL(attn_block_inputs) inputs;
+    WITH_TAIL(attn_mha_inputs) layer_inputs;
     WITH_TAIL(attn_cache_pool_params) pool;
     WITH_TAIL(attn_cache_pool_info) pool_info;
     WITH_TAIL(attn_cache_params) cache;
@@ -240,6 +241,11 @@ static const struct field fields[] = {
     P(INPUTS, inputs, cache, FUNCTION, &cache) P(INPUTS, inputs, encoded, NESTED, &w.y)
     P(INPUTS, inputs, encoded_cache, FUNCTION, &cache) P(INPUTS, inputs, cross_params, NESTED, &w.sdpa)
     F(INPUTS, inputs, counts, INPUT) F(INPUTS, inputs, sequences, SIZE) F(INPUTS, inputs, starts, INPUT)
+    P(INPUTS, inputs, shared_cache, FUNCTION, &cache)
+    F(INPUTS, layer_inputs, struct_size, SIZE) P(INPUTS, layer_inputs, params, NESTED, &w.sdpa)
+    P(INPUTS, layer_inputs, cache, FUNCTION, &cache) P(INPUTS, layer_inputs, shared_cache, FUNCTION, &cache)
+    F(INPUTS, layer_inputs, counts, INPUT) F(INPUTS, layer_inputs, sequences, SIZE)
+    F(INPUTS, layer_inputs, starts, INPUT)
     F(POOL, pool, struct_size, SIZE) F(POOL, pool, pages, SIZE) F(POOL, pool, kv_heads, SIZE)
     F(POOL, pool, head_width, SIZE) F(POOL, pool, value_width, SIZE) F(POOL, pool, page_size, SIZE)
     F(POOL, pool, dtype, CHOICE)
@@ -394,8 +400,8 @@ static void make_world(void) {
     INITIALISE(options), INITIALISE(info), INITIALISE(norm), INITIALISE(activation), INITIALISE(qk_norm),
         INITIALISE(rotary);
     INITIALISE(tables), INITIALISE(sdpa), INITIALISE(linear), INITIALISE(mha), INITIALISE(feed), INITIALISE(block);
-    INITIALISE(inputs), INITIALISE(pool), INITIALISE(pool_info), INITIALISE(cache), INITIALISE(append),
-        INITIALISE(embed);
+    INITIALISE(inputs), INITIALISE(layer_inputs), INITIALISE(pool), INITIALISE(pool_info), INITIALISE(cache),
+        INITIALISE(append), INITIALISE(embed);
     make_views(B, rows ? 1 : heads, T, rows ? M : M / heads);
     make_weights(M, heads);
     w.options.known.threads = 1;
@@ -408,6 +414,7 @@ static void make_world(void) {
     w.pool.known.head_width = w.cache.known.head_width = M / heads;
     w.embed.known.token_table = (const float *)(void *)(numbers + INPUT_BYTES / 2);
     w.embed.known.token_count = 9;
+    w.layer_inputs.known.shared_cache = cache; /* NULL before it is made */
     w.embed.known.ids = (const int64_t *)(void *)(zeros + INPUT_BYTES / 2);
     for (size_t i = 0; i < COUNT(w.n); i++)
         w.n[i] = 2 * take_below(in, 6);
@@ -546,6 +553,21 @@ static attn_status call_mha_forward(void) {
                                                      &w.sdpa.known, MAYBE(&bytes));
 }
 
+static attn_status call_mha_attend(void) {
+    size_t bytes;
+    attn_context *any = any_context();
+    const attn_tensor *value = take_below(in, 2) ? &w.x.known : NULL;
+    switch (take_below(in, 3)) {
+    case 0:
+        return attn_mha_attend_scratch_size(any, MAYBE(mha), &w.x.known, &w.out.known, &w.layer_inputs.known,
+                                            MAYBE(&bytes));
+    case 1:
+        return attn_mha_append(any, MAYBE(mha), MAYBE(&w.y.known), value, MAYBE(cache), MAYBE(&w.append.known));
+    default:
+        return attn_mha_attend(any, MAYBE(mha), MAYBE(&w.x.known), MAYBE(&w.out.known), MAYBE(&w.layer_inputs.known));
+    }
+}
+
 static attn_status call_block_forward(void) {
     size_t bytes;
     attn_context *any = any_context();
@@ -618,6 +640,7 @@ static const struct {
              {call_block, BLOCK | MHA | FEED | NORM | ACTIVATION},
              {call_block_forward, INPUTS | ATTENTION | ROWS | APPEND},
              {call_block_forward, INPUTS | ROWS},
+             {call_mha_attend, INPUTS | ATTENTION | ROWS | APPEND},
              {call_pool, POOL},
              {call_pool_describe, POOL_INFO},
              {call_cache, CACHE},
@@ -677,6 +700,7 @@ static void delete_objects(void) {
     attn_block_destroy(block);
     attn_cache_destroy(cache);
     attn_cache_pool_destroy(pool);
+    cache = NULL;
     assert_int_equal(end_test(NULL), 0); /* the context */
     assert_int_equal(allocated, 0);
 }

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Checks of what layers and blocks do with caches. */
+#ifndef ATTNI_LAYER_H
+#define ATTNI_LAYER_H
+
+#include "api/cached.h"
+#include "mha/mha.h"
+
+/* Which tokens x has, as attn_block_inputs and attn_mha_inputs tell it. */
+typedef struct attni_tokens {
+    const int64_t *counts, *starts;
+    size_t given; /* sequences, as they say it */
+    size_t N;     /* those there are */
+} attni_tokens;
+
+/* x [B,1,T,width]; sets N. */
+attn_status attni_check_tokens(attn_context *context, const char *name, const attn_tensor *x, attni_tokens *tokens);
+
+/* A cache of N sequences for the keys and values of a layer. */
+attn_status attni_check_layer_cache(attn_context *context, const char *name, const attn_cache *cache,
+                                    const attn_mha *mha, size_t N);
+
+/* A call of a layer, of which the views, the cache and the options are to be set. */
+attni_mha_call attni_layer_call(const attn_mha *mha, size_t B, size_t T, size_t keys);
+
+/* The options of one attention, to a cache, or NULL, with what is appended to it, or NULL. Where its keys are made of
+ * x, too (`of_x`), nothing of these may be said twice. */
+attn_status attni_check_layer_params(attn_context *context, const attn_sdpa_params *params, const attni_tokens *tokens,
+                                     const attn_cache *cache, const attni_append *append, bool of_x, bool data,
+                                     attni_sdpa *call, attni_extras *extras);
+
+/* Appends the projected keys and values of tensors [B,1,T,width] to a cache. */
+attn_status attni_layer_append(attn_context *context, const attn_mha *mha, const char *key_name, const attn_tensor *key,
+                               const char *value_name, const attn_tensor *value, attn_cache *cache,
+                               const attn_cache_append_params *params);
+
+#endif
