@@ -6,8 +6,8 @@
 /* Sums that the registers hold at once: up to so many rows of up to so many vectors. */
 enum { MOST_ROWS = 6, MOST_VECTORS = VL == 1 ? 2 : 4 };
 
-/* So many bytes ahead of what is read are fetched meanwhile. */
-enum { AHEAD = 32768 };
+/* So many bytes ahead of what is read are fetched meanwhile; so many rows of b are one turn of the loop. */
+enum { AHEAD = 32768, TURN = VL == 1 ? 1 : 4 };
 
 /* AVX2 has 16 registers, where the others have 32. */
 static inline __attribute__((always_inline)) size_t vectors_for(size_t rows) {
@@ -73,7 +73,7 @@ static inline __attribute__((always_inline)) void sum_products(size_t R, size_t 
         sum_together(R, N, ahead, type, of, a, sum);
         return;
     }
-#pragma GCC unroll 4
+#pragma GCC unroll TURN
     for (size_t k = 0; k < x.depth; k++) {
         V v[MOST_VECTORS];
 #pragma GCC unroll 4
