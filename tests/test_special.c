@@ -290,15 +290,15 @@ static void differential_attention(void **state) {
     ATTN_INIT(&norm);
     causal.causal = ATTN_CAUSAL_TOP_LEFT;
     norm.kind = ATTN_RMS_NORM;
-    double *want = NULL;
+    answer part[2];
     for (size_t half = 0; half < 2; half++) {
         const attn_tensor qh = half_of_heads(q, half), kh = half_of_heads(k, half);
-        const answer part = reference_sdpa(qh, kh, v, &causal);
+        part[half] = reference_sdpa(qh, kh, v, &causal);
         assert_ok(context, attn_sdpa(context, &qh, &kh, &v, half ? &other : &out, &causal));
-        for (size_t n = 0; n < element_count(out) && half; n++)
-            want[n] -= lambda * part.out[n];
-        want = half ? want : part.out;
     }
+    double *const want = part[0].out;
+    for (size_t n = 0; n < element_count(out); n++)
+        want[n] -= lambda * part[1].out[n];
     for (size_t n = 0; n < element_count(out); n++)
         set_value(out, n, value(out, n) - lambda * value(other, n));
     assert_ok(context, attn_norm(context, &out, &out, &norm));
