@@ -23,8 +23,8 @@ static inline size_t attni_round_up(size_t a, size_t step) { return attni_ceil_d
 /* Into how many shares, from `least` to `most`, each of some units of work must be cut to come out most evenly among
  * threads; of equals the fewest. */
 static inline size_t attni_even_shares(size_t units, size_t least, size_t most, size_t threads) {
-    size_t best = least;
-    for (size_t n = least + 1; n <= most; n++)
+    size_t best = attni_max(1, least);
+    for (size_t n = best + 1; n <= most; n++)
         if (n * attni_ceil_div(units * best, threads) > best * attni_ceil_div(units * n, threads))
             best = n;
     return best;

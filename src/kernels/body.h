@@ -186,10 +186,11 @@ static inline __attribute__((always_inline)) four_rows see_rows(size_t rows, siz
 
 /* The maxima of rows, each spread over a vector. */
 static inline __attribute__((always_inline)) void rows_max(size_t rows, const four_rows *seen, V max[4]) {
-    for (size_t j = 0; j < seen->together; j += VL)
+    for (size_t j = 0; j < seen->together; j += VL) {
 #pragma GCC unroll 4
         for (size_t r = 0; r < rows; r++)
             max[r] = v_max(v_load(seen->x[r] + j), max[r]);
+    }
 #pragma GCC unroll 4
     for (size_t r = 0; r < rows; r++)
         for (size_t j = seen->together; j < seen->n[r]; j += VL)
@@ -199,13 +200,14 @@ static inline __attribute__((always_inline)) void rows_max(size_t rows, const fo
 /* Each row becomes e^(x − max); adds the sums, spread over vectors. */
 static inline __attribute__((always_inline)) void rows_exp(size_t rows, const four_rows *seen, const V max[4],
                                                            V sum[4]) {
-    for (size_t j = 0; j < seen->together; j += VL)
+    for (size_t j = 0; j < seen->together; j += VL) {
 #pragma GCC unroll 4
         for (size_t r = 0; r < rows; r++) {
             const V p = v_exp_rounded(v_sub(v_load(seen->x[r] + j), max[r]));
             v_store(seen->x[r] + j, p);
             sum[r] = v_add(sum[r], p);
         }
+    }
 #pragma GCC unroll 4
     for (size_t r = 0; r < rows; r++)
         for (size_t j = seen->together; j < seen->n[r]; j += VL) {

@@ -6,8 +6,16 @@
 /* Sums that the registers hold at once: up to so many rows of up to so many vectors. */
 enum { MOST_ROWS = 6, MOST_VECTORS = VL == 1 ? 2 : 4 };
 
-/* So many bytes ahead of what is read are fetched meanwhile; so many rows of b are one turn of the loop. */
-enum { AHEAD = 32768, TURN = VL == 1 ? 1 : 4 };
+/* So many rows of b are one turn of the loop. Sanitizers would make each turn so large that it takes minutes to
+ * compile. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { TURN = 1 };
+#else
+enum { TURN = VL == 1 ? 1 : 4 };
+#endif
+
+/* So many bytes ahead of what is read are fetched meanwhile. */
+enum { AHEAD = 32768 };
 
 /* AVX2 has 16 registers, where the others have 32. */
 static inline __attribute__((always_inline)) size_t vectors_for(size_t rows) {
