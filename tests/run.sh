@@ -72,7 +72,7 @@ builtin() {
 }
 
 # Of src/, lines and branches. A kernel is written once and compiled for each instruction set: what one of them runs
-# counts as run. The kernels for AVX-512 are left out where the CPU has none.
+# counts as run. The kernels for instructions that the CPU has not are left out.
 coverage() {
     local objects=build/coverage/src/CMakeFiles/attn_objects.dir left_out=()
     configure_and_build coverage
@@ -80,7 +80,11 @@ coverage() {
     run_tests coverage
     if ! grep -q avx512vl /proc/cpuinfo; then
         rm -f "$objects"/kernels/kernels_avx512.c.gc*
-        left_out=(--exclude src/kernels/simd_avx512.h)
+        left_out+=(--exclude src/kernels/simd_avx512.h)
+    fi
+    if ! grep -q avx_vnni /proc/cpuinfo; then
+        rm -f "$objects"/kernels/int8_avxvnni.c.gc*
+        left_out+=(--exclude src/kernels/dot_avxvnni.h)
     fi
     mkdir -p build/coverage/report
     gcovr --filter src/ "${left_out[@]}" --html-details build/coverage/report/index.html --print-summary \
