@@ -30,7 +30,8 @@ struct place {
 void turn_row(attn_tensor x, size_t b, size_t h, size_t t, const attn_qk_norm *norm, const float *weight,
               const attn_rotary *rotary, const struct place *at, double *row);
 
-/* q, k or v of a case, dense in f32, its live tokens turned; and the case of these for the reference, which does neither. */
+/* q, k or v of a case, dense in f32, its live tokens turned; and the case of these for the reference, which does
+ * neither. */
 enum turned { TURNED_Q, TURNED_K, TURNED_V };
 attn_tensor turned(attn_tensor x, const struct sdpa_case *c, enum turned which);
 struct sdpa_case turned_case(const struct sdpa_case *c);
