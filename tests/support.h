@@ -67,7 +67,8 @@ enum { ISAS = 4 };
 size_t list_isas(uint32_t isas[ISAS]);
 size_t new_isa_contexts(size_t threads, attn_context *made[ISAS]);
 
-/* The step from one case of a long loop to the next: 1, or ATTN_TEST_SHORT in the environment, where each takes long. */
+/* The step from one case of a long loop to the next: 1, or ATTN_TEST_SHORT in the environment, where each takes long.
+ */
 size_t every(void);
 
 /* An attn_sgemm_fn that is nothing but its definition; `data` is not read. */

@@ -79,8 +79,8 @@ typedef struct attn_mha_inputs {
     /* One of them, [B, kv_heads, head_width, value_width], with `starts` N for B. The keys and values of the tokens of
      * `query` are appended to `cache`, and the queries attend to all that it then holds ... */
     attn_cache *cache;
-    /* ... or nothing is appended: what attn_mha_append made of an encoder's output, or the cache of another layer, which
-     * has appended to it already: Gemma 3n, YOCO. */
+    /* ... or nothing is appended: what attn_mha_append made of an encoder's output, or the cache of another layer,
+     * which has appended to it already: Gemma 3n, YOCO. */
     const attn_cache *shared_cache;
 
     /* As in attn_block_inputs. */

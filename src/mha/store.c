@@ -169,7 +169,8 @@ static void store_panels(const store_job *j, attn_dtype type, const char *from, 
                     page + form->values + c * form->tokens * attni_size_of(form->dtype), at);
 }
 
-/* How many of so many values from place `at` on go at once: whole pairs of bf16, what fits into the room, one of bytes. */
+/* How many of so many values from place `at` on go at once: whole pairs of bf16, what fits into the room, one of bytes.
+ */
 static size_t values_at_once(const store_job *j, size_t at, size_t left) {
     const attn_dtype type = j->append->cache->pages.form->dtype;
     if (type == ATTN_INT8 || (type == ATTN_BF16 && (at % 2 || left == 1)))
