@@ -26,10 +26,12 @@ static void round_bf16(size_t rows, size_t depth, const float *x, size_t ldx, fl
         }
 }
 
+/* Bytes of a pair and of a quad. */
+enum { GROUP = 4 };
+
 /* Of vector j of N, number `at` of those that lie together from row k on. */
 static inline __attribute__((always_inline)) V load_together(attn_dtype type, const factors *x, size_t N, size_t j,
                                                              size_t k, size_t at) {
-    enum { GROUP = 4 }; /* bytes of a pair and of a quad */
     const size_t half = N / 2;
     const char *from = N > 1 && j >= half ? x->high + (j - half) * VL * GROUP : x->low + j * VL * GROUP;
     const void *p = from + k * x->step;
@@ -62,17 +64,12 @@ static inline __attribute__((always_inline)) void add_row(size_t R, size_t N, at
 static inline __attribute__((always_inline)) void sum_together(size_t R, size_t N, bool ahead, attn_dtype type,
                                                                const factors *of, const float *a,
                                                                V sum[MOST_ROWS][MOST_VECTORS]) {
-    enum { LINE = 64, GROUP = 4 };
-    const size_t together = attni_together(type), half = (N + 1) / 2 * VL * GROUP;
+    const size_t together = attni_together(type);
     const factors x = *of; /* in registers */
     size_t k = 0;
     for (; k + together <= x.depth; k += together) {
-#pragma GCC unroll 4
-        for (size_t at = 0; at < half && ahead; at += LINE) {
-            fetch(x.low + k * x.step, at + AHEAD);
-            if (N > 1 && half >= LINE)
-                fetch(x.high + k * x.step, at + AHEAD);
-        }
+        if (ahead)
+            fetch_ahead(N, GROUP, &x, k);
 #pragma GCC unroll 4
         for (size_t at = 0; at < together; at++)
             add_row(R, N, type, &x, a, k, at, sum);

@@ -52,12 +52,10 @@ static inline __attribute__((always_inline)) V load_factor(attn_dtype type, cons
     return v_load_f16(p);
 }
 
-#include "kernels/narrow_body.h"
-
-/* Begins to fetch what comes AHEAD bytes after row k of b. */
-static inline __attribute__((always_inline)) void fetch_ahead(size_t N, attn_dtype type, const factors *x, size_t k) {
+/* Begins to fetch what comes AHEAD bytes after row k of b, whose columns, of N vectors, have so many bytes. */
+static inline __attribute__((always_inline)) void fetch_ahead(size_t N, size_t bytes, const factors *x, size_t k) {
     enum { LINE = 64 };
-    const size_t half = (N + 1) / 2 * VL * attni_size_of(type);
+    const size_t half = (N + 1) / 2 * VL * bytes;
 #pragma GCC unroll 4
     for (size_t at = 0; at < half; at += LINE) {
         fetch(x->low + k * x->step, at + AHEAD);
@@ -65,6 +63,8 @@ static inline __attribute__((always_inline)) void fetch_ahead(size_t N, attn_dty
             fetch(x->high + k * x->step, at + AHEAD);
     }
 }
+
+#include "kernels/narrow_body.h"
 
 /* sum [R, N] of R rows and N vectors. R, N, the type and whether b is fetched ahead are constants wherever this is
  * inlined. */
@@ -88,7 +88,7 @@ static inline __attribute__((always_inline)) void sum_products(size_t R, size_t 
         for (size_t j = 0; j < N; j++)
             v[j] = load_factor(type, &x, N, j, k, columns);
         if (ahead)
-            fetch_ahead(N, type, &x, k);
+            fetch_ahead(N, attni_size_of(type), &x, k);
 #pragma GCC unroll 6
         for (size_t r = 0; r < R; r++) {
             const V f = v_set(a[r * x.lda + k]);
