@@ -37,6 +37,18 @@ const void *new_weights(attn_dtype dtype, size_t out, size_t in, const float **s
 
 static float *bias(unsigned wanted, size_t n) { return wanted ? normal_floats(n, 1) : NULL; }
 
+attn_linear_params linear_of(attn_dtype dtype, attn_weight_order order, size_t in, size_t out, bool has_bias) {
+    attn_linear_params p;
+    ATTN_INIT(&p);
+    p.in_width = in;
+    p.out_width = out;
+    p.order = order;
+    p.weight_dtype = dtype;
+    p.weight = new_weights(dtype, out, in, &p.weight_scale);
+    p.bias = bias(has_bias, out);
+    return p;
+}
+
 static size_t or_default(size_t size, size_t otherwise) { return size ? size : otherwise; }
 
 void fill_layer(attn_mha_params *p, bool packed, unsigned biases) {

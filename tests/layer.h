@@ -11,6 +11,9 @@ enum { Q_BIAS = 1, K_BIAS = 2, V_BIAS = 4, OUT_BIAS = 8, ALL_BIASES = 15 };
 /* A matrix [out, in], or transposed, of numbers N(0, 1/in), rounded to the type, and for int8 the scales [out]. */
 const void *new_weights(attn_dtype dtype, size_t out, size_t in, const float **scale);
 
+/* A linear map with such weights, and a bias or not. */
+attn_linear_params linear_of(attn_dtype dtype, attn_weight_order order, size_t in, size_t out, bool has_bias);
+
 /* Sets the weights of a layer whose sizes and type are set: a matrix for each projection, or one for the three
  * (`packed`, where any of the three input biases means in_bias). Weights are N(0, 1/in), so that projections of N(0,1)
  * are N(0,1). */

@@ -35,20 +35,6 @@ static size_t new_contexts(size_t threads, attn_precision precision, attn_contex
     return 2 * n;
 }
 
-static float *normal(size_t n) { return new_normal(BHTD, 1, 1, 1, n).data; }
-
-static attn_linear_params map_of(attn_dtype dtype, attn_weight_order order, size_t in, size_t out, bool bias) {
-    attn_linear_params p;
-    ATTN_INIT(&p);
-    p.in_width = in;
-    p.out_width = out;
-    p.order = order;
-    p.weight_dtype = dtype;
-    p.weight = new_weights(dtype, out, in, &p.weight_scale);
-    p.bias = bias ? normal(out) : NULL;
-    return p;
-}
-
 static attn_tensor forward(attn_context *context, const attn_linear_params *p, attn_tensor x, enum layout layout) {
     attn_linear *linear = NULL;
     const attn_tensor out = new_tensor(layout, x.size[0], 1, x.size[2], p->out_width);
@@ -100,7 +86,7 @@ static void rounds_once(void **state) {
     seed(1);
     for (size_t c = 0; c < 3 * COUNT(widths) * n; c += every()) {
         const size_t *w = widths[c / 3 % COUNT(widths)];
-        const attn_linear_params p = map_of(types[c % 3], (attn_weight_order)random_below(2), w[0], w[1], c % 2);
+        const attn_linear_params p = linear_of(types[c % 3], (attn_weight_order)random_below(2), w[0], w[1], c % 2);
         const attn_tensor x = new_normal(c % 2 ? BHTD : PADDED, 1, 1, random_pick(ROWS), w[0]);
         name_case("%zu rows, %zu to %zu, type %d, context %zu", x.size[2], w[0], w[1], (int)p.weight_dtype, c % n);
         assert_near(forward(contexts[c % n], &p, x, c % 3 ? PADDED : BHTD), rounded_reference(&p, x), promised(2));
@@ -149,7 +135,7 @@ static void quantizes_rows(void **state) {
     seed(2);
     for (size_t c = 0; c < 3 * COUNT(widths) * n; c += every()) {
         const size_t *w = widths[c / 3 % COUNT(widths)];
-        const attn_linear_params p = map_of(ATTN_INT8, (attn_weight_order)random_below(2), w[0], w[1], c % 2);
+        const attn_linear_params p = linear_of(ATTN_INT8, (attn_weight_order)random_below(2), w[0], w[1], c % 2);
         const attn_tensor x = new_whole(random_pick(ROWS), w[0]);
         name_case("%zu rows, %zu to %zu, %s", x.size[2], w[0], w[1], describe(contexts[c % n]).int8_isa);
         const tolerance bound = {2e-6 * sqrt((double)w[0]) * 127, 1e-6};
@@ -166,7 +152,7 @@ static void error_of_quantizing(void **state) {
     const size_t n = new_contexts(1, ATTN_PRECISION_INT8, contexts);
     seed(3);
     for (size_t c = 0; c < n; c++) {
-        const attn_linear_params p = map_of(ATTN_INT8, ATTN_OUT_IN, IN, OUT, true);
+        const attn_linear_params p = linear_of(ATTN_INT8, ATTN_OUT_IN, IN, OUT, true);
         const attn_tensor x = new_normal(PADDED, 1, 1, MOST_ROWS, IN);
         const attn_tensor y = forward(contexts[c], &p, x, BHTD);
         const double *want = reference_linear(&p, doubles_of(x), MOST_ROWS);
@@ -223,7 +209,7 @@ static void rows_that_are_not_numbers(void **state) {
     const size_t n = new_contexts(1, ATTN_PRECISION_INT8, contexts);
     seed(5);
     for (size_t c = 0; c < n; c++) {
-        const attn_linear_params p = map_of(ATTN_INT8, ATTN_IN_OUT, IN, OUT, true);
+        const attn_linear_params p = linear_of(ATTN_INT8, ATTN_IN_OUT, IN, OUT, true);
         const attn_tensor x = new_normal(BHTD, 1, 1, ROW_COUNT, IN);
         const attn_tensor plain = forward(contexts[c], &p, x, BHTD);
         *element_at(x, 0, 0, 1, IN - 1) = NAN;
@@ -250,7 +236,8 @@ static void rows_that_are_not_numbers(void **state) {
 static void weights_of_other_contexts(void **state) {
     (void)state;
     attn_context *exact = new_context_of(1, 0), *bf16 = context_of(1, 0, NULL, ATTN_PRECISION_BF16);
-    const attn_linear_params p = map_of(ATTN_INT8, ATTN_OUT_IN, 100, 40, true), f = map_of(ATTN_F32, 0, 100, 40, true);
+    const attn_linear_params p = linear_of(ATTN_INT8, ATTN_OUT_IN, 100, 40, true),
+                             f = linear_of(ATTN_F32, 0, 100, 40, true);
     const attn_tensor x = new_normal(BHTD, 1, 1, 9, 100), y = new_tensor(BHTD, 1, 1, 9, 40);
     attn_linear *linear = NULL;
     assert_bits(forward(exact, &p, x, BHTD), forward(bf16, &p, x, BHTD));
@@ -272,7 +259,7 @@ static void same_bits(void **state) {
     for (size_t n = 0; n < 4; n++) {
         const attn_precision precision = n % 2 ? ATTN_PRECISION_INT8 : ATTN_PRECISION_BF16;
         attn_context *one = context_of(1, 0, NULL, precision), *three = context_of(3, 0, NULL, precision);
-        const attn_linear_params p = map_of(n < 2 ? ATTN_INT8 : ATTN_F32, ATTN_OUT_IN, 900, 150, n > 0);
+        const attn_linear_params p = linear_of(n < 2 ? ATTN_INT8 : ATTN_F32, ATTN_OUT_IN, 900, 150, n > 0);
         const attn_tensor x = new_normal(BHTD, 1, 1, MOST_ROWS, 900), all = forward(one, &p, x, BHTD);
         assert_bits(forward(three, &p, x, PADDED), all);
         for (size_t i = 0; i < COUNT(ROWS); i++)

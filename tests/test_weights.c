@@ -17,19 +17,6 @@ static const size_t ROWS[] = {1, 2, 4, 5, 8, 9, 16, 17, MOST_ROWS};
 
 static float *normal(size_t n) { return new_normal(BHTD, 1, 1, 1, n).data; }
 
-/* A map with random weights, and bias or not. */
-static attn_linear_params map_of(attn_dtype dtype, attn_weight_order order, size_t in, size_t out, bool bias) {
-    attn_linear_params p;
-    ATTN_INIT(&p);
-    p.in_width = in;
-    p.out_width = out;
-    p.order = order;
-    p.weight_dtype = dtype;
-    p.weight = new_weights(dtype, out, in, &p.weight_scale);
-    p.bias = bias ? normal(out) : NULL;
-    return p;
-}
-
 static attn_linear *new_linear(attn_context *context, const attn_linear_params *p) {
     attn_linear *linear = NULL;
     assert_ok(context, attn_linear_create(context, p, &linear));
@@ -72,7 +59,7 @@ static void every_type_and_width(void **state) {
     for (size_t n = 0; n < 2 * COUNT(NARROW) * COUNT(widths); n += every()) {
         const size_t *w = widths[n / (2 * COUNT(NARROW))];
         const attn_linear_params p =
-            map_of(NARROW[n / 2 % COUNT(NARROW)], (attn_weight_order)(n % 2), w[0], w[1], n % 3 > 0);
+            linear_of(NARROW[n / 2 % COUNT(NARROW)], (attn_weight_order)(n % 2), w[0], w[1], n % 3 > 0);
         const attn_tensor x = new_normal(n % 2 ? BHTD : PADDED, 1, 1, MOST_ROWS, w[0]);
         const double *want = reference(&p, x);
         for (size_t i = 0; i < isas; i++)
@@ -84,7 +71,7 @@ static void every_type_and_width(void **state) {
 /* Weights that are all tiny, or all large: errors are relative to their size. */
 static void check_size(attn_context *context, attn_dtype dtype, double size) {
     enum { IN = 70, OUT = 37 };
-    attn_linear_params p = map_of(dtype, ATTN_OUT_IN, IN, OUT, false);
+    attn_linear_params p = linear_of(dtype, ATTN_OUT_IN, IN, OUT, false);
     char *weight = (char *)(uintptr_t)p.weight;
     float *scale = (float *)(uintptr_t)p.weight_scale;
     for (size_t n = 0; n < (size_t)IN * OUT && dtype != ATTN_INT8; n++) {
@@ -127,7 +114,7 @@ static void weights_that_are_not_finite(void **state) {
     const size_t isas = new_isa_contexts(1, contexts);
     seed(3);
     for (size_t n = 0; n < 2 * isas; n++) {
-        const attn_linear_params p = map_of(n % 2 ? ATTN_F16 : ATTN_BF16, ATTN_OUT_IN, 130, 70, true);
+        const attn_linear_params p = linear_of(n % 2 ? ATTN_F16 : ATTN_BF16, ATTN_OUT_IN, 130, 70, true);
         const attn_tensor x = new_normal(BHTD, 1, 1, MOST_ROWS, 130);
         write_weight(&p, 0, 129, (double)INFINITY);
         write_weight(&p, 17, 3, (double)-INFINITY);
@@ -149,7 +136,7 @@ static void zeros_and_extremes(void **state) {
     const size_t isas = new_isa_contexts(1, contexts);
     seed(4);
     for (size_t n = 0; n < isas * COUNT(NARROW); n++) {
-        const attn_linear_params p = map_of(NARROW[n % COUNT(NARROW)], ATTN_OUT_IN, IN, OUT, true);
+        const attn_linear_params p = linear_of(NARROW[n % COUNT(NARROW)], ATTN_OUT_IN, IN, OUT, true);
         char *weight = (char *)(uintptr_t)p.weight;
         const size_t row = IN * type_size(p.weight_dtype);
         memset(weight, 0, row);
@@ -170,7 +157,7 @@ static void rows_are_independent(void **state) {
     attn_context *context = new_context_of(2, 0);
     seed(13);
     for (size_t t = 0; t < COUNT(NARROW); t++) {
-        const attn_linear_params p = map_of(NARROW[t], ATTN_OUT_IN, 900, 150, t > 0);
+        const attn_linear_params p = linear_of(NARROW[t], ATTN_OUT_IN, 900, 150, t > 0);
         attn_linear *linear = new_linear(context, &p);
         const attn_tensor x = new_normal(BHTD, 1, 1, MOST_ROWS, 900), all = forward(context, linear, x, BHTD, 150);
         for (size_t i = 0; i < COUNT(ROWS); i++)
@@ -192,7 +179,7 @@ static void same_bits_on_any_threads(void **state) {
         contexts[i] = new_context_of(i + 1, 0);
     seed(5);
     for (size_t n = 0; n < COUNT(NARROW) * COUNT(rows); n++) {
-        const attn_linear_params p = map_of(NARROW[n % COUNT(NARROW)], ATTN_IN_OUT, 300, 500, true);
+        const attn_linear_params p = linear_of(NARROW[n % COUNT(NARROW)], ATTN_IN_OUT, 300, 500, true);
         attn_linear *linear = new_linear(contexts[0], &p);
         const attn_tensor x = new_normal(BHTD, 1, 1, rows[n / COUNT(NARROW)], 300);
         name_case("type %d, %zu rows", (int)p.weight_dtype, x.size[2]);
@@ -211,7 +198,7 @@ static void memory_of_the_type(void **state) {
     struct meter m = {0};
     attn_context *context = new_metered(&m, 1);
     for (size_t t = 0; t < COUNT(NARROW); t++) {
-        const attn_linear_params p = map_of(NARROW[t], ATTN_OUT_IN, IN, OUT, false);
+        const attn_linear_params p = linear_of(NARROW[t], ATTN_OUT_IN, IN, OUT, false);
         const size_t before = m.bytes, scales = p.weight_scale ? OUT * sizeof(float) : 0;
         attn_linear *linear = new_linear(context, &p);
         assert_in_range(m.bytes - before, (size_t)IN * OUT * type_size(NARROW[t]),
@@ -436,7 +423,7 @@ static void quantized_maps(void **state) {
     attn_context *context = new_context_of(1, 0);
     seed(11);
     for (attn_weight_order order = ATTN_OUT_IN; order <= ATTN_IN_OUT; order++) {
-        const attn_linear_params wide = map_of(ATTN_F32, order, IN, OUT, true);
+        const attn_linear_params wide = linear_of(ATTN_F32, order, IN, OUT, true);
         attn_linear_params narrow = wide;
         int8_t *q = (int8_t *)new_bools(IN * OUT);
         float *scales = new_floats(OUT);
