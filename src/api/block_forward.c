@@ -128,24 +128,13 @@ static attn_status check_aliases(attn_context *context, const arguments *a) {
                         check_apart(context, &a->cross_extras, &a->self_extras));
 }
 
-static attn_status check_tensors(attn_context *context, const attn_block *block, const arguments *a) {
-    ATTNI_TRY(attni_check_typed(context, "x", a->x, ATTNI_FLOATS, false, a->data));
-    ATTNI_TRY(attni_check_typed(context, "out", a->out, ATTNI_FLOATS, true, a->data));
-    ATTNI_TRY(attni_check_size(context, "x", a->x, 1, "1", 1));
-    ATTNI_TRY(attni_check_size(context, "x", a->x, 3, "model_width", block->M));
-    ATTNI_TRY(attni_check_size(context, "out", a->out, 0, "B", a->x->size[0]));
-    ATTNI_TRY(attni_check_size(context, "out", a->out, 1, "1", 1));
-    ATTNI_TRY(attni_check_size(context, "out", a->out, 2, "T", a->x->size[2]));
-    return attni_check_size(context, "out", a->out, 3, "model_width", block->M);
-}
-
 static attn_status check(attn_context *context, const attn_block *block, const attn_tensor *x, const attn_tensor *out,
                          const attn_block_inputs *inputs, bool data, attni_block_call *call) {
     arguments a = {.x = x, .out = out, .data = data};
     *call = (attni_block_call){.block = block};
     ATTNI_TRY(attni_check_pointer(context, "block", block));
     ATTNI_TRY(attni_check_params(context, "inputs", inputs, sizeof a.inputs, &a.inputs));
-    ATTNI_TRY(check_tensors(context, block, &a));
+    ATTNI_TRY(attni_check_layer_tensors(context, "x", x, out, data, block->M));
     a.tokens = (attni_tokens){.counts = a.inputs.counts, .starts = a.inputs.starts, .given = a.inputs.sequences};
     ATTNI_TRY(attni_check_tokens(context, "x", x, &a.tokens));
     call->B = x->size[0];

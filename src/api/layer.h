@@ -13,6 +13,10 @@ typedef struct attni_tokens {
     size_t N;     /* those there are */
 } attni_tokens;
 
+/* x, which has a name, and out, each [B,1,T,M]. */
+attn_status attni_check_layer_tensors(attn_context *context, const char *name, const attn_tensor *x,
+                                      const attn_tensor *out, bool data, size_t M);
+
 /* x [B,1,T,width]; sets N. */
 attn_status attni_check_tokens(attn_context *context, const char *name, const attn_tensor *x, attni_tokens *tokens);
 

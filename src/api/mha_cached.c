@@ -4,21 +4,6 @@
 #include "api/parts.h"
 #include "attn/mha.h"
 
-static attn_status check_tensor(attn_context *context, const char *name, const attn_tensor *t, bool output, bool data,
-                                const attn_mha *mha) {
-    ATTNI_TRY(attni_check_typed(context, name, t, ATTNI_FLOATS, output, data));
-    ATTNI_TRY(attni_check_size(context, name, t, 1, "1", 1));
-    return attni_check_size(context, name, t, 3, "model_width", mha->M);
-}
-
-static attn_status check_tensors(attn_context *context, const attn_mha *mha, const attn_tensor *query,
-                                 const attn_tensor *out, bool data) {
-    ATTNI_TRY(check_tensor(context, "query", query, false, data, mha));
-    ATTNI_TRY(check_tensor(context, "out", out, true, data, mha));
-    ATTNI_TRY(attni_check_size(context, "out", out, 0, "B", query->size[0]));
-    return attni_check_size(context, "out", out, 2, "T", query->size[2]);
-}
-
 static attn_status check_inputs(attn_context *context, const attn_mha *mha, const attn_mha_inputs *in) {
     if (!in->cache && !in->shared_cache)
         return attni_fail(context, ATTN_ERROR_NULL, "inputs.cache is NULL, and so is inputs.shared_cache");
@@ -50,7 +35,7 @@ static attn_status check(attn_context *context, const attn_mha *mha, const attn_
     ATTNI_TRY(attni_check_pointer(context, "mha", mha));
     ATTNI_TRY(attni_check_params(context, "inputs", inputs, sizeof in, &in));
     ATTNI_TRY(check_inputs(context, mha, &in));
-    ATTNI_TRY(check_tensors(context, mha, query, out, data));
+    ATTNI_TRY(attni_check_layer_tensors(context, "query", query, out, data, mha->M));
     attni_tokens tokens = {.counts = in.counts, .starts = in.starts, .given = in.sequences};
     ATTNI_TRY(attni_check_tokens(context, "query", query, &tokens));
     const size_t B = query->size[0], T = query->size[2];
