@@ -61,14 +61,13 @@ static void note_tops(const attni_engine *e, const attni_query_tile *t, const at
     }
 }
 
-/* desk->scores and desk->weights, the probabilities, of a tile and a group. */
-static void find_probabilities(const attni_engine *e, const attni_query_tile *t, attni_desk *desk) {
+/* desk->scores and desk->weights, the probabilities, of a tile and a group. Returns the ranges of the rows. */
+static const attni_range *find_probabilities(const attni_engine *e, const attni_query_tile *t, attni_desk *desk) {
     const attni_sight all = attni_see_all(e, t, &desk->group);
     attni_score(e, t, &desk->group, &all, ATTN_STAGE_PROBABILITIES, desk->scores);
-    if (e->call->inspection.largest)
-        note_tops(e, t, all.range, desk);
     for (size_t h = 0; h < t->heads; h++)
         final_weights(e, t, h, all.range ? all.range + h * t->tokens : NULL, desk);
+    return all.range;
 }
 
 /* desk->weights = the scores of another stage. */
@@ -162,8 +161,11 @@ static void write_top_keys(const attni_engine *e, const attni_query_tile *t, siz
 static void inspect_rows(const attni_engine *e, const attni_query_tile *t, attni_desk *desk) {
     const attni_inspection *in = &e->call->inspection;
     const bool probabilities = in->stage == ATTN_STAGE_PROBABILITIES;
+    const attni_range *range = NULL;
     if (probabilities || in->entropy || in->top.k || in->largest)
-        find_probabilities(e, t, desk);
+        range = find_probabilities(e, t, desk);
+    if (in->largest)
+        note_tops(e, t, range, desk);
     for (size_t h = 0; h < t->heads; h++) {
         if (in->entropy)
             add_entropy(e, t, h, desk);
