@@ -46,7 +46,7 @@ attni_tile attni_tile_for_attention(const attn_context *context, size_t D, size_
     const attni_blas *blas = context->blas;
     attni_tile t = {.width = 64, .keys = 256, .columns = 64};
     if (!blas->sgemm) {
-        t = own_tile(context, keys, causal);
+        t = own_tile(context, paged ? SIZE_MAX : keys, causal); /* scratch for a full cache does for any */
         t.keys = attni_max(D, E) <= 32 ? 128 : 256; /* where sums are short, those over keys make most of the error */
     } else if (blas->no_pack) {
         t.keys = paged || attni_max(D, E) <= 96 ? 256 : 128; /* a page of 256 is read in one go */
