@@ -5,12 +5,12 @@
 #include <string.h>
 
 const op_spec op_table[] = {
-    [OP_SDPA] = {"sdpa", USES_ALL, false},
-    [OP_LAYER] = {"layer", USES_ALL & ~(unsigned)USES_DTYPE, false},
-    [OP_DECODE] = {"decode", USES_T | USES_H | USES_B | USES_THREADS, true},
-    [OP_PROJECTIONS] = {"projections", USES_T | USES_H | USES_B | USES_THREADS, false},
-    [OP_SOFTMAX] = {"softmax", USES_T | USES_H | USES_B | USES_THREADS, true},
-    [OP_SGEMM] = {"sgemm", 0, false},
+    [OP_SDPA] = {"sdpa", USES_ALL, false, {PEAK_F32, PEAK_BF16, PEAK_BF16}},
+    [OP_LAYER] = {"layer", USES_ALL & ~(unsigned)USES_DTYPE, false, {PEAK_F32, PEAK_BF16, PEAK_INT8}},
+    [OP_DECODE] = {"decode", USES_SIZES | USES_PRECISION, true, {PEAK_F32, PEAK_BF16, PEAK_F32}},
+    [OP_PROJECTIONS] = {"projections", USES_SIZES | USES_PRECISION, false, {PEAK_F32, PEAK_BF16, PEAK_INT8}},
+    [OP_SOFTMAX] = {"softmax", USES_SIZES, true, {PEAK_F32}},
+    [OP_SGEMM] = {"sgemm", 0, false, {PEAK_F32}},
 };
 
 static key_range sees_all(size_t i, size_t T) {
@@ -74,6 +74,12 @@ const dtype_spec dtype_table[] = {
     {"f32", ATTN_F32, 8, 23, 1e-4},
     {"f16", ATTN_F16, 5, 10, 1e-3},
     {"bf16", ATTN_BF16, 8, 7, 1e-2},
+};
+
+const precision_spec precision_table[] = {
+    {"f32", ATTN_PRECISION_F32, ATTN_F32, 4, 0},
+    {"bf16", ATTN_PRECISION_BF16, ATTN_BF16, 2, 0.05},
+    {"int8", ATTN_PRECISION_INT8, ATTN_INT8, 1, 0.2},
 };
 
 size_t dtype_size(const dtype_spec *type) { return (size_t)(1 + type->exponent + type->mantissa) / 8; }

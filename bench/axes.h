@@ -7,16 +7,29 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "peak.h"
+
 /* In the order of the table below. */
 typedef enum bench_op { OP_SDPA, OP_LAYER, OP_DECODE, OP_PROJECTIONS, OP_SOFTMAX, OP_SGEMM } bench_op;
 
 /* Which sizes change what an operation does; the others take only their first value. */
-enum { USES_T = 1, USES_H = 2, USES_B = 4, USES_THREADS = 8, USES_VARIANT = 16, USES_DTYPE = 32, USES_ALL = 63 };
+enum {
+    USES_T = 1,
+    USES_H = 2,
+    USES_B = 4,
+    USES_THREADS = 8,
+    USES_SIZES = 15,
+    USES_VARIANT = 16,
+    USES_DTYPE = 32,
+    USES_PRECISION = 64,
+    USES_ALL = 127
+};
 
 typedef struct op_spec {
     const char *name;
     unsigned uses;
-    bool by_bytes; /* its speed is told in GB/s, as memory is what holds it up; else in GFLOP/s */
+    bool by_bytes;     /* its speed is told in GB/s, as memory is what holds it up; else in GFLOP/s */
+    peak_type roof[3]; /* what it multiplies in each precision */
 } op_spec;
 
 /* Keys [low, high) that query i of T may see. */
@@ -41,14 +54,26 @@ typedef struct dtype_spec {
     double tolerance; /* of |x - y| / (1 + |y|) in an output: rounding makes a tenth of it, a wrong product far more */
 } dtype_spec;
 
+/* What products multiply, and how the weights of a layer and the keys and values of a decoder are kept for that. */
+typedef struct precision_spec {
+    const char *name;
+    attn_precision precision;
+    attn_dtype stored;
+    double stored_size; /* bytes */
+    /* Of |x - y| / (r + |y|), r being the root mean square of a row: rounding makes a quarter; 0: the dtype's. */
+    double tolerance;
+} precision_spec;
+
 extern const op_spec op_table[];
 extern const variant_spec variant_table[];
 extern const dtype_spec dtype_table[];
+extern const precision_spec precision_table[];
 
 /* The names of a table, separated by commas, as the command line takes them. */
 #define OP_NAMES "sdpa,layer,decode,projections,softmax,sgemm"
 #define VARIANT_NAMES "full,causal,window,alibi,softcap"
 #define DTYPE_NAMES "f32,f16,bf16"
+#define PRECISION_NAMES "f32,bf16,int8"
 
 size_t dtype_size(const dtype_spec *type);
 

@@ -25,8 +25,8 @@ static size_t pick_line(const size_list *list, size_t *rest, bool used, bool *re
 static bool case_at(const options *o, size_t index, bench_case *c) {
     bool repeat = false;
     size_t inner = index;
-    const size_list *const outer[] = {&o->lengths, &o->heads, &o->variants, &o->caches,
-                                      &o->threads, &o->dims,  &o->batches,  &o->dtypes};
+    const size_list *const outer[] = {&o->lengths, &o->heads,   &o->variants, &o->caches,    &o->threads,
+                                      &o->dims,    &o->batches, &o->dtypes,   &o->precisions};
     for (size_t i = 0; i < sizeof outer / sizeof *outer; i++)
         inner /= outer[i]->count;
     c->op = (bench_op)o->ops.item[inner];
@@ -39,13 +39,14 @@ static bool case_at(const options *o, size_t index, bench_case *c) {
     c->D = pick(&o->dims, &index, true, &repeat);
     c->B = pick(&o->batches, &index, (uses & USES_B) != 0, &repeat);
     c->dtype = pick_line(&o->dtypes, &index, (uses & USES_DTYPE) != 0, &repeat);
+    c->precision = pick_line(&o->precisions, &index, (uses & USES_PRECISION) != 0, &repeat);
     c->G = o->kv_heads > 0 && c->H % o->kv_heads == 0 ? o->kv_heads : c->H;
     return !repeat;
 }
 
 static size_t combinations(const options *o) {
     return o->lengths.count * o->heads.count * o->variants.count * o->caches.count * o->threads.count * o->dims.count *
-           o->batches.count * o->dtypes.count * o->ops.count;
+           o->batches.count * o->dtypes.count * o->precisions.count * o->ops.count;
 }
 
 /* The options of a sweep over what the model does, where the user does not say otherwise. */
@@ -92,8 +93,8 @@ bench_case *cases_expand(const options *o, size_t *count) {
 }
 
 bool case_same_section(const bench_case *a, const bench_case *b) {
-    return a->op == b->op && a->variant == b->variant && a->dtype == b->dtype && a->cold == b->cold && a->B == b->B &&
-           a->D == b->D && a->threads == b->threads && a->model == b->model;
+    return a->op == b->op && a->variant == b->variant && a->dtype == b->dtype && a->precision == b->precision &&
+           a->cold == b->cold && a->B == b->B && a->D == b->D && a->threads == b->threads && a->model == b->model;
 }
 
 /* Pairs of a query and a key that it sees, of one head. */
@@ -109,6 +110,13 @@ static double pairs(const bench_case *c) {
 /* Of all four weight matrices of a layer. */
 static double weights(const bench_case *c) {
     return (double)c->H * (double)c->D * (double)c->D * 2 * ((double)c->H + (double)c->G);
+}
+
+peak_type case_roof(const bench_case *c) { return op_table[c->op].roof[c->precision]; }
+
+double case_tolerance(const bench_case *c) {
+    const double own = precision_table[c->precision].tolerance;
+    return own > 0 ? own : dtype_table[c->dtype].tolerance;
 }
 
 double case_flops(const bench_case *c) {
@@ -133,14 +141,15 @@ double case_flops(const bench_case *c) {
 double case_bytes(const bench_case *c) {
     const double B = (double)c->B, H = (double)c->H, G = (double)c->G, T = (double)c->T, D = (double)c->D;
     const double size = (double)dtype_size(&dtype_table[c->dtype]);
+    const double stored = precision_table[c->precision].stored_size;
     switch (c->op) {
     case OP_SDPA:
         return size * B * T * D * 2 * (H + G);
     case OP_LAYER:
     case OP_PROJECTIONS:
-        return 4 * (2 * B * T * H * D + weights(c));
+        return 4 * 2 * B * T * H * D + stored * weights(c);
     case OP_DECODE:
-        return 4 * B * (2 * G * T * D + 2 * H * D);
+        return B * (stored * 2 * G * T * D + 4 * 2 * H * D);
     case OP_SOFTMAX:
         return 8 * B * H * SOFTMAX_ROWS * T;
     case OP_SGEMM:
@@ -153,15 +162,25 @@ const char *case_unit(const bench_case *c) { return op_table[c->op].by_bytes ? "
 
 double case_work(const bench_case *c) { return op_table[c->op].by_bytes ? case_bytes(c) : case_flops(c); }
 
+/* What narrower products than f32's add to a name: `before` and the precision. */
+static void precision_text(const bench_case *c, const char *before, char *to, size_t size) {
+    text_print(to, size, "%s%s", c->precision > 0 ? before : "",
+               c->precision > 0 ? precision_table[c->precision].name : "");
+}
+
 void case_name(const bench_case *c, char *to, size_t size) {
-    text_print(to, size, "%s%s%s/%s/%s%s/B:%zu/H:%zu/G:%zu/T:%zu/D:%zu/threads:%zu", c->model != NULL ? c->model : "",
+    char precision[40];
+    precision_text(c, "/precision:", precision, sizeof precision);
+    text_print(to, size, "%s%s%s/%s/%s%s%s/B:%zu/H:%zu/G:%zu/T:%zu/D:%zu/threads:%zu", c->model != NULL ? c->model : "",
                c->model != NULL ? "/" : "", op_table[c->op].name, variant_table[c->variant].name,
-               dtype_table[c->dtype].name, c->cold ? "/cold" : "", c->B, c->H, c->G, c->T, c->D, c->threads);
+               dtype_table[c->dtype].name, precision, c->cold ? "/cold" : "", c->B, c->H, c->G, c->T, c->D, c->threads);
 }
 
 void case_title(const bench_case *c, char *to, size_t size) {
-    text_print(to, size, "%s%s%s, %s, %s%s, batch %zu, width %zu, %zu thread%s", c->model != NULL ? c->model : "",
+    char precision[40];
+    precision_text(c, ", precision ", precision, sizeof precision);
+    text_print(to, size, "%s%s%s, %s, %s%s%s, batch %zu, width %zu, %zu thread%s", c->model != NULL ? c->model : "",
                c->model != NULL ? ": " : "", op_table[c->op].name, variant_table[c->variant].name,
-               dtype_table[c->dtype].name, c->cold ? ", cold caches" : "", c->B, c->D, c->threads,
+               dtype_table[c->dtype].name, precision, c->cold ? ", cold caches" : "", c->B, c->D, c->threads,
                c->threads == 1 ? "" : "s");
 }

@@ -15,8 +15,8 @@ enum { SOFTMAX_ROWS = 64 };
 /* Self-attention of T tokens with H query and G key/value heads of width D; a layer has the model width M = H·D. */
 typedef struct bench_case {
     bench_op op;
-    size_t variant, dtype; /* indices of their tables */
-    bool cold;             /* out of memory, not out of the caches */
+    size_t variant, dtype, precision; /* indices of their tables */
+    bool cold;                        /* out of memory, not out of the caches */
     size_t B, H, G, T, D, threads;
     const char *model; /* NULL: none */
 } bench_case;
@@ -30,6 +30,10 @@ bool case_same_section(const bench_case *a, const bench_case *b);
 /* Floating-point operations that the result needs, and the bytes of inputs and outputs that it must move. */
 double case_flops(const bench_case *c);
 double case_bytes(const bench_case *c);
+
+/* What it multiplies, and how far from the truth an answer may be. */
+peak_type case_roof(const bench_case *c);
+double case_tolerance(const bench_case *c);
 
 /* What the speed of the operation is told in, and how much of that a run does: /1e9 and by second is the speed. */
 const char *case_unit(const bench_case *c);

@@ -12,9 +12,9 @@ static void put_text(FILE *file, const char *text) {
 }
 
 static void put_case(FILE *file, const bench_case *c) {
-    fprintf(file, "%s,%s,%s,%s,%s,%zu,%zu,%zu,%zu,%zu,%zu,", c->model != NULL ? c->model : "", op_table[c->op].name,
-            variant_table[c->variant].name, dtype_table[c->dtype].name, c->cold ? "cold" : "warm", c->B, c->H, c->G,
-            c->T, c->D, c->threads);
+    fprintf(file, "%s,%s,%s,%s,%s,%s,%zu,%zu,%zu,%zu,%zu,%zu,", c->model != NULL ? c->model : "", op_table[c->op].name,
+            variant_table[c->variant].name, dtype_table[c->dtype].name, precision_table[c->precision].name,
+            c->cold ? "cold" : "warm", c->B, c->H, c->G, c->T, c->D, c->threads);
 }
 
 static void put_cell(const sweep *s, FILE *file, size_t index, size_t b) {
@@ -35,9 +35,10 @@ static void put_cell(const sweep *s, FILE *file, size_t index, size_t b) {
 }
 
 void csv_write(const sweep *s, FILE *file) {
-    fputs("model,op,variant,dtype,cache,batch,heads,kv_heads,length,width,threads,backend,seconds,seconds_low,"
-          "seconds_high,rounds,GFLOPS,GBps,peak_share,winner,error\r\n",
-          file);
+    fputs(
+        "model,op,variant,dtype,precision,cache,batch,heads,kv_heads,length,width,threads,backend,seconds,seconds_low,"
+        "seconds_high,rounds,GFLOPS,GBps,peak_share,winner,error\r\n",
+        file);
     for (size_t i = 0; i < s->count * s->backends.running; i++) {
         put_case(file, &s->cases[i / s->backends.running]);
         put_cell(s, file, i / s->backends.running, i % s->backends.running);

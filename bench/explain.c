@@ -90,7 +90,7 @@ static void print_sizes(attn_context *context, const bench_case *c) {
 
 static bool explain_case(const bench_case *c, const backend *b) {
     char title[200], error[400];
-    attn_context *context = work_context(b->blas, c->threads, error, sizeof error);
+    attn_context *context = work_context(b->blas, c->threads, ATTN_PRECISION_F32, error, sizeof error);
     case_name(c, title, sizeof title);
     printf("%s on %s\n", title, b->label);
     if (context == NULL) {

@@ -75,15 +75,24 @@ void inside_tile(attn_context *context, size_t D, const float *q, const float *k
     attni_blas_parallel(context, 1, inside_tile_flops(D), multiply, &job);
 }
 
-void inside_project(attn_context *context, const attn_mha *mha, float *x, size_t rows, float *qkv, float *y) {
+size_t inside_project_floats(const attn_context *context, const attn_mha *mha, size_t rows) {
+    const size_t in = attni_product_floats(context, &mha->q, rows),
+                 out = attni_product_floats(context, &mha->out, rows);
+    return in > out ? in : out;
+}
+
+void inside_project(attn_context *context, const attn_mha *mha, float *x, size_t rows, float *room, float *qkv,
+                    float *y) {
     const attni_linear *const in[] = {&mha->q, &mha->k, &mha->v};
     attni_product products[3];
     float *to = qkv;
     for (size_t i = 0; i < 3; i++) {
-        products[i] = (attni_product){.linear = in[i], .x = {x, rows, mha->M}, .y = {to, rows, in[i]->out}};
+        products[i] =
+            (attni_product){.linear = in[i], .x = {x, rows, mha->M}, .y = {to, rows, in[i]->out}, .room = room};
         to += rows * in[i]->out;
     }
     attni_project(context, products, 3);
-    const attni_product last = {.linear = &mha->out, .x = {qkv, rows, mha->q.out}, .y = {y, rows, mha->M}};
+    const attni_product last = {
+        .linear = &mha->out, .x = {qkv, rows, mha->q.out}, .y = {y, rows, mha->M}, .room = room};
     attni_project(context, &last, 1);
 }

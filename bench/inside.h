@@ -34,7 +34,10 @@ double inside_tile_bytes(size_t D);
 void inside_tile(attn_context *context, size_t D, const float *q, const float *k, const float *v, float *scores,
                  float *out);
 
-/* The three projections of x [rows, M] into q, k, v, one after the other in `qkv`, and the fourth of q into y. */
-void inside_project(attn_context *context, const attn_mha *mha, float *x, size_t rows, float *qkv, float *y);
+/* The three projections of x [rows, M] into q, k, v, one after the other in `qkv`, and the fourth of q into y; `room`
+ * has inside_project_floats. */
+size_t inside_project_floats(const attn_context *context, const attn_mha *mha, size_t rows);
+void inside_project(attn_context *context, const attn_mha *mha, float *x, size_t rows, float *room, float *qkv,
+                    float *y);
 
 #endif

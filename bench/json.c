@@ -38,12 +38,13 @@ static void put_backends(const sweep *s, FILE *file) {
 
 static void put_peaks(const sweep *s, FILE *file) {
     for (size_t i = 0; i < s->count; i++) {
-        bool seen = false;
-        for (size_t n = 0; n < i; n++)
-            seen = seen || s->cases[n].threads == s->cases[i].threads;
-        if (!seen)
-            fprintf(file, "%s{\"threads\": %zu, \"GFLOPS\": %.6g, \"read_GBps\": %.6g}", i > 0 ? ", " : "",
-                    s->cases[i].threads, s->peaks[i], s->bandwidths[i]);
+        const peak_type type = case_roof(&s->cases[i]);
+        if (sweep_first_roof(s, i))
+            fprintf(file,
+                    "%s\n      {\"name\": \"%s\", \"isa\": \"%s\", \"threads\": %zu, \"GFLOPS\": %.6g, "
+                    "\"read_GBps\": %.6g}",
+                    i > 0 ? "," : "", peak_names[type], peak_isa(type), s->cases[i].threads, s->peaks[i],
+                    s->bandwidths[i]);
     }
 }
 
@@ -79,8 +80,7 @@ static void put_context(const sweep *s, FILE *file) {
     fputs(",\n    ", file);
     put_string(file, "command_line", s->options->command_line);
     fputs(",\n    ", file);
-    put_string(file, "peak_isa", peak_isa());
-    fputs(",\n    \"fma_peak\": [", file);
+    fputs("\"peaks\": [", file);
     put_peaks(s, file);
     fputs("],\n    ", file);
     backends_note(&s->backends, note, sizeof note);

@@ -97,9 +97,10 @@ static bool read_cache(size_t index, machine_cache *cache) {
 
 /* Of the flags that the system tells, those that decide how fast products and the softmax are. */
 static void read_isa(char *to, size_t size) {
-    static const char *const known[] = {"sse4_2",      "avx",      "avx2",     "fma",      "f16c",
-                                        "avx512f",     "avx512bw", "avx512dq", "avx512vl", "avx512_bf16",
-                                        "avx512_fp16", "amx_tile", "asimd",    "sve"};
+    static const char *const known[] = {"sse4_2",      "avx",      "avx2",     "fma",      "f16c",        "avx_vnni",
+                                        "avx512f",     "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16",
+                                        "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8", "asimd",       "asimddp",
+                                        "bf16",        "i8mm",     "sve"};
     char line[8192] = "";
     FILE *file = fopen("/proc/cpuinfo", "r");
     *to = '\0';

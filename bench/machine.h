@@ -16,7 +16,7 @@ typedef struct machine {
     char date[40];    /* ISO 8601, local time */
     char cpu[128];    /* model, or the architecture where the system does not tell */
     char host[128];   /* its name in the network */
-    char isa[200];    /* instruction sets that matter here */
+    char isa[300];    /* instruction sets that matter here */
     size_t cpus;      /* online */
     size_t usable;    /* of them, for this process */
     double mhz;       /* now; 0: not told */

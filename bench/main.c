@@ -81,13 +81,20 @@ static int run_sweep(const options *o, const char *self) {
     return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static void print_roofs(size_t threads) {
+    printf("measured:  %zu thread%s: ", threads, threads == 1 ? "" : "s");
+    for (int type = 0; type < PEAK_TYPES; type++)
+        printf("%s peak %.1f GFLOP/s (%s), ", peak_names[type], peak_measure((peak_type)type, threads, 0.05),
+               peak_isa((peak_type)type));
+    printf("reading from memory %.1f GB/s\n", bandwidth_measure(threads));
+}
+
 static int describe_machine(const options *o, const char *self) {
     backends set;
     const machine m = machine_read();
     machine_print(&m, stdout);
     for (size_t threads = 1; threads <= m.usable; threads = threads < m.usable ? m.usable : threads + 1)
-        printf("measured:  %zu thread%s: FMA peak %.1f GFLOP/s (%s), reading from memory %.1f GB/s\n", threads,
-               threads == 1 ? "" : "s", peak_measure(threads, 0.05), peak_isa(), bandwidth_measure(threads));
+        print_roofs(threads);
     fflush(stdout);
     bool good = backends_start(&set, o, self) && set.running > 0;
     backends_print(&set, stdout);

@@ -135,7 +135,7 @@ static const struct {
 } command_table[COMMAND_COUNT] = {
     [SWEEP] = {"sweep", "", "time every combination of shapes, backend by backend (the default)"},
     [COMPARE] = {"compare", "", "backends side by side: the winner of each shape, ties, the geometric mean"},
-    [ROOFLINE] = {"roofline", "", "each shape against the measured FMA peak and read bandwidth"},
+    [ROOFLINE] = {"roofline", "", "each shape against the measured peak and read bandwidth"},
     [MODEL] = {"model", " NAME,...", "the shapes of known models: " MODEL_NAMES},
     [MACHINE] = {"machine", "", "cores, caches, instruction sets; backends found, and why others are refused"},
     [EXPLAIN] = {"explain", "", "what libattn will do for a shape: backend, tiles, split, scratch"},
@@ -164,6 +164,10 @@ static const option_spec table[] = {
             "\nthe softmax of a tile; the products of a tile"),
     CHOICES("--variants", "full,causal", variants, VARIANT_NAMES, SHAPES | BIT(MODEL), "which keys a token sees"),
     CHOICES("--dtypes", "f32", dtypes, DTYPE_NAMES, RUNS, "storage type of q, k, v and the output"),
+    CHOICES("--precision", "f32", precisions, PRECISION_NAMES, RUNS,
+            "what products multiply: f32; operands rounded to bf16;\nrows quantised to int8, and int8 weights; a cache "
+            "that is\ndecoded "
+            "from keeps the same"),
     CHOICES("--caches", "warm", caches, "warm,cold", RUNS, "warm: run after run; cold: flushed before each run"),
     {"--blas", "NAME,...", NULL, parse_names, FIELD(blas), 0, 0, NULL, ALL & ~BIT(DIFF),
      "backends: names as `machine` shows them, or PATH[:name] of\nlibraries; the first is what the others are compared "
@@ -173,7 +177,7 @@ static const option_spec table[] = {
     {"--rounds", "N", "5", parse_whole, FIELD(rounds), 1, 1000, NULL, RUNS,
      "least rounds; in each, every backend is timed once"},
     {"--max-rounds", "N", "15", parse_whole, FIELD(max_rounds), 1, 1000, NULL, RUNS, "most rounds"},
-    {"--precision", "%", "1", parse_real, FIELD(precision), 0, 100, NULL, RUNS,
+    {"--noise", "%", "1", parse_real, FIELD(noise), 0, 100, NULL, RUNS,
      "more rounds until the median is known to this"},
     {"--seconds", "S", "0.05", parse_real, FIELD(seconds), 0, 3600, NULL, RUNS, "time for a backend in each round"},
     {"--budget", "S", "0", parse_real, FIELD(budget), 0, 1e6, NULL, RUNS, "bound the whole run; 0: none"},

@@ -27,19 +27,19 @@ typedef enum bench_command { SWEEP, COMPARE, ROOFLINE, MODEL, MACHINE, EXPLAIN, 
 typedef struct options {
     bench_command command;
     size_list lengths, heads, dims, batches, threads;
-    size_list variants, dtypes, ops; /* indices of the tables in axes.h */
-    size_list caches;                /* 0 warm, 1 cold */
-    size_list models;                /* indices of model_table; none: no model */
+    size_list variants, dtypes, precisions, ops; /* indices of the tables in axes.h */
+    size_list caches;                            /* 0 warm, 1 cold */
+    size_list models;                            /* indices of model_table; none: no model */
     bool lengths_given, ops_given, variants_given;
     size_t kv_heads; /* G; 0: as many as heads */
     name_list blas;  /* none: all that are found */
     name_list cores; /* of OpenBLAS, each a backend of its own */
     size_t rounds, max_rounds;
-    double precision; /* half of the interval of confidence, in % of the median, at which a case is done */
-    double seconds;   /* that a backend is timed for in each round */
-    double budget;    /* for the whole run; 0: none */
-    double max_run;   /* longest single run that is worth waiting for */
-    double timeout;   /* after which a backend that does not answer is given up */
+    double noise;   /* half of the interval of confidence, in % of the median, at which a case is done */
+    double seconds; /* that a backend is timed for in each round */
+    double budget;  /* for the whole run; 0: none */
+    double max_run; /* longest single run that is worth waiting for */
+    double timeout; /* after which a backend that does not answer is given up */
     size_t seed;
     char *json, *csv, *svg, *html;
     size_list chart;         /* which one --svg draws; the last counts */

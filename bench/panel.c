@@ -53,10 +53,11 @@ static void draw_ticks(const panel *p) {
 }
 
 static void draw_peak(const panel *p) {
+    const bench_case *first = &p->sweep->cases[p->cases[0]];
     const double right = p->left + PLOT_LEFT + PLOT_WIDTH;
     fprintf(p->file, "<path class=\"peak\" d=\"M%.1f %.1fh%d\"/>\n", p->left + PLOT_LEFT, y_of(p, p->peak), PLOT_WIDTH);
-    fprintf(p->file, "<text class=\"tick halo\" text-anchor=\"end\" x=\"%.1f\" y=\"%.1f\">FMA peak %.0f %s</text>\n",
-            right - 4, y_of(p, p->peak) - 5, p->peak, case_unit(&p->sweep->cases[p->cases[0]]));
+    fprintf(p->file, "<text class=\"tick halo\" text-anchor=\"end\" x=\"%.1f\" y=\"%.1f\">%s peak %.0f %s</text>\n",
+            right - 4, y_of(p, p->peak) - 5, peak_names[case_roof(first)], p->peak, case_unit(first));
 }
 
 static bool drawn(const panel *p, size_t i, size_t b) { return cell_has_time(sweep_cell(p->sweep, p->cases[i], b)); }
@@ -98,8 +99,9 @@ static void draw_point(const panel *p, size_t i, size_t b) {
     case_name(&s->cases[index], name, sizeof name);
     fputs("<title>", p->file);
     text_xml(p->file, s->backends.item[b].label);
-    fprintf(p->file, ", %s: %.1f %s, %.0f%% of the FMA peak</title></path>\n", name, sweep_speed(s, index, b),
-            case_unit(&s->cases[index]), 100 * sweep_gflops(s, index, b) / s->peaks[index]);
+    fprintf(p->file, ", %s: %.1f %s, %.0f%% of the %s peak</title></path>\n", name, sweep_speed(s, index, b),
+            case_unit(&s->cases[index]), 100 * sweep_gflops(s, index, b) / s->peaks[index],
+            peak_names[case_roof(&s->cases[index])]);
 }
 
 /* The bar behind a point spans the quartiles. */

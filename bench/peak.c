@@ -8,118 +8,18 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "chains.h"
 #include "clock.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
+const char *const peak_names[PEAK_TYPES] = {"FMA", "bf16", "int8"};
 
-/* Read and written through volatile, so that the compiler can neither foresee the numbers nor drop the work. */
-static volatile float peak_in = 0.5f;
-static _Thread_local volatile float peak_out;
+double peak_run(peak_type type, double operations) { return chain_of(type).run(operations); }
 
-/* Chains of dependent operations: 12 hide a latency of 4 cycles at 2 operations a cycle and fit 16 registers; 16 hide
- * it at 4 a cycle where there are 32. r = r·½ + ½ tends to 1: no overflow, no denormals. */
-#define CHAINS_12(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
-#define CHAINS_16(X) CHAINS_12(X) X(12) X(13) X(14) X(15)
-#define CHAIN_NEW(i) VECTOR r##i = ADD(half, SPLAT((float)(i)));
-#define CHAIN_STEP(i) r##i = FMA(r##i, half, half);
-#define CHAIN_SUM(i) half = ADD(half, r##i);
-
-#define PEAK_FUNCTION(name, attributes, lanes, chains)                                                                 \
-    attributes static double name(double flops) {                                                                      \
-        const double pass = 2.0 * (chains) * (lanes);                                                                  \
-        const size_t passes = (size_t)(flops / pass) + 1;                                                              \
-        VECTOR half = SPLAT(peak_in);                                                                                  \
-        CHAINS_##chains(CHAIN_NEW);                                                                                    \
-        for (size_t n = 0; n < passes; n++) {                                                                          \
-            CHAINS_##chains(CHAIN_STEP);                                                                               \
-        }                                                                                                              \
-        CHAINS_##chains(CHAIN_SUM);                                                                                    \
-        peak_out = FIRST(half);                                                                                        \
-        return pass * (double)passes;                                                                                  \
-    }
-
-#if defined(__x86_64__)
-
-#define VECTOR __m512
-#define SPLAT _mm512_set1_ps
-#define ADD _mm512_add_ps
-#define FMA _mm512_fmadd_ps
-#define FIRST _mm512_cvtss_f32
-PEAK_FUNCTION(run_avx512, __attribute__((target("avx512f"))), 16, 12)
-#undef VECTOR
-#undef SPLAT
-#undef ADD
-#undef FMA
-#undef FIRST
-
-#define VECTOR __m256
-#define SPLAT _mm256_set1_ps
-#define ADD _mm256_add_ps
-#define FMA _mm256_fmadd_ps
-#define FIRST _mm256_cvtss_f32
-PEAK_FUNCTION(run_avx2, __attribute__((target("avx2,fma"))), 8, 12)
-#undef VECTOR
-#undef SPLAT
-#undef ADD
-#undef FMA
-#undef FIRST
-
-#elif defined(__aarch64__)
-
-#define VECTOR float32x4_t
-#define SPLAT vdupq_n_f32
-#define ADD vaddq_f32
-#define FMA(a, b, c) vfmaq_f32(c, a, b)
-#define FIRST(v) vgetq_lane_f32(v, 0)
-PEAK_FUNCTION(run_neon, , 4, 16)
-#undef VECTOR
-#undef SPLAT
-#undef ADD
-#undef FMA
-#undef FIRST
-
-#endif
-
-#if !defined(__aarch64__)
-typedef float lanes4 __attribute__((vector_size(16)));
-static inline lanes4 splat4(float x) { return (lanes4){x, x, x, x}; }
-#define VECTOR lanes4
-#define SPLAT splat4
-#define ADD(a, b) ((a) + (b))
-#define FMA(a, b, c) ((a) * (b) + (c))
-#define FIRST(v) ((v)[0])
-PEAK_FUNCTION(run_generic, , 4, 12)
-#endif
-
-typedef struct peak_kernel {
-    double (*run)(double flops);
-    const char *isa;
-} peak_kernel;
-
-static peak_kernel kernel(void) {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f"))
-        return (peak_kernel){run_avx512, "AVX-512"};
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return (peak_kernel){run_avx2, "AVX2"};
-#endif
-#if defined(__aarch64__)
-    return (peak_kernel){run_neon, "NEON"};
-#else
-    return (peak_kernel){run_generic, "generic"};
-#endif
-}
-
-double peak_run(double flops) { return kernel().run(flops); }
-
-const char *peak_isa(void) { return kernel().isa; }
+const char *peak_isa(peak_type type) { return chain_of(type).isa; }
 
 /* What the threads of one measurement share. */
 typedef struct peak_team {
+    chain chain;
     double begin, end; /* of what counts, by clock_now() */
     atomic_size_t ready;
     atomic_bool go;
@@ -129,7 +29,7 @@ typedef struct peak_job {
     pthread_t thread;
     peak_team *team;
     size_t index;
-    double flops, end, best;
+    double operations, end, best;
 } peak_job;
 
 /* The kernel may take longer than the measurement to move one of two busy threads to an idle CPU. So each of them asks
@@ -153,16 +53,16 @@ static void take_cpu(size_t index) {
 
 /* Runs until `end`; *now becomes the time at which it really ended. Returns the operations done, and in *best the most
  * operations a second of any piece of some ten microseconds, which other programs did not interrupt. */
-static double run_until(double end, double *now, double *best) {
-    double flops = 0, before = clock_now();
+static double run_until(const chain *of, double end, double *now, double *best) {
+    double operations = 0, before = clock_now();
     for (*now = before; *now < end; before = *now) {
-        const double piece = peak_run(4e6);
+        const double piece = of->run(of->piece);
         *now = clock_now();
-        flops += piece;
+        operations += piece;
         if (piece > *best * (*now - before))
             *best = piece / (*now - before);
     }
-    return flops;
+    return operations;
 }
 
 static void *peak_thread(void *argument) {
@@ -171,9 +71,10 @@ static void *peak_thread(void *argument) {
     atomic_fetch_add(&job->team->ready, 1);
     while (!atomic_load(&job->team->go))
         sched_yield();
-    run_until(job->team->begin, &job->end, &job->best); /* the clock settles after the first wide instructions */
+    run_until(&job->team->chain, job->team->begin, &job->end,
+              &job->best); /* the clock settles after the first wide instructions */
     job->best = 0;
-    job->flops = run_until(job->team->end, &job->end, &job->best);
+    job->operations = run_until(&job->team->chain, job->team->end, &job->end, &job->best);
     return NULL;
 }
 
@@ -197,33 +98,34 @@ static size_t run_jobs(peak_job *jobs, size_t threads, peak_team *team, double s
 }
 
 /* On the calling thread. */
-static double measure_alone(double seconds) {
+static double measure_alone(peak_type type, double seconds) {
+    const chain of = chain_of(type);
     double now, best = 0;
-    run_until(clock_now() + seconds / 8, &now, &best);
+    run_until(&of, clock_now() + seconds / 8, &now, &best);
     best = 0;
-    run_until(now + seconds, &now, &best);
+    run_until(&of, now + seconds, &now, &best);
     return best / 1e9;
 }
 
 /* The sum of what the threads can do, unless they outnumber the processors. */
-static double measure_team(size_t threads, double seconds) {
-    double flops = 0, end = 0, best = 0;
-    peak_team team = {0};
+static double measure_team(peak_type type, size_t threads, double seconds) {
+    double operations = 0, end = 0, best = 0;
+    peak_team team = {.chain = chain_of(type)};
     peak_job *jobs = calloc(threads, sizeof *jobs);
     if (jobs == NULL)
         return 0;
     size_t started = run_jobs(jobs, threads, &team, seconds);
     for (size_t i = 0; i < started; i++) {
-        flops += jobs[i].flops;
+        operations += jobs[i].operations;
         best += jobs[i].best;
         end = jobs[i].end > end ? jobs[i].end : end;
     }
     free(jobs);
     if ((long)started <= sysconf(_SC_NPROCESSORS_ONLN))
         return best / 1e9;
-    return flops / (end - team.begin) / 1e9;
+    return operations / (end - team.begin) / 1e9;
 }
 
-double peak_measure(size_t threads, double seconds) {
-    return threads > 1 ? measure_team(threads, seconds) : measure_alone(seconds);
+double peak_measure(peak_type type, size_t threads, double seconds) {
+    return threads > 1 ? measure_team(type, threads, seconds) : measure_alone(type, seconds);
 }

@@ -258,4 +258,4 @@ void peer_typed_linear_run(void *handle, const void *x, void *y) {
     (void)attn_linear_forward(p->context, p->linear, &p->q, &p->out);
 }
 
-double peer_fma_peak(double flops) { return peak_run(flops); }
+double peer_fma_peak(double flops) { return peak_run(PEAK_F32, flops); }

@@ -186,18 +186,25 @@ static double row_work(const work *w) {
     }
 }
 
-/* Of a sum of many products of deviation 1, differences grow with the sum. */
-static double scale_of(const work *w) {
-    return w->what.op == OP_SGEMM ? INSIDE_REPEAT * sqrt((double)INSIDE_KEYS * (double)w->what.D) : 1;
+/* Of a sum of many products of deviation 1, differences grow with the sum; those of narrow products are in proportion
+ * to the row. */
+static double scale_of(const row *r, size_t width) {
+    double squares = 0;
+    if (r->w->what.precision == 0)
+        return r->w->what.op == OP_SGEMM ? INSIDE_REPEAT * sqrt((double)INSIDE_KEYS * (double)r->w->what.D) : 1;
+    for (size_t d = 0; d < width; d++)
+        squares += r->truth[d] * r->truth[d];
+    return sqrt(squares / (double)width);
 }
 
 static double row_difference(const row *r, size_t at) {
     const size_t width = r->w->out.size[3];
     double worst = 0;
     compute(r);
+    const double scale = scale_of(r, width);
     for (size_t d = 0; d < width; d++) {
         const double x = dtype_get(&dtype_table[r->w->what.dtype], r->w->out.data, at * width + d);
-        worst = fmax(worst, fabs(x - r->truth[d]) / (scale_of(r->w) + fabs(r->truth[d])));
+        worst = fmax(worst, fabs(x - r->truth[d]) / (scale + fabs(r->truth[d])));
     }
     return worst;
 }

@@ -67,6 +67,17 @@ size_t sweep_winner(const sweep *s, size_t index, bool *tie) {
     return first;
 }
 
+bool sweep_same_roof(const sweep *s, size_t a, size_t b) {
+    return s->cases[a].threads == s->cases[b].threads && case_roof(&s->cases[a]) == case_roof(&s->cases[b]);
+}
+
+bool sweep_first_roof(const sweep *s, size_t index) {
+    for (size_t i = 0; i < index; i++)
+        if (sweep_same_roof(s, i, index))
+            return false;
+    return true;
+}
+
 double sweep_mean_ratio(const sweep *s, size_t b, size_t *cases) {
     double sum = 0;
     *cases = 0;

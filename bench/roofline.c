@@ -11,7 +11,7 @@
 /* Decades shown: of operations a byte, and of GFLOP/s. */
 typedef struct graph {
     const picture *picture;
-    double left, top, width, x_low, x_high, y_low, y_high, peak, bandwidth;
+    double left, top, width, x_low, x_high, y_low, y_high, bandwidth, peak[PEAK_TYPES]; /* peaks: 0 if not used */
 } graph;
 
 static double x_of(const graph *g, double intensity) {
@@ -44,14 +44,14 @@ static void put_grid(const graph *g) {
                  "operations for each byte of inputs and outputs");
 }
 
-static void put_roof(const graph *g) {
+static void put_roof(const graph *g, peak_type type) {
     char text[100];
-    const double ridge = fmin(fmax(g->peak / g->bandwidth, g->x_low), g->x_high);
+    const double peak = g->peak[type], ridge = fmin(fmax(peak / g->bandwidth, g->x_low), g->x_high);
     const double foot = fmax(g->x_low, g->y_low / g->bandwidth);
     fprintf(g->picture->file, "<path class=\"roof\" d=\"M%.1f %.1fL%.1f %.1fH%.1f\"/>\n", x_of(g, foot),
-            y_of(g, foot * g->bandwidth), x_of(g, ridge), y_of(g, g->peak), g->left + g->width);
-    text_print(text, sizeof text, "FMA peak %.0f GFLOP/s, reading %.1f GB/s", g->peak, g->bandwidth);
-    picture_text(g->picture, "tick halo", x_of(g, ridge), y_of(g, g->peak) - 10, text);
+            y_of(g, foot * g->bandwidth), x_of(g, ridge), y_of(g, peak), g->left + g->width);
+    text_print(text, sizeof text, "%s peak %.0f GFLOP/s, reading %.1f GB/s", peak_names[type], peak, g->bandwidth);
+    picture_text(g->picture, "tick halo", x_of(g, ridge), y_of(g, peak) - 10, text);
 }
 
 static void put_point(const graph *g, size_t index, size_t b) {
@@ -81,11 +81,12 @@ static void put_name(const graph *g, size_t index) {
 static graph graph_of(const picture *p, size_t threads) {
     const sweep *s = p->sweep;
     graph g = {.picture = p, .left = PLOT_LEFT, .top = p->y + 24, .width = p->width - PLOT_LEFT - 2 * MARGIN};
-    double low = 1, high = 10, slow = 1;
+    double low = 1, high = 10, slow = 1, most = 10;
     for (size_t i = 0; i < s->count; i++) {
         if (s->cases[i].threads != threads)
             continue;
-        g.peak = s->peaks[i];
+        g.peak[case_roof(&s->cases[i])] = s->peaks[i];
+        most = fmax(most, s->peaks[i]);
         g.bandwidth = s->bandwidths[i];
         low = fmin(low, intensity_of(&s->cases[i]));
         high = fmax(high, intensity_of(&s->cases[i]));
@@ -96,7 +97,7 @@ static graph graph_of(const picture *p, size_t threads) {
     g.x_low = decade_below(low);
     g.x_high = decade_above(high);
     g.y_low = decade_below(slow);
-    g.y_high = decade_above(fmax(g.peak, 10));
+    g.y_high = decade_above(most);
     return g;
 }
 
@@ -107,8 +108,9 @@ static void put_graph(picture *p, size_t threads) {
     text_print(text, sizeof text, "%zu thread%s", threads, threads == 1 ? "" : "s");
     picture_text(p, "section", p->width - MARGIN - 90, g.top - 8, text);
     put_grid(&g);
-    if (g.bandwidth > 0 && g.peak > 0)
-        put_roof(&g);
+    for (int type = 0; type < PEAK_TYPES; type++)
+        if (g.bandwidth > 0 && g.peak[type] > 0)
+            put_roof(&g, (peak_type)type);
     for (size_t n = 0; n < s->count * s->backends.running; n++)
         if (s->cases[n / s->backends.running].threads == threads)
             put_point(&g, n / s->backends.running, n % s->backends.running);

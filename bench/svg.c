@@ -217,15 +217,15 @@ static const struct {
     const char *title, *note;
 } chart_table[] = {
     [CHART_LENGTH] = {"Attention speed by sequence length",
-                      "Median of the rounds; the bar behind a point spans the quartiles. The dotted line is the FMA "
-                      "peak measured in the same run."},
+                      "Median of the rounds; the bar behind a point spans the quartiles. The dotted line is the "
+                      "peak of what is multiplied, measured in the same run."},
     [CHART_HEADS] = {"Attention speed by heads", "Median of the rounds; the bar behind a point spans the quartiles."},
     [CHART_WINNER] =
         {"Fastest backend by sequence length and heads",
          "The mark is the winner's, the number its speed. = is a tie, in a lighter tint: others are as fast within the "
          "noise, and the first of them in the key stands for all."},
     [CHART_ROOFLINE] = {"Roofline",
-                        "Both axes are logarithmic. The roof is the FMA peak and the read bandwidth, measured in the "
+                        "Both axes are logarithmic. The roof is the peak and the read bandwidth, measured in the "
                         "same run; a point above its slope ran from the caches."},
 };
 
@@ -248,7 +248,7 @@ static void put_machine(picture *p) {
     char text[400];
     const machine *m = &p->sweep->machine;
     text_print(text, sizeof text, "libattn %s on %s, %zu CPU%s, %s, %.10s", attn_version(), m->cpu, m->cpus,
-               m->cpus == 1 ? "" : "s", peak_isa(), m->date);
+               m->cpus == 1 ? "" : "s", peak_isa(PEAK_F32), m->date);
     picture_text(p, "note", MARGIN, p->y, text);
     p->y += NOTE_HEIGHT;
 }

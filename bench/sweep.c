@@ -91,13 +91,13 @@ static void open_cell(sweep *s, size_t index, size_t b) {
         c->state = over(s) ? CELL_LATE : CELL_EMPTY;
     else if (too_slow(s, on, what))
         c->state = CELL_LEFT;
-    else if (!child_ask(&on->child, patience(s), answer, sizeof answer, "case %d %zu %zu %d %zu %zu %zu %zu %zu %zu\n",
-                        (int)what->op, what->variant, what->dtype, (int)what->cold, what->B, what->H, what->G, what->T,
-                        what->D, what->threads))
+    else if (!child_ask(&on->child, patience(s), answer, sizeof answer,
+                        "case %d %zu %zu %zu %d %zu %zu %zu %zu %zu %zu\n", (int)what->op, what->variant, what->dtype,
+                        what->precision, (int)what->cold, what->B, what->H, what->G, what->T, what->D, what->threads))
         fail(s, c, &on->child);
     else if (text_numbers(answer, first, 3)) {
         c->difference = first[2];
-        c->state = c->difference <= dtype_table[what->dtype].tolerance ? CELL_MEASURED : CELL_WRONG;
+        c->state = c->difference <= case_tolerance(what) ? CELL_MEASURED : CELL_WRONG;
         c->wanted = rounds_wanted(s->options, first[0]);
         if (first[0] > SLOW_RUN && c->state == CELL_MEASURED)
             add_sample(c, first[0], first[1], 1);
@@ -115,7 +115,7 @@ static bool settled(const sweep *s, const cell *c, double *values) {
     if (!cell_has_time(c) || c->count >= c->wanted)
         return true;
     const stats now = seconds_of(c, values);
-    return c->count >= s->options->rounds && stats_noise(&now) <= s->options->precision / 100;
+    return c->count >= s->options->rounds && stats_noise(&now) <= s->options->noise / 100;
 }
 
 static void time_cell(sweep *s, size_t index, size_t b, double seconds) {
@@ -155,7 +155,8 @@ static void time_case(sweep *s, size_t index, double end, double *values, size_t
     for (size_t round = 0; open && round < s->options->max_rounds; round++) {
         if (over(s) || (round > 0 && clock_now() >= end))
             break;
-        s->peak_samples[index * s->options->max_rounds + round] = peak_measure(s->cases[index].threads, PEAK_SECONDS);
+        s->peak_samples[index * s->options->max_rounds + round] =
+            peak_measure(case_roof(&s->cases[index]), s->cases[index].threads, PEAK_SECONDS);
         open = false;
         shuffle(order, n, &seed);
         for (size_t i = 0; i < n; i++) {
@@ -188,27 +189,35 @@ static void run_case(sweep *s, size_t index, double end, double *values, size_t 
         summarise(s, index, b, values);
 }
 
-/* `values` has room for all samples. A round that was not begun has a peak of 0. */
-static void find_peak(sweep *s, size_t threads, double *values) {
-    const double bandwidth =
-        s->options->command == ROOFLINE || s->options->html != NULL ? bandwidth_measure(threads) : 0;
+/* Of all cases that have the roof of `index`. `values` has room for all samples. A round that was not begun has a peak
+ * of 0. */
+static void find_peak(sweep *s, size_t index, double *values) {
     size_t n = 0;
     for (size_t i = 0; i < s->count * s->options->max_rounds; i++)
-        if (s->cases[i / s->options->max_rounds].threads == threads && s->peak_samples[i] > 0)
+        if (sweep_same_roof(s, i / s->options->max_rounds, index) && s->peak_samples[i] > 0)
             values[n++] = s->peak_samples[i];
-    const double peak = n > 0 ? stats_of(values, n).high : peak_measure(threads, PEAK_SECONDS);
-    for (size_t i = 0; i < s->count; i++) {
-        if (s->cases[i].threads != threads)
-            continue;
-        s->peaks[i] = peak;
-        s->bandwidths[i] = bandwidth;
-    }
+    const double peak = n > 0 ? stats_of(values, n).high
+                              : peak_measure(case_roof(&s->cases[index]), s->cases[index].threads, PEAK_SECONDS);
+    for (size_t i = 0; i < s->count; i++)
+        if (sweep_same_roof(s, i, index))
+            s->peaks[i] = peak;
 }
 
-static void find_peaks(sweep *s, double *values) {
+static void find_bandwidth(sweep *s, size_t threads) {
+    const double bandwidth = bandwidth_measure(threads);
     for (size_t i = 0; i < s->count; i++)
+        if (s->cases[i].threads == threads)
+            s->bandwidths[i] = bandwidth;
+}
+
+static void find_roofs(sweep *s, double *values) {
+    const bool memory = s->options->command == ROOFLINE || s->options->html != NULL;
+    for (size_t i = 0; i < s->count; i++) {
         if (s->peaks[i] <= 0)
-            find_peak(s, s->cases[i].threads, values);
+            find_peak(s, i, values);
+        if (memory && s->bandwidths[i] <= 0)
+            find_bandwidth(s, s->cases[i].threads);
+    }
 }
 
 /* The time that a case is expected to take, in no particular unit: at least that of the rounds. */
@@ -239,7 +248,7 @@ void sweep_run(sweep *s) {
     size_t *order = calloc(s->backends.running + 1, sizeof *order);
     if (values != NULL && order != NULL && s->backends.running > 0) {
         run_cases(s, values, order);
-        find_peaks(s, values);
+        find_roofs(s, values);
     }
     s->end = clock_now();
     s->after = machine_read();

@@ -40,9 +40,9 @@ typedef struct sweep {
     bench_case *cases;
     size_t count;
     cell *cells; /* [count][backends.running] */
-    double
-        *peak_samples;  /* [count][max_rounds]: FMA peak of as many threads in GFLOP/s, measured between the backends */
-    double *peaks;      /* [count]: upper quartile over all cases of as many threads: disturbances only lower it */
+    /* [count][max_rounds]: peak of what is multiplied, of as many threads in GFLOP/s, measured between the backends */
+    double *peak_samples;
+    double *peaks;      /* [count]: upper quartile over all cases of the same roof: disturbances only lower it */
     double *bandwidths; /* [count]: GB/s that as many threads read */
     double begin, end;  /* of the run, by clock_now(); `end` of the budget while it runs */
 } sweep;
@@ -57,6 +57,12 @@ void sweep_close(sweep *s);
 cell *sweep_cell(const sweep *s, size_t index, size_t b);
 
 static inline bool cell_has_time(const cell *c) { return c->state == CELL_MEASURED; }
+
+/* Whether two cases multiply the same type on as many threads. */
+bool sweep_same_roof(const sweep *s, size_t a, size_t b);
+
+/* The first of them. */
+bool sweep_first_roof(const sweep *s, size_t index);
 
 /* In the case's unit, from the median; 0 where the case was not timed. */
 double sweep_speed(const sweep *s, size_t index, size_t b);

@@ -16,15 +16,18 @@
 
 void table_header(const sweep *s, FILE *file) {
     machine_print(&s->machine, file);
-    fprintf(file, "library:   libattn %s, %s kernels; FMA peak measured with %s\n", attn_version(),
-            s->backends.running > 0 ? s->backends.item[0].isa : "no", peak_isa());
+    fprintf(file, "library:   libattn %s, %s kernels; peaks measured with ", attn_version(),
+            s->backends.running > 0 ? s->backends.item[0].isa : "no");
+    for (int type = 0; type < PEAK_TYPES; type++)
+        fprintf(file, "%s%s (%s)", type > 0 ? ", " : "", peak_isa((peak_type)type), peak_names[type]);
+    fputc('\n', file);
     backends_print(&s->backends, file);
 }
 
 static void print_title(const sweep *s, FILE *file, size_t index) {
     char title[200];
     case_title(&s->cases[index], title, sizeof title);
-    fprintf(file, "\n%s, FMA peak %.1f GFLOP/s\n", title, s->peaks[index]);
+    fprintf(file, "\n%s, %s peak %.1f GFLOP/s\n", title, peak_names[case_roof(&s->cases[index])], s->peaks[index]);
 }
 
 static void print_heading(const sweep *s, FILE *file, size_t index, size_t from, size_t to) {
@@ -243,10 +246,10 @@ static const char *legend(bench_command command) {
         return "\nmedian of the rounds; +: ahead of the next; tie: another is as fast, the intervals of the medians "
                "overlap\n";
     if (command == ROOFLINE)
-        return "\nroof: what FMA peak and read bandwidth allow for so many operations a byte of inputs and outputs; a "
+        return "\nroof: what peak and read bandwidth allow for so many operations a byte of inputs and outputs; a "
                "share\nover 100% ran from the caches\n";
-    return "\nuseful work by second, median of the rounds; spread: range between the quartiles; peak: share of the "
-           "FMA\n"
+    return "\nuseful work by second, median of the rounds; spread: range between the quartiles; peak: share of "
+           "the\n"
            "peak of as many threads (GFLOP/s); ratio: speed in comparison with the first backend\n";
 }
 

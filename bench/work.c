@@ -8,12 +8,13 @@
 #include "inside.h"
 #include "text.h"
 
-attn_context *work_context(const char *blas, size_t threads, char *error, size_t size) {
+attn_context *work_context(const char *blas, size_t threads, attn_precision precision, char *error, size_t size) {
     attn_context *context;
     attn_context_options wanted;
     ATTN_INIT(&wanted);
     wanted.blas = *blas != '\0' ? blas : NULL;
     wanted.threads = threads;
+    wanted.precision = precision;
     if (attn_context_create(&wanted, &context) != ATTN_OK)
         text_print(error, size, "%s", attn_context_last_error(NULL));
     return context;
@@ -73,6 +74,12 @@ static const float *lay_weights(pile *p, double out, double in, double deviation
     return fill_floats(take(p, out * in * sizeof(float)), (size_t)(out * in), deviation, seed);
 }
 
+static void lay_int8(layer_weights *w, pile *p, double M, double G) {
+    w->q_int8 = take(p, M * M), w->k_int8 = take(p, G * M), w->v_int8 = take(p, G * M), w->out_int8 = take(p, M * M);
+    w->q_scale = take(p, M * sizeof(float)), w->k_scale = take(p, G * sizeof(float));
+    w->v_scale = take(p, G * sizeof(float)), w->out_scale = take(p, M * sizeof(float));
+}
+
 static void lay_layer(work *w, pile *p) {
     const bench_case *c = &w->what;
     const double M = (double)c->H * (double)c->D, G = (double)c->G * (double)c->D, rows = (double)c->B * (double)c->T;
@@ -87,6 +94,8 @@ static void lay_layer(work *w, pile *p) {
     w->weights.k_bias = lay_weights(p, G, 1, 0.1, 9);
     w->weights.v_bias = lay_weights(p, G, 1, 0.1, 10);
     w->weights.out_bias = lay_weights(p, M, 1, 0.1, 11);
+    if (precision_table[c->precision].stored == ATTN_INT8)
+        lay_int8(&w->weights, p, M, G);
     if (c->op == OP_PROJECTIONS)
         w->between = take(p, rows * (M + 2 * G) * sizeof(float));
 }
@@ -146,7 +155,33 @@ static bool lay_out(work *w) {
     return true;
 }
 
+/* Puts int8 in the place of f32. */
+static attn_status quantize_layer(work *w, attn_mha_params *params) {
+    const layer_weights *from = &w->weights;
+    const size_t M = params->model_width, G = params->kv_heads * params->head_width;
+    const struct {
+        size_t out;
+        const float *weight;
+        int8_t *to;
+        float *scale;
+    } each[] = {{M, from->q, from->q_int8, from->q_scale},
+                {G, from->k, from->k_int8, from->k_scale},
+                {G, from->v, from->v_int8, from->v_scale},
+                {M, from->out, from->out_int8, from->out_scale}};
+    attn_status status = ATTN_OK;
+    for (size_t i = 0; status == ATTN_OK && i < sizeof each / sizeof *each; i++)
+        status =
+            attn_quantize_weight(w->context, ATTN_OUT_IN, each[i].out, M, each[i].weight, each[i].to, each[i].scale);
+    params->weight_dtype = ATTN_INT8;
+    params->q_weight = from->q_int8, params->k_weight = from->k_int8, params->v_weight = from->v_int8;
+    params->out_weight = from->out_int8;
+    params->q_scale = from->q_scale, params->k_scale = from->k_scale, params->v_scale = from->v_scale;
+    params->out_scale = from->out_scale;
+    return status;
+}
+
 static attn_status create_layer(work *w) {
+    attn_status status = ATTN_OK;
     attn_mha_params params;
     ATTN_INIT(&params);
     params.model_width = w->what.H * w->what.D;
@@ -156,7 +191,9 @@ static attn_status create_layer(work *w) {
     params.q_weight = w->weights.q, params.k_weight = w->weights.k, params.v_weight = w->weights.v;
     params.q_bias = w->weights.q_bias, params.k_bias = w->weights.k_bias, params.v_bias = w->weights.v_bias;
     params.out_weight = w->weights.out, params.out_bias = w->weights.out_bias;
-    return attn_mha_create(w->context, &params, &w->mha);
+    if (w->weights.q_int8 != NULL)
+        status = quantize_layer(w, &params);
+    return status != ATTN_OK ? status : attn_mha_create(w->context, &params, &w->mha);
 }
 
 static attn_status fill_cache(work *w) {
@@ -166,8 +203,15 @@ static attn_status fill_cache(work *w) {
     params.kv_heads = w->what.G;
     params.head_width = w->what.D;
     params.capacity = w->what.T;
+    params.dtype = precision_table[w->what.precision].stored;
     attn_status status = attn_cache_create(w->context, &params, &w->cache);
     return status != ATTN_OK ? status : attn_cache_append(w->context, w->cache, &w->k, &w->v, NULL);
+}
+
+static attn_status make_room(work *w) {
+    const size_t floats = inside_project_floats(w->context, w->mha, w->what.B * w->what.T);
+    w->room = aligned_alloc(64, (floats * sizeof(float) / 64 + 1) * 64);
+    return w->room != NULL ? ATTN_OK : ATTN_ERROR_MEMORY;
 }
 
 /* Makes what a run needs, and the scratch large enough that none of the runs will have to. */
@@ -180,6 +224,8 @@ static attn_status prepare(work *w) {
         status = fill_cache(w);
     if (status != ATTN_OK)
         return status;
+    if (w->what.op == OP_PROJECTIONS)
+        return make_room(w);
     if (w->what.op == OP_SDPA)
         status = attn_sdpa_scratch_size(w->context, &w->q, &w->k, &w->v, &w->out, &w->params, &bytes);
     if (w->what.op == OP_LAYER)
@@ -195,7 +241,8 @@ void work_explain(const work *w, attn_status status, char *error, size_t size) {
 }
 
 bool work_open(work *w, const char *blas, const bench_case *c, char *error, size_t size) {
-    *w = (work){.what = *c, .context = work_context(blas, c->threads, error, size)};
+    const attn_precision precision = precision_table[c->precision].precision;
+    *w = (work){.what = *c, .context = work_context(blas, c->threads, precision, error, size)};
     if (w->context == NULL)
         return false;
     ATTN_INIT(&w->params);
@@ -219,7 +266,7 @@ attn_status work_run(work *w) {
     case OP_DECODE:
         return attn_cache_attend(w->context, w->cache, &w->q, &w->out, NULL);
     case OP_PROJECTIONS:
-        inside_project(w->context, w->mha, w->q.data, c->B * c->T, w->between, w->out.data);
+        inside_project(w->context, w->mha, w->q.data, c->B * c->T, w->room, w->between, w->out.data);
         return ATTN_OK;
     case OP_SOFTMAX:
         return attn_softmax(w->context, c->B * c->H * SOFTMAX_ROWS, c->T, w->q.data, c->T, w->out.data, c->T, NULL);
@@ -236,5 +283,6 @@ void work_close(work *w) {
     attn_cache_destroy(w->cache);
     attn_context_destroy(w->context);
     free(w->memory);
+    free(w->room);
     *w = (work){0};
 }

@@ -11,6 +11,9 @@
 typedef struct layer_weights {
     const float *q, *k, *v, *out; /* [H·D, M], [G·D, M], [G·D, M], [M, H·D] */
     const float *q_bias, *k_bias, *v_bias, *out_bias;
+    /* The same as int8, where the precision wants them, with a scale for each output feature. */
+    int8_t *q_int8, *k_int8, *v_int8, *out_int8;
+    float *q_scale, *k_scale, *v_scale, *out_scale;
 } layer_weights;
 
 typedef struct work {
@@ -24,11 +27,12 @@ typedef struct work {
     attn_sdpa_params params;
     void *memory;   /* of all of them */
     float *between; /* projected heads, or scores */
+    float *room;    /* for what the precision makes of rows that are projected */
 } work;
 
 /* A context of `threads` threads on the backend called `blas` ("": on what libattn chooses), or NULL, and then `error`
  * tells why. */
-attn_context *work_context(const char *blas, size_t threads, char *error, size_t size);
+attn_context *work_context(const char *blas, size_t threads, attn_precision precision, char *error, size_t size);
 
 /* Makes `w` ready: the same inputs on every backend, scratch reserved. On failure `error` tells why, and nothing is
  * held. */

@@ -36,7 +36,7 @@ static void answer_error(worker *w, char *text) {
 static bool announce(worker *w) {
     char error[400];
     attn_context_info info;
-    attn_context *context = work_context(w->blas, 1, error, sizeof error);
+    attn_context *context = work_context(w->blas, 1, ATTN_PRECISION_F32, error, sizeof error);
     if (context == NULL) {
         answer_error(w, error);
         return false;
@@ -63,16 +63,18 @@ static bool run_once(worker *w) {
 }
 
 static bool read_case(bench_case *c, const char *line) {
-    double n[10];
-    if (!text_numbers(line, n, 10))
+    double n[11];
+    if (!text_numbers(line, n, 11))
         return false;
-    *c = (bench_case){.op = (bench_op)n[0], .variant = (size_t)n[1], .dtype = (size_t)n[2], .cold = n[3] != 0};
-    c->B = (size_t)n[4];
-    c->H = (size_t)n[5];
-    c->G = (size_t)n[6];
-    c->T = (size_t)n[7];
-    c->D = (size_t)n[8];
-    c->threads = (size_t)n[9];
+    *c = (bench_case){.op = (bench_op)n[0], .variant = (size_t)n[1], .dtype = (size_t)n[2]};
+    c->precision = (size_t)n[3];
+    c->cold = n[4] != 0;
+    c->B = (size_t)n[5];
+    c->H = (size_t)n[6];
+    c->G = (size_t)n[7];
+    c->T = (size_t)n[8];
+    c->D = (size_t)n[9];
+    c->threads = (size_t)n[10];
     return true;
 }
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The child process that times one backend, and the lines that it exchanges with the driver:
- *     (start)                                        ready TAB blas TAB version TAB core TAB threading TAB path TAB isa
- *     case op variant dtype cold B H G T D threads   ok <seconds of the first run> <its processor seconds> <difference>
- *     time <seconds>                                 ok <median seconds a run> <median processor seconds a run> <runs>
- * or, in place of any answer,                        error TAB text
+ *     (start)            ready TAB blas TAB version TAB core TAB threading TAB path TAB isa
+ *     case op variant dtype precision cold B H G T D threads
+ *                        ok <seconds of the first run> <its processor seconds> <difference>
+ *     time <seconds>     ok <median seconds a run> <median processor seconds a run> <runs>
+ * or, in place of any answer,
+ *                        error TAB text
  * The output of the first run of a case is checked: `difference` is from what it should be. The worker ends when its
  * input does. */
 #ifndef ATTN_BENCH_WORKER_H
