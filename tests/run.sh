@@ -78,14 +78,19 @@ coverage() {
     configure_and_build coverage
     find "$objects" -name '*.gcda' -delete
     run_tests coverage
-    if ! grep -q avx512vl /proc/cpuinfo; then
-        rm -f "$objects"/kernels/kernels_avx512.c.gc*
-        left_out+=(--exclude src/kernels/simd_avx512.h)
-    fi
-    if ! grep -q avx_vnni /proc/cpuinfo; then
-        rm -f "$objects"/kernels/int8_avxvnni.c.gc*
-        left_out+=(--exclude src/kernels/dot_avxvnni.h)
-    fi
+    while read -r instructions kernel header; do
+        if ! grep -qw "$instructions" /proc/cpuinfo; then
+            rm -f "$objects/kernels/$kernel".c.gc*
+            left_out+=(--exclude "src/kernels/$header")
+        fi
+    done <<END
+avx512vl kernels_avx512 simd_avx512.h
+avx_vnni int8_avxvnni dot_avxvnni.h
+avx512_bf16 bf16_avx512 dot_avx512bf16.h
+avx512_vnni int8_avx512 dot_avx512vnni.h
+amx_bf16 bf16_amx simd_amx.h
+amx_int8 int8_amx simd_amx.h
+END
     mkdir -p build/coverage/report
     gcovr --filter src/ "${left_out[@]}" --html-details build/coverage/report/index.html --print-summary \
         --fail-under-line 99 --fail-under-branch 95 "$objects"

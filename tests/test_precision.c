@@ -13,7 +13,7 @@ enum { MOST_ROWS = 200 };
 static const size_t ROWS[] = {1, 2, 3, 4, 5, 6, 7, 13, MOST_ROWS};
 
 /* The sets that multiply int8 and bf16: those of new_isa_contexts, and theirs that only count for this. */
-enum { SETS = 2 * ISAS };
+enum { SETS = 4 * ISAS };
 
 static attn_context *context_of(size_t threads, uint32_t isa, const char *blas, attn_precision precision) {
     attn_context_options options;
@@ -25,14 +25,26 @@ static attn_context *context_of(size_t threads, uint32_t isa, const char *blas, 
     return new_context(&options);
 }
 
+static bool multiplies_alike(attn_context *a, attn_context *b) {
+    const attn_context_info x = describe(a), y = describe(b);
+    return strcmp(x.bf16_isa, y.bf16_isa) == 0 && strcmp(x.int8_isa, y.int8_isa) == 0;
+}
+
 static size_t new_contexts(size_t threads, attn_precision precision, attn_context *made[SETS]) {
+    static const uint32_t more[] = {ATTN_ISA_AVX_VNNI | ATTN_ISA_NEON_DOT, ATTN_ISA_AVX512_BF16 | ATTN_ISA_AVX512_VNNI,
+                                    ATTN_ISA_AMX_BF16 | ATTN_ISA_AMX_INT8};
     uint32_t isas[ISAS];
     const size_t n = list_isas(isas);
+    size_t count = 0;
     for (size_t i = 0; i < n; i++) {
-        made[2 * i] = context_of(threads, isas[i], NULL, precision);
-        made[2 * i + 1] = context_of(threads, isas[i] | ATTN_ISA_AVX_VNNI | ATTN_ISA_NEON_DOT, "builtin", precision);
+        made[count++] = context_of(threads, isas[i], NULL, precision);
+        for (size_t m = 0; m < COUNT(more); m++) {
+            made[count] = context_of(threads, isas[i] |= more[m], "builtin", precision);
+            if (m == 0 || !multiplies_alike(made[count], made[count - 1]))
+                count++;
+        }
     }
-    return 2 * n;
+    return count;
 }
 
 static attn_tensor forward(attn_context *context, const attn_linear_params *p, attn_tensor x, enum layout layout) {

@@ -37,9 +37,14 @@ enum {
     ATTN_ISA_AVX2 = 2,   /* AVX2, FMA and F16C */
     ATTN_ISA_AVX512 = 4, /* AVX-512 F, BW, DQ and VL */
     ATTN_ISA_NEON = 8,   /* AArch64 */
-    /* For products of int8 by int8, each together with the one that it extends. */
-    ATTN_ISA_AVX_VNNI = 64, /* with AVX2 */
-    ATTN_ISA_NEON_DOT = 512 /* with NEON: the dot product of Armv8.2 */
+    /* For products of bf16 by bf16 or of int8 by int8, each together with what it extends. */
+    ATTN_ISA_AVX512_BF16 = 16, /* with AVX512 */
+    ATTN_ISA_AVX512_VNNI = 32, /* with AVX512 */
+    ATTN_ISA_AVX_VNNI = 64,    /* with AVX2 */
+    ATTN_ISA_AMX_BF16 = 128,   /* with AVX512_BF16; used where Linux permits, which a context of another precision than
+                                * F32 asks for */
+    ATTN_ISA_AMX_INT8 = 256,   /* with AVX512_VNNI, likewise */
+    ATTN_ISA_NEON_DOT = 512    /* with NEON: the dot product of Armv8.2 */
 };
 
 /* What matrix products multiply. Sums, the softmax, norms, activations and residuals are f32 in all of them, and the
@@ -133,8 +138,9 @@ typedef struct attn_context_info {
     size_t scratch_bytes;     /* held by the context now */
     const char *blas_choice;  /* in a sentence: which backend, why, and what would change it or be faster */
     attn_precision precision; /* as in the options */
-    const char *bf16_isa;     /* what multiplies bf16 by bf16: as `isa` */
-    const char *int8_isa;     /* what multiplies int8 by int8: "generic", "avx2", "avx_vnni", "neon", "neon_dot" */
+    const char *bf16_isa;     /* what multiplies bf16 by bf16: as `isa`, or "avx512_bf16", "amx_bf16" */
+    const char *int8_isa;     /* what multiplies int8 by int8: "generic", "avx2", "avx_vnni", "avx512_vnni",
+                               * "amx_int8", "neon", "neon_dot" */
 } attn_context_info;
 
 #ifdef __cplusplus

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The operations of int8_body.h in AVX-VNNI. */
+#include <stdbool.h>
 #include <string.h>
 
 #include "kernels/simd_avx2.h"
@@ -8,16 +9,17 @@
 #define DOT_NAME "avx_vnni"
 #define DOT_ISA (ATTN_ISA_AVX2 | ATTN_ISA_AVX_VNNI)
 
-typedef int8_t quantum;
+typedef int8_t element;
 typedef __m256i Q, S;
 enum { PARTS = 1, BIAS = 128 };
 
 static inline S s_zero(void) { return _mm256_setzero_si256(); }
-static inline Q s_bytes(const uint8_t *p, int part) {
+static inline Q s_load(const void *p, int part, bool last) {
+    (void)last; /* beyond it rows are 0 */
     (void)part;
     return load_integers(p);
 }
-static inline Q s_spread(const quantum *p, int part) {
+static inline Q s_spread(const element *p, int part) {
     int quad;
     (void)part;
     memcpy(&quad, p, sizeof quad);
@@ -25,7 +27,7 @@ static inline Q s_spread(const quantum *p, int part) {
 }
 static inline void s_add_dot(S *sum, Q bytes, Q row) { *sum = _mm256_dpbusd_avx_epi32(*sum, bytes, row); }
 static inline V s_less(S sum, int32_t x) { return _mm256_cvtepi32_ps(_mm256_sub_epi32(sum, _mm256_set1_epi32(x))); }
-static inline void s_store(quantum *y, V x) {
+static inline void s_store(element *y, V x) {
     const __m256i whole = _mm256_cvtps_epi32(_mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
     const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
     _mm_storel_epi64((__m128i *)(void *)y, _mm_packs_epi16(words, words));

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The operations of int8_body.h in AArch64's Advanced SIMD, with the dot product of later CPUs or without. Panel bytes
  * are made signed again. */
+#include <stdbool.h>
+
 #include "kernels/simd_neon.h"
 
-typedef int8_t quantum;
+typedef int8_t element;
 enum { PARTS = 1, BIAS = 0 };
 
 static inline int8x16_t quads_of(const uint8_t *p) {
     return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(p), vdupq_n_u8(0x80)));
 }
-static inline int8x16_t quad_of(const quantum *p) {
+static inline int8x16_t quad_of(const element *p) {
     int32_t quad;
     memcpy(&quad, p, sizeof quad);
     return vreinterpretq_s8_s32(vdupq_n_s32(quad));
 }
-static inline void s_store(quantum *y, V x) {
+static inline void s_store(element *y, V x) {
     const int16x4_t words = vmovn_s32(vcvtnq_s32_f32(x));
     const int8x8_t bytes = vmovn_s16(vcombine_s16(words, words));
     memcpy(y, &bytes, VL);
@@ -47,11 +49,12 @@ static inline V s_less(S sum, int32_t x) {
     return vcvtq_f32_s32(vsubq_s32(vpaddq_s32(sum.low, sum.high), vdupq_n_s32(x)));
 }
 #endif
-static inline Q s_bytes(const uint8_t *p, int part) {
+static inline Q s_load(const void *p, int part, bool last) {
+    (void)last; /* beyond it rows are 0 */
     (void)part;
     return quads_of(p);
 }
-static inline Q s_spread(const quantum *p, int part) {
+static inline Q s_spread(const element *p, int part) {
     (void)part;
     return quad_of(p);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#define _GNU_SOURCE /* syscall */
 #include "kernels/kernels.h"
 
 #include "attn/context.h"
@@ -7,45 +8,96 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 static bool has_f16c(void) { /* __builtin_cpu_supports of older clangs does not know the name */
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
 
-/* AVX-VNNI, which compilers have known for shorter than AVX2. */
-static bool has_avx_vnni(void) {
-    unsigned a, b, c, d;
-    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1U << 4);
+/* Whether two bits of leaf 7 of cpuid are set, of which compilers may know the features for too short: a register of a
+ * subleaf. */
+static bool leaf_7_has(unsigned subleaf, int reg, unsigned bits) {
+    unsigned r[4];
+    return __get_cpuid_count(7, subleaf, &r[0], &r[1], &r[2], &r[3]) && (r[reg] & bits) == bits;
 }
 
-static uint32_t cpu_isa(void) {
+enum { EAX, EBX, ECX, EDX };
+
+/* Linux keeps the tiles' 8 KB for threads of processes that have asked. */
+static bool tiles_permitted(void) {
+#ifdef __linux__
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, TILE_DATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
+
+/* Those of `mask` that extend AVX-512. */
+static uint32_t extensions(uint32_t mask) {
+    const unsigned tile = 1U << 24, tile_bf16 = 1U << 22, tile_int8 = 1U << 25;
+    uint32_t isa = 0;
+    isa |= leaf_7_has(1, EAX, 1U << 5) ? ATTN_ISA_AVX512_BF16 : 0U;
+    isa |= leaf_7_has(0, ECX, 1U << 11) ? ATTN_ISA_AVX512_VNNI : 0U;
+    isa |= leaf_7_has(0, EDX, tile | tile_bf16) ? ATTN_ISA_AMX_BF16 : 0U;
+    isa |= leaf_7_has(0, EDX, tile | tile_int8) ? ATTN_ISA_AMX_INT8 : 0U;
+    isa &= mask;
+    const uint32_t tiles = ATTN_ISA_AMX_BF16 | ATTN_ISA_AMX_INT8;
+    return (isa & tiles) && !tiles_permitted() ? isa & ~tiles : isa;
+}
+
+static uint32_t cpu_isa(uint32_t mask) {
     uint32_t isa = ATTN_ISA_GENERIC;
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
-        isa |= has_avx_vnni() ? ATTN_ISA_AVX2 | ATTN_ISA_AVX_VNNI : ATTN_ISA_AVX2;
+        isa |= leaf_7_has(1, EAX, 1U << 4) ? ATTN_ISA_AVX2 | ATTN_ISA_AVX_VNNI : ATTN_ISA_AVX2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))
-        isa |= ATTN_ISA_AVX512;
-    return isa;
+        isa |= ATTN_ISA_AVX512 | extensions(mask);
+    return isa & mask;
 }
 
 static const attni_kernels *const tables[] = {&attni_kernels_avx512, &attni_kernels_avx2, &attni_kernels_generic};
-static const attni_bf16 *const bf16_tables[] = {&attni_bf16_avx512, &attni_bf16_avx2, &attni_bf16_generic};
-static const attni_int8 *const int8_tables[] = {&attni_int8_avxvnni, &attni_int8_avx2, &attni_int8_generic};
+static const attni_bf16 *const bf16_tables[] = {
+#ifdef ATTN_HAS_BF16_AMX
+    &attni_bf16_amx,
+#endif
+#ifdef ATTN_HAS_BF16_AVX512
+    &attni_bf16_avx512_bf16,
+#endif
+    &attni_bf16_avx512, &attni_bf16_avx2, &attni_bf16_generic};
+static const attni_int8 *const int8_tables[] = {
+#ifdef ATTN_HAS_INT8_AMX
+    &attni_int8_amx,
+#endif
+#ifdef ATTN_HAS_INT8_AVX512
+    &attni_int8_avx512,
+#endif
+#ifdef ATTN_HAS_INT8_AVXVNNI
+    &attni_int8_avxvnni,
+#endif
+    &attni_int8_avx2, &attni_int8_generic};
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 
-static uint32_t cpu_isa(void) {
+static uint32_t cpu_isa(uint32_t mask) {
     enum { DOT = 1 << 20 }; /* HWCAP_ASIMDDP */
-    return ATTN_ISA_GENERIC | ATTN_ISA_NEON | (getauxval(AT_HWCAP) & DOT ? ATTN_ISA_NEON_DOT : 0U);
+    return mask & (ATTN_ISA_GENERIC | ATTN_ISA_NEON | (getauxval(AT_HWCAP) & DOT ? ATTN_ISA_NEON_DOT : 0U));
 }
 
 static const attni_kernels *const tables[] = {&attni_kernels_neon, &attni_kernels_generic};
 static const attni_bf16 *const bf16_tables[] = {&attni_bf16_neon, &attni_bf16_generic};
-static const attni_int8 *const int8_tables[] = {&attni_int8_neon_dot, &attni_int8_neon, &attni_int8_generic};
+static const attni_int8 *const int8_tables[] = {
+#ifdef ATTN_HAS_INT8_NEON_DOT
+    &attni_int8_neon_dot,
+#endif
+    &attni_int8_neon, &attni_int8_generic};
 #else
-static uint32_t cpu_isa(void) { return ATTN_ISA_GENERIC; }
+static uint32_t cpu_isa(uint32_t mask) { return mask & ATTN_ISA_GENERIC; }
 
 static const attni_kernels *const tables[] = {&attni_kernels_generic};
 static const attni_bf16 *const bf16_tables[] = {&attni_bf16_generic};
@@ -54,7 +106,7 @@ static const attni_int8 *const int8_tables[] = {&attni_int8_generic};
 
 /* The first of a list of tables all of whose instruction sets are usable, or else `otherwise`. */
 #define FIRST_USABLE(list, mask, otherwise)                                                                            \
-    const uint32_t usable = cpu_isa() & ((mask) ? (mask) : UINT32_MAX);                                                \
+    const uint32_t usable = cpu_isa((mask) ? (mask) : UINT32_MAX);                                                     \
     for (size_t i = 0; i < sizeof(list) / sizeof *(list); i++)                                                         \
         if (((list)[i]->isa & usable) == (list)[i]->isa)                                                               \
             return (list)[i];                                                                                          \
