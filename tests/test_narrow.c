@@ -16,8 +16,10 @@ static const uint32_t MASKS[] = {ATTN_ISA_GENERIC,
                                  ATTN_ISA_AVX2 | ATTN_ISA_AVX_VNNI,
                                  ATTN_ISA_AVX512,
                                  ATTN_ISA_AVX512 | ATTN_ISA_AVX512_BF16 | ATTN_ISA_AVX512_VNNI,
+                                 ATTN_ISA_NEON,
+                                 ATTN_ISA_NEON | ATTN_ISA_NEON_DOT,
                                  UINT32_MAX};
-enum { TABLES = 7 };
+enum { TABLES = 9 };
 
 static const attni_bf16 *bf16_table(size_t n) {
     return n < COUNT(MASKS) ? attni_bf16_select(MASKS[n]) : &attni_bf16_tiles;

@@ -31,7 +31,9 @@ static bool multiplies_alike(attn_context *a, attn_context *b) {
 }
 
 static size_t new_contexts(size_t threads, attn_precision precision, attn_context *made[SETS]) {
-    static const uint32_t more[] = {ATTN_ISA_AVX_VNNI | ATTN_ISA_NEON_DOT, ATTN_ISA_AVX512_BF16 | ATTN_ISA_AVX512_VNNI,
+    static const uint32_t more[] = {ATTN_ISA_AVX_VNNI | ATTN_ISA_NEON_DOT,
+                                    ATTN_ISA_AVX512_BF16 | ATTN_ISA_AVX512_VNNI | ATTN_ISA_NEON_BF16 |
+                                        ATTN_ISA_NEON_I8MM,
                                     ATTN_ISA_AMX_BF16 | ATTN_ISA_AMX_INT8};
     uint32_t isas[ISAS];
     const size_t n = list_isas(isas);

@@ -44,7 +44,9 @@ enum {
     ATTN_ISA_AMX_BF16 = 128,   /* with AVX512_BF16; used where Linux permits, which a context of another precision than
                                 * F32 asks for */
     ATTN_ISA_AMX_INT8 = 256,   /* with AVX512_VNNI, likewise */
-    ATTN_ISA_NEON_DOT = 512    /* with NEON: the dot product of Armv8.2 */
+    ATTN_ISA_NEON_DOT = 512,   /* with NEON: the dot product of Armv8.2 */
+    ATTN_ISA_NEON_BF16 = 1024, /* with NEON: FEAT_BF16's and */
+    ATTN_ISA_NEON_I8MM = 2048  /* FEAT_I8MM's products of matrices */
 };
 
 /* What matrix products multiply. Sums, the softmax, norms, activations and residuals are f32 in all of them, and the
@@ -138,9 +140,9 @@ typedef struct attn_context_info {
     size_t scratch_bytes;     /* held by the context now */
     const char *blas_choice;  /* in a sentence: which backend, why, and what would change it or be faster */
     attn_precision precision; /* as in the options */
-    const char *bf16_isa;     /* what multiplies bf16 by bf16: as `isa`, or "avx512_bf16", "amx_bf16" */
+    const char *bf16_isa;     /* what multiplies bf16 by bf16: as `isa`, or "avx512_bf16", "amx_bf16", "neon_bf16" */
     const char *int8_isa;     /* what multiplies int8 by int8: "generic", "avx2", "avx_vnni", "avx512_vnni",
-                               * "amx_int8", "neon", "neon_dot" */
+                               * "amx_int8", "neon", "neon_dot", "neon_i8mm" */
 } attn_context_info;
 
 #ifdef __cplusplus

@@ -16,11 +16,7 @@ static inline int8x16_t quad_of(const element *p) {
     memcpy(&quad, p, sizeof quad);
     return vreinterpretq_s8_s32(vdupq_n_s32(quad));
 }
-static inline void s_store(element *y, V x) {
-    const int16x4_t words = vmovn_s32(vcvtnq_s32_f32(x));
-    const int8x8_t bytes = vmovn_s16(vcombine_s16(words, words));
-    memcpy(y, &bytes, VL);
-}
+static inline void s_store(element *y, V x) { v_store_quanta(y, x); }
 
 #ifdef __ARM_FEATURE_DOTPROD
 #define DOT_TABLE attni_int8_neon_dot

@@ -85,13 +85,24 @@ static const attni_int8 *const int8_tables[] = {
 #include <sys/auxv.h>
 
 static uint32_t cpu_isa(uint32_t mask) {
-    enum { DOT = 1 << 20 }; /* HWCAP_ASIMDDP */
-    return mask & (ATTN_ISA_GENERIC | ATTN_ISA_NEON | (getauxval(AT_HWCAP) & DOT ? ATTN_ISA_NEON_DOT : 0U));
+    enum { DOT = 1 << 20, I8MM = 1 << 13, BF16 = 1 << 14 }; /* HWCAP_ASIMDDP, HWCAP2_I8MM, HWCAP2_BF16 */
+    uint32_t isa = ATTN_ISA_GENERIC | ATTN_ISA_NEON;
+    isa |= getauxval(AT_HWCAP) & DOT ? ATTN_ISA_NEON_DOT : 0U;
+    isa |= getauxval(AT_HWCAP2) & I8MM ? ATTN_ISA_NEON_I8MM : 0U;
+    isa |= getauxval(AT_HWCAP2) & BF16 ? ATTN_ISA_NEON_BF16 : 0U;
+    return isa & mask;
 }
 
 static const attni_kernels *const tables[] = {&attni_kernels_neon, &attni_kernels_generic};
-static const attni_bf16 *const bf16_tables[] = {&attni_bf16_neon, &attni_bf16_generic};
+static const attni_bf16 *const bf16_tables[] = {
+#ifdef ATTN_HAS_BF16_NEON_MMLA
+    &attni_bf16_neon_mmla,
+#endif
+    &attni_bf16_neon, &attni_bf16_generic};
 static const attni_int8 *const int8_tables[] = {
+#ifdef ATTN_HAS_INT8_NEON_I8MM
+    &attni_int8_neon_i8mm,
+#endif
 #ifdef ATTN_HAS_INT8_NEON_DOT
     &attni_int8_neon_dot,
 #endif

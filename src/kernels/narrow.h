@@ -49,8 +49,8 @@ extern const attni_int8 attni_int8_generic;
 extern const attni_bf16 attni_bf16_avx2, attni_bf16_avx512, attni_bf16_avx512_bf16, attni_bf16_amx;
 extern const attni_int8 attni_int8_avx2, attni_int8_avxvnni, attni_int8_avx512, attni_int8_amx;
 #elif defined(__aarch64__)
-extern const attni_bf16 attni_bf16_neon;
-extern const attni_int8 attni_int8_neon, attni_int8_neon_dot;
+extern const attni_bf16 attni_bf16_neon, attni_bf16_neon_mmla;
+extern const attni_int8 attni_int8_neon, attni_int8_neon_dot, attni_int8_neon_i8mm;
 #endif
 
 #endif

@@ -73,6 +73,11 @@ static inline void v_store_pair(uint16_t *p, V first, V second) {
     const uint32x4_t pair = vorrq_u32(vshrq_n_u32(bf16_of(first), 16), upper_half(bf16_of(second)));
     vst1q_u16(p, vreinterpretq_u16_u32(pair));
 }
+static inline void v_store_quanta(int8_t *p, V x) {
+    const int16x4_t words = vmovn_s32(vcvtnq_s32_f32(x));
+    const int8x8_t bytes = vmovn_s16(vcombine_s16(words, words));
+    memcpy(p, &bytes, VL);
+}
 static inline V v_load_quad(const uint8_t *p, int at) {
     static const uint8_t bytes[16] = {0, 255, 255, 255, 4, 255, 255, 255, 8, 255, 255, 255, 12, 255, 255, 255};
     const uint32x4_t byte = vaddq_u32(vreinterpretq_u32_u8(vld1q_u8(bytes)), vdupq_n_u32((uint32_t)at));
