@@ -44,6 +44,10 @@ size_t sequences_of(const attn_sdpa_params *params, size_t B);
 /* The slope of head h of H. */
 double alibi_slope(const attn_sdpa_params *params, size_t h, size_t H);
 
+/* Numbers of a head's table of relative biases, and which of them key j gets from a query at p; SIZE_MAX: none. */
+size_t relative_width(const attn_relative_bias *r);
+size_t relative_number(const attn_relative_bias *r, long double p, size_t j);
+
 /* The score program, for key j of query i of head h of sequence n. */
 double capped_score(const attn_sdpa_params *params, double raw);
 /* −inf where masked. A callback sees q and k [D], which may be NULL. */
@@ -83,5 +87,15 @@ struct heads {
 };
 answer reference_attend(const struct heads *a);
 double *doubles_of(attn_tensor t);
+
+/* Gradients, dense: of q, k and v as in `heads`, of the bias in its own shape, of what all rows share. */
+typedef struct answer_back {
+    double *dq, *dk, *dv, *d_bias, *d_sinks, *d_slopes, *d_table;
+    double size; /* the largest of Σ |terms| of an element: rounding these is what errors come from */
+} answer_back;
+
+/* For d_out [B,H,Tq,E] and d_lse [B,H,Tq] or NULL. `slope` is the derivative of params.score at a score, or NULL: 1. */
+answer_back reference_backward(const struct heads *a, const double *d_out, const double *d_lse,
+                             double (*slope)(double score));
 
 #endif

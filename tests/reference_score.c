@@ -175,28 +175,35 @@ static double called_back(const attn_sdpa_params *params, attn_score_tile tile, 
     return (double)x;
 }
 
-/* The bias of distance d, or of the places of query and key in a window. */
-static double by_distance(const attn_relative_bias *r, const float *table, long double d) {
+/* Which number of a head's table it is for distance d, or for the places of query and key in a window: SIZE_MAX, none. */
+static size_t by_distance(const attn_relative_bias *r, long double d) {
     const long double reach = (long double)r->reach;
-    return (double)table[r->reach + (size_t)(ptrdiff_t)(d < -reach ? -reach : d > reach ? reach : d)];
+    return r->reach + (size_t)(ptrdiff_t)(d < -reach ? -reach : d > reach ? reach : d);
 }
 
-static double by_place(const attn_relative_bias *r, const float *table, long double p, size_t j) {
+static size_t by_place(const attn_relative_bias *r, long double p, size_t j) {
     const size_t N = (2 * r->rows - 1) * (2 * r->columns - 1), end = r->prefix + r->rows * r->columns;
     if (p < 0 || p >= (long double)end || j >= end)
-        return 0;
+        return SIZE_MAX;
     const size_t i = (size_t)p, a = i - r->prefix, b = j - r->prefix;
     if (i < r->prefix || j < r->prefix)
-        return (double)table[N + (i >= r->prefix ? 1 : j >= r->prefix ? 0 : 2)];
+        return N + (i >= r->prefix ? 1 : j >= r->prefix ? 0 : 2);
     const size_t dy = r->rows - 1 + b / r->columns - a / r->columns;
     const size_t dx = r->columns - 1 + b % r->columns - a % r->columns;
-    return (double)table[dy * (2 * r->columns - 1) + dx];
+    return dy * (2 * r->columns - 1) + dx;
+}
+
+size_t relative_width(const attn_relative_bias *r) {
+    return r->rows ? (2 * r->rows - 1) * (2 * r->columns - 1) + (r->prefix ? 3 : 0) : 2 * r->reach + 1;
+}
+
+size_t relative_number(const attn_relative_bias *r, long double p, size_t j) {
+    return r->rows ? by_place(r, p, j) : by_distance(r, (long double)j - p);
 }
 
 static double relative_bias(const attn_relative_bias *r, long double p, size_t h, size_t j) {
-    const size_t width = r->rows ? (2 * r->rows - 1) * (2 * r->columns - 1) + (r->prefix ? 3 : 0) : 2 * r->reach + 1;
-    const float *table = r->table + h * width;
-    return r->rows ? by_place(r, table, p, j) : by_distance(r, table, (long double)j - p);
+    const size_t n = relative_number(r, p, j);
+    return n == SIZE_MAX ? 0 : (double)r->table[h * relative_width(r) + n];
 }
 
 /* Sums are floats: −FLT_MAX + 3 is −FLT_MAX, by which a row of nothing but the smallest number is uniform. */

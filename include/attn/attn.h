@@ -39,6 +39,7 @@
 #ifndef ATTN_ATTN_H
 #define ATTN_ATTN_H
 
+#include "backward.h"
 #include "block.h"
 #include "cache.h"
 #include "context.h"

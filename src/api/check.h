@@ -41,7 +41,8 @@
     X(attn_feed_params, down_scale, 104)                                                                               \
     X(attn_block_params, feed_norm, 64)                                                                                \
     X(attn_block_inputs, starts, 72)                                                                                   \
-    X(attn_embed_params, norm, 112)
+    X(attn_embed_params, norm, 112)                                                                                    \
+    X(attn_sdpa_gradients, score_backward, 88)
 
 #define ATTNI_FIRST_END(type, last) (offsetof(type, last) + sizeof((type){0}.last))
 #define ATTNI_FIRST_SIZE(type, last, bytes) type * : ATTNI_FIRST_END(type, last),
@@ -84,7 +85,7 @@ attn_status attni_check_disjoint(attn_context *context, const char *output_name,
                                  const char *name, const attn_tensor *tensor);
 
 /* What the options of attention read and write, for the search for overlaps; data = NULL where there is nothing. */
-enum { ATTNI_EXTRA_INPUTS = 29, ATTNI_EXTRA_OUTPUTS = 7 };
+enum { ATTNI_EXTRA_INPUTS = 32, ATTNI_EXTRA_OUTPUTS = 7 };
 typedef struct attni_extras {
     attn_tensor inputs[ATTNI_EXTRA_INPUTS], outputs[ATTNI_EXTRA_OUTPUTS];
     const char *input_names[ATTNI_EXTRA_INPUTS], *output_names[ATTNI_EXTRA_OUTPUTS];
@@ -105,6 +106,7 @@ attn_status attni_check_attention(attn_context *context, const attn_sdpa_params 
 /* Where queries stand, and which keys they see by place (places.c). */
 attn_status attni_check_places(attn_context *context, const attn_sdpa_params *params, bool data, attni_sdpa *call,
                                attni_extras *extras);
+void attni_add_output(attni_extras *extras, const char *name, attn_tensor tensor);
 /* An array of the params; elements of 8 bytes count as two. */
 void attni_add_array(attni_extras *extras, const char *name, const void *data, size_t floats);
 /* QK-norm and rotary embedding; key_positions are of so many keys (rotary.c). */
@@ -116,7 +118,11 @@ attn_status attni_check_positions(attn_context *context, const char *name, const
 attn_status attni_check_all_positions(attn_context *context, const attni_sdpa *call);
 attn_status attni_check_dropout(attn_context *context, const char *name, float dropout, uint64_t seed,
                                 attni_dropout *to);
-/* Neither `out` nor an extra output shares memory with an input or another output; `count` named inputs come beside the
+/* A whole call of attn_sdpa, `params` being such a copy, but for the overlaps. */
+attn_status attni_check_sdpa(attn_context *context, const attn_tensor *q, const attn_tensor *k, const attn_tensor *v,
+                             const attn_tensor *out, const attn_sdpa_params *params, bool data, attni_sdpa *call,
+                             attni_extras *extras);
+/* Neither `out`, which may be NULL, nor an extra output shares memory with an input or another output; `count` named inputs come beside the
  * extra ones. */
 attn_status attni_check_outputs(attn_context *context, const attni_extras *extras, const attn_tensor *out, size_t count,
                                 const char *const names[], const attn_tensor *const inputs[]);

@@ -201,7 +201,7 @@ static attn_status check_sinks(attn_context *context, const attn_sdpa_params *p,
 
 /* -- what else is written -- */
 
-static void add_output(attni_extras *extras, const char *name, attn_tensor tensor) {
+void attni_add_output(attni_extras *extras, const char *name, attn_tensor tensor) {
     size_t n = 0;
     while (extras->output_names[n])
         n++;
@@ -225,7 +225,7 @@ static attn_status check_weights(attn_context *context, const attn_sdpa_params *
     call->inspection.averaged = w->size[1] == 1 && call->H != 1;
     call->inspection.weights = attni_view_of(w);
     call->inspection.stage = p->weights_stage;
-    add_output(extras, "params.weights", *w);
+    attni_add_output(extras, "params.weights", *w);
     return ATTN_OK;
 }
 
@@ -240,7 +240,7 @@ static attn_status check_array(attn_context *context, const char *name, void *da
     ATTNI_TRY(attni_check_product(context, name, product, T, &product));
     ATTNI_TRY(attni_check_product(context, name, product, n, &product));
     ATTNI_TRY(attni_check_tensor(context, name, &tensor, true, true));
-    add_output(extras, name, tensor);
+    attni_add_output(extras, name, tensor);
     return ATTN_OK;
 }
 
@@ -275,7 +275,7 @@ static attn_status check_extra_outputs(attn_context *context, const attn_sdpa_pa
     const attn_tensor lse = attn_tensor_bhtd(p->lse, ATTN_F32, call->query_starts ? 1 : call->B, call->H, tokens, 1);
     if (p->lse) {
         ATTNI_TRY(attni_check_tensor(context, "params.lse", &lse, true, true));
-        add_output(extras, "params.lse", lse);
+        attni_add_output(extras, "params.lse", lse);
     }
     call->lse = lse_view(p, tokens, call);
     ATTNI_TRY(check_weights(context, p, data, call, extras));
@@ -376,11 +376,13 @@ static attn_status check_output(attn_context *context, const attni_extras *extra
 
 attn_status attni_check_outputs(attn_context *context, const attni_extras *extras, const attn_tensor *out, size_t count,
                                 const char *const names[], const attn_tensor *const inputs[]) {
-    ATTNI_TRY(check_output(context, extras, "out", out, count, names, inputs));
+    if (out)
+        ATTNI_TRY(check_output(context, extras, "out", out, count, names, inputs));
     for (size_t n = 0; n < ATTNI_EXTRA_OUTPUTS && extras->output_names[n]; n++) {
         const char *name = extras->output_names[n];
         ATTNI_TRY(check_output(context, extras, name, &extras->outputs[n], count, names, inputs));
-        ATTNI_TRY(attni_check_disjoint(context, name, &extras->outputs[n], "out", out));
+        if (out)
+            ATTNI_TRY(attni_check_disjoint(context, name, &extras->outputs[n], "out", out));
         for (size_t i = 0; i < n; i++)
             ATTNI_TRY(
                 attni_check_disjoint(context, extras->output_names[i], &extras->outputs[i], name, &extras->outputs[n]));

@@ -34,10 +34,9 @@ static attn_status check_shapes(attn_context *context, const attn_tensor *q, con
     return attni_check_size(context, "out", out, 3, "E", v->size[3]);
 }
 
-static attn_status check(attn_context *context, const attn_tensor *q, const attn_tensor *k, const attn_tensor *v,
-                         const attn_tensor *out, const attn_sdpa_params *params, bool data, attni_sdpa *call) {
-    attni_extras extras;
-    attn_sdpa_params p;
+attn_status attni_check_sdpa(attn_context *context, const attn_tensor *q, const attn_tensor *k, const attn_tensor *v,
+                             const attn_tensor *out, const attn_sdpa_params *p, bool data, attni_sdpa *call,
+                             attni_extras *extras) {
     ATTNI_TRY(check_tensors(context, q, k, v, out, data));
     ATTNI_TRY(check_shapes(context, q, k, v, out));
     *call = (attni_sdpa){.B = q->size[0],
@@ -51,10 +50,17 @@ static attn_status check(attn_context *context, const attn_tensor *q, const attn
                          .k = attni_view_of(k),
                          .v = attni_view_of(v),
                          .out = attni_view_of(out)};
+    ATTNI_TRY(attni_check_ragged(context, "q", q, p));
+    ATTNI_TRY(attni_check_sequences(context, p, call));
+    return attni_check_attention(context, p, data, call, extras);
+}
+
+static attn_status check(attn_context *context, const attn_tensor *q, const attn_tensor *k, const attn_tensor *v,
+                         const attn_tensor *out, const attn_sdpa_params *params, bool data, attni_sdpa *call) {
+    attni_extras extras;
+    attn_sdpa_params p;
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
-    ATTNI_TRY(attni_check_ragged(context, "q", q, &p));
-    ATTNI_TRY(attni_check_sequences(context, &p, call));
-    ATTNI_TRY(attni_check_attention(context, &p, data, call, &extras));
+    ATTNI_TRY(attni_check_sdpa(context, q, k, v, out, &p, data, call, &extras));
     if (!data)
         return ATTN_OK;
     return attni_check_outputs(context, &extras, out, 3, (const char *const[]){"q", "k", "v"},

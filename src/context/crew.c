@@ -6,6 +6,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "context/await.h"
 #include "context/context.h"
 #include "context/sizes.h"
 
@@ -35,16 +36,8 @@ struct attni_crew {
 
 enum { LOOKS = 1 << 20 };
 
-static void look_away(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("isb");
-#endif
-}
-
 static void wait_for(bell *b) {
-    for (size_t i = 0; i < LOOKS; i++, look_away())
+    for (size_t i = 0; i < LOOKS; i++, attni_look_away())
         if (atomic_load(&b->left) == 0)
             return;
     pthread_mutex_lock(&b->lock);

@@ -471,6 +471,7 @@ static bool all_finite(size_t rows, size_t columns, attn_dtype type, const void 
                               : all_finite_in(ATTN_BF16, rows, columns, x, ldx);
 }
 
+#include "kernels/back_body.h"
 #include "kernels/layer_body.h"
 #include "kernels/product_body.h"
 #include "kernels/score_body.h"
@@ -507,4 +508,9 @@ const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .norm = norm_rows,
                                   .moments = norm_moments,
                                   .shift = shift,
-                                  .rotate = rotate};
+                                  .rotate = rotate,
+                                  .probabilities = probabilities,
+                                  .softmax_back = softmax_back,
+                                  .sigmoid_back = sigmoid_back,
+                                  .cap_back = cap_back,
+                                  .dot = dot};

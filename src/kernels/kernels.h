@@ -95,6 +95,11 @@ typedef struct attni_panels {
     const float *scale; /* factors of the columns, or NULL */
 } attni_panels;
 
+/* From gradients of weights to those of scores, in g [rows, columns]: p are the weights, `kept` what dropout made of
+ * them. Where p is 0, which is where a key is masked, the result is. */
+typedef void attni_weight_back_fn(size_t rows, size_t columns, const float *p, const float *kept, float *g, size_t ld,
+                                  const float *delta);
+
 typedef struct attni_kernels {
     const char *name;
     uint32_t isa; /* ATTN_ISA_* */
@@ -192,6 +197,15 @@ typedef struct attni_kernels {
     /* Rotates n pairs by the angles whose cosines and sines are given, [n]: x[d] and x[half + d], or x[2d] and
      * x[2d + 1]. */
     void (*rotate)(attn_rotary_kind kind, size_t n, size_t half, float *x, const float *cosines, const float *sines);
+
+    /* Gradients. The weights that the softmax made of scores, in place: p = e^(s − lse), 0 where s is −∞, whatever lse
+     * is, and out of range. */
+    void (*probabilities)(size_t rows, size_t columns, float *s, size_t lds, const attni_range *range,
+                          const float *lse);
+    attni_weight_back_fn *softmax_back;                                    /* g = kept · g − p · delta[row] */
+    attni_weight_back_fn *sigmoid_back;                                    /* g = kept · (1 − p) · g */
+    void (*cap_back)(size_t n, const float *capped, float most, float *g); /* g = g · (1 − (capped / most)²) */
+    double (*dot)(size_t n, const float *x, const float *y);
 } attni_kernels;
 
 /* The best table that this CPU has among those in `mask` (ATTN_ISA_*; 0: all), or NULL if it has none of them. */

@@ -66,6 +66,9 @@ attni_tile attni_tile_for_attention(const attn_context *context, size_t D, size_
                                     bool paged);
 attni_tile attni_tile_for_rounded(const attn_context *context, size_t D, size_t E, size_t keys, bool causal);
 
+/* Of the backward pass, where all rows walk past a group of `keys`. */
+attni_tile attni_tile_for_backward(const attn_context *context, size_t D, size_t E);
+
 /* The least depth at which a product of so many columns is summed as it is at any larger one. */
 size_t attni_least_depth(const attn_context *context, size_t columns);
 

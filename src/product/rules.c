@@ -62,6 +62,16 @@ attni_tile attni_tile_for_attention(const attn_context *context, size_t D, size_
     return t;
 }
 
+/* The keys' strides, in cache lines, have few powers of two in them: columns of scores lie in many sets of the L1. */
+attni_tile attni_tile_for_backward(const attn_context *context, size_t D, size_t E) {
+    const attni_blas *blas = context->blas;
+    const size_t width = blas->sgemm ? 64 : context->kernels->panel_width, keys = 192;
+    attni_tile t = {.width = width, .rows = 64, .keys = keys, .columns = width, .tiles = 1};
+    if (blas->no_pack)
+        t.rows = small_rows(width * attni_max(keys, attni_max(D, E)), t.rows);
+    return t;
+}
+
 /* OpenBLAS's small kernels treat up to 8 columns left over from 16 in one way at a depth of up to 31 and in another
  * from there on. */
 size_t attni_least_depth(const attn_context *context, size_t columns) {

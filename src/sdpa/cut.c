@@ -48,16 +48,20 @@ static attni_tile rule_for(const attn_context *context, const attni_sdpa *call, 
     return tile;
 }
 
+void attni_cut_rows(const attni_sdpa *call, attni_cut *cut) {
+    const size_t heads = call->H / call->G, Tq = attni_max(1, call->Tq),
+                 rows = attni_max(1, attni_min(cut->tile.rows, Tq * heads));
+    cut->tokens = attni_min(rows, Tq);
+    cut->heads = cut->tokens == Tq ? rows / Tq : 1;
+    cut->tile.rows = cut->heads * cut->tokens;
+    cut->head_cuts = attni_ceil_div(heads, cut->heads);
+    cut->token_cuts = attni_ceil_div(call->Tq, cut->tokens);
+}
+
 attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call, size_t longest) {
     attni_cut cut = {.tile = rule_for(context, call, longest)};
-    const size_t heads = call->H / call->G, Tq = attni_max(1, call->Tq),
-                 rows = attni_max(1, attni_min(cut.tile.rows, Tq * heads));
-    cut.tokens = attni_min(rows, Tq);
-    cut.heads = cut.tokens == Tq ? rows / Tq : 1;
-    cut.tile.rows = cut.heads * cut.tokens;
+    attni_cut_rows(call, &cut);
     cut.tile.keys = attni_min(cut.tile.keys, attni_round_up(attni_max(1, call->Tk), cut.tile.width));
-    cut.head_cuts = attni_ceil_div(heads, cut.heads);
-    cut.token_cuts = attni_ceil_div(call->Tq, cut.tokens);
     share_out(context, call, &cut);
     cut.o_width = attni_output_width(call->E);
     cut.packs_pairs = attni_rounds(context, call) && !call->pages;

@@ -36,6 +36,9 @@ attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call, si
 /* Of a call whose sequences differ: as large as that of any of them, of which the longest has the most tiles. */
 attni_cut attni_cut_longest(const attn_context *context, const attni_sdpa *call);
 
+/* The part of it that says which rows share a tile, of up to cut->tile.rows. */
+void attni_cut_rows(const attni_sdpa *call, attni_cut *cut);
+
 /* Query tokens [token, token + tokens) of heads [head, head + heads) as a dense matrix of rows = heads · tokens. */
 typedef struct attni_query_tile {
     size_t batch, head, heads, token, tokens, rows;
@@ -121,6 +124,13 @@ typedef struct attni_engine {
     attni_row *states; /* [B,H,states_tokens], kept for the inspections; or NULL */
     float *tops;       /* [B,H,states_tokens], the largest score of each row, if they are wanted */
     size_t states_tokens;
+
+    /* For gradients (backward.c): of what, and, of the tile at hand, scores as they were after the soft cap and before
+     * the callback, [rows, keys] each, and sums of what all rows share, [H] and [H, width]; or NULL. */
+    const attni_gradients *gradients;
+    float *capped, *uncalled;
+    const float *weights; /* of them, [rows, keys] */
+    double *slopes, *table;
 } attni_engine;
 
 /* schedule.c: tile n of a key/value head, without its buffers. */
@@ -178,6 +188,10 @@ attni_sight attni_see_all(const attni_engine *e, const attni_query_tile *t, cons
 /* s [rows, columns] = the scores after `stage`; what is masked by lines is −∞ (not what is out of range). */
 void attni_score(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
                  const attni_sight *seen, attn_stage stage, float *s);
+
+/* From gradients of the last stage's scores to those of the products, in place; gradients of biases on the way. */
+void attni_score_back(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
+                      const attni_sight *seen, float *g);
 
 /* alibi.c: whether there may be a distance beyond which ALiBi leaves nothing; for each head, reach [B,H], norms [B,G]
  * being room. */

@@ -8,8 +8,8 @@
 /* Queries [i, i + rows) of one head against keys [key, key + keys), and their scores. */
 typedef struct attni_area {
     size_t b, h, i, rows, key, keys;
-    float *s;
-    size_t lds;
+    float *s;           /* scores, or gradients of them */
+    size_t lds, at;     /* where s is in those of the tile */
     const float *q, *k; /* what they are products of: [rows, D], and in blocks [D][W] where a callback may look */
 } attni_area;
 
@@ -21,5 +21,6 @@ unsigned attni_lists_seen(const attni_engine *e, const attni_area *a);
 /* relative.c */
 bool attni_is_relative(const attni_sdpa *call);
 void attni_add_relative(const attni_engine *e, const attni_area *a);
+void attni_add_relative_back(const attni_engine *e, const attni_area *a);
 
 #endif

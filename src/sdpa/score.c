@@ -15,6 +15,13 @@ static void cap_in_double(size_t n, float *s, double most) {
         s[j] = (float)(most * tanh((double)s[j] / most));
 }
 
+/* Scores as they are now, for the line's derivative. */
+static void keep(const attni_engine *e, const attni_area *a, float *kept) {
+    if (kept)
+        e->kernels->copy(a->rows, a->keys, ATTN_F32, a->s, (ptrdiff_t)a->lds, ATTN_F32, kept + a->at,
+                         (ptrdiff_t)a->lds);
+}
+
 static void cap(const attni_engine *e, const attni_area *a) {
     const float most = e->call->softcap;
     for (size_t r = 0; r < a->rows; r++)
@@ -22,6 +29,12 @@ static void cap(const attni_engine *e, const attni_area *a) {
             cap_in_double(a->keys, a->s + r * a->lds, (double)most);
         else
             e->kernels->cap(a->keys, a->s + r * a->lds, most);
+    keep(e, a, e->capped);
+}
+
+static void cap_back(const attni_engine *e, const attni_area *a) {
+    for (size_t r = 0; r < a->rows; r++)
+        e->kernels->cap_back(a->keys, e->capped + a->at + r * a->lds, e->call->softcap, a->s + r * a->lds);
 }
 
 static const void *overlay_at(const attni_overlay *o, const attni_area *a, size_t row) {
@@ -55,6 +68,16 @@ static void add_bias(const attni_engine *e, const attni_area *a) {
         e->kernels->add_bias(columns, a->s + r * a->lds, bias->view.dtype, overlay_at(bias, a, r));
     }
     mask_from(a, columns);
+}
+
+/* A row of what is broadcast gets the sum of all that it was added to. */
+static void add_bias_back(const attni_engine *e, const attni_area *a) {
+    const attni_view *sums = &e->gradients->d_bias;
+    const size_t columns = columns_in(&e->call->bias, a);
+    for (size_t r = 0; sums->data && r < a->rows; r++) {
+        float *row = attni_at(sums, a->b, a->h, a->i + r);
+        e->kernels->mix(columns, row + a->key, 1.0F, a->s + r * a->lds, 1.0F);
+    }
 }
 
 static bool is_minus_infinity(attn_dtype type, const void *x, size_t n) {
@@ -105,24 +128,47 @@ static void add_slope(const attni_engine *e, const attni_area *a) {
             e->kernels->add_slope(a->keys, a->s + r * a->lds, slope, (float)distance);
 }
 
+static void add_slope_back(const attni_engine *e, const attni_area *a) {
+    const double first = (double)attni_first_position(e->call, a->b) + (double)a->i;
+    double sum = 0;
+    for (size_t r = 0; e->slopes && r < a->rows; r++)
+        for (size_t j = 0; j < a->keys; j++)
+            sum += (double)a->s[r * a->lds + j] * fabs(first + (double)r - (double)(a->key + j));
+    if (e->slopes)
+        e->slopes[a->h] -= sum;
+}
+
 static bool has_callback(const attni_sdpa *call) { return call->score; }
 
+static attn_score_tile tile_of(const attni_engine *e, const attni_area *a, float *scores) {
+    return (attn_score_tile){.batch = a->b,
+                             .head = a->h,
+                             .query = a->i,
+                             .queries = a->rows,
+                             .key = a->key,
+                             .keys = a->keys,
+                             .scores = scores,
+                             .stride = a->lds,
+                             .q = a->q,
+                             .k = a->k,
+                             .width = e->call->D,
+                             .block = e->cut.tile.width,
+                             .factor = e->factor};
+}
+
 static void call_back(const attni_engine *e, const attni_area *a) {
-    const attni_sdpa *call = e->call;
-    const attn_score_tile tile = {.batch = a->b,
-                                  .head = a->h,
-                                  .query = a->i,
-                                  .queries = a->rows,
-                                  .key = a->key,
-                                  .keys = a->keys,
-                                  .scores = a->s,
-                                  .stride = a->lds,
-                                  .q = a->q,
-                                  .k = a->k,
-                                  .width = call->D,
-                                  .block = e->cut.tile.width,
-                                  .factor = e->factor};
-    call->score(call->score_data, &tile);
+    const attn_score_tile tile = tile_of(e, a, a->s);
+    keep(e, a, e->uncalled);
+    e->call->score(e->call->score_data, &tile);
+}
+
+/* What the function makes of scores that are masked counts as little as they do. */
+static void call_back_back(const attni_engine *e, const attni_area *a) {
+    const attn_score_tile tile = tile_of(e, a, e->uncalled + a->at);
+    e->gradients->score(e->call->score_data, &tile, a->s);
+    for (size_t r = 0; r < a->rows; r++)
+        for (size_t j = r * a->lds; j < r * a->lds + a->keys; j++)
+            a->s[j] = e->weights[a->at + j] == 0 ? 0 : a->s[j];
 }
 
 static void apply_mask(const attni_engine *e, const attni_overlay *mask, const attni_area *a) {
@@ -243,22 +289,24 @@ typedef struct line {
     bool (*is_on)(const attni_sdpa *call);
     void (*apply)(const attni_engine *e, const attni_area *a);
     unsigned (*seen)(const attni_engine *e,
-                     const attni_area *a); /* ATTNI_SEEN_TRUE: something visible, ATTNI_SEEN_FALSE:
+                     const attni_area *a);                    /* ATTNI_SEEN_TRUE: something visible, ATTNI_SEEN_FALSE:
                                                                something masked; NULL: all visible */
+    void (*back)(const attni_engine *e, const attni_area *a); /* from gradients of what the line makes to those of what
+                                                                 it is given, in place; NULL: they are the same */
 } line;
 
 static const line program[] = {
-    {ATTN_STAGE_CAPPED, is_capped, cap, NULL},
-    {ATTN_STAGE_BIASED, is_biased, add_bias, bias_seen},
-    {ATTN_STAGE_BIASED, attni_is_relative, attni_add_relative, NULL},
-    {ATTN_STAGE_BIASED, is_sloped, add_slope, NULL},
-    {ATTN_STAGE_BIASED, has_callback, call_back, NULL},
-    {ATTN_STAGE_BIASED, is_masked, apply_query_mask, query_mask_seen},
-    {ATTN_STAGE_BIASED, is_padded, apply_key_mask, key_mask_seen},
-    {ATTN_STAGE_BIASED, is_sparse, apply_block_map, block_map_seen},
-    {ATTN_STAGE_BIASED, attni_is_listed, attni_apply_lists, attni_lists_seen},
-    {ATTN_STAGE_BIASED, attni_has_hole, cut_hole, hole_seen},
-    {ATTN_STAGE_BIASED, has_tree, apply_tree, tree_seen},
+    {ATTN_STAGE_CAPPED, is_capped, cap, NULL, cap_back},
+    {ATTN_STAGE_BIASED, is_biased, add_bias, bias_seen, add_bias_back},
+    {ATTN_STAGE_BIASED, attni_is_relative, attni_add_relative, NULL, attni_add_relative_back},
+    {ATTN_STAGE_BIASED, is_sloped, add_slope, NULL, add_slope_back},
+    {ATTN_STAGE_BIASED, has_callback, call_back, NULL, call_back_back},
+    {ATTN_STAGE_BIASED, is_masked, apply_query_mask, query_mask_seen, NULL},
+    {ATTN_STAGE_BIASED, is_padded, apply_key_mask, key_mask_seen, NULL},
+    {ATTN_STAGE_BIASED, is_sparse, apply_block_map, block_map_seen, NULL},
+    {ATTN_STAGE_BIASED, attni_is_listed, attni_apply_lists, attni_lists_seen, NULL},
+    {ATTN_STAGE_BIASED, attni_has_hole, cut_hole, hole_seen, NULL},
+    {ATTN_STAGE_BIASED, has_tree, apply_tree, tree_seen, NULL},
 };
 enum { LINES = sizeof program / sizeof *program };
 
@@ -372,18 +420,33 @@ static bool belongs(attn_stage of_line, attn_stage wanted) {
     return wanted != ATTN_STAGE_RAW && (wanted != ATTN_STAGE_CAPPED || of_line == ATTN_STAGE_CAPPED);
 }
 
+/* Head h of a tile, against what of a group it sees: its part of s [rows, columns]. */
+static attni_area part_of(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
+                          const attni_sight *seen, size_t h, float *s) {
+    attni_area a = area_of(t, h, group->begin + seen->begin, attni_min(seen->columns, group->count - seen->begin));
+    a.lds = e->cut.tile.keys;
+    a.at = h * t->tokens * a.lds;
+    a.s = s + a.at;
+    a.q = (const float *)(const void *)t->q.data + h * t->tokens * e->call->D;
+    a.k = group->k_floats + seen->begin * e->call->D;
+    return a;
+}
+
 void attni_score(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
                  const attni_sight *seen, attn_stage stage, float *s) {
-    const size_t lds = e->cut.tile.keys;
     multiply(e, t, group, seen, s);
     for (unsigned n = 0; n < LINES && seen->lines >> n; n++)
         for (size_t h = 0; h < t->heads && seen->lines >> n & 1U && belongs(program[n].stage, stage); h++) {
-            attni_area a =
-                area_of(t, h, group->begin + seen->begin, attni_min(seen->columns, group->count - seen->begin));
-            a.s = s + h * t->tokens * lds;
-            a.lds = lds;
-            a.q = (const float *)(const void *)t->q.data + h * t->tokens * e->call->D;
-            a.k = group->k_floats + seen->begin * e->call->D;
+            const attni_area a = part_of(e, t, group, seen, h, s);
             program[n].apply(e, &a);
+        }
+}
+
+void attni_score_back(const attni_engine *e, const attni_query_tile *t, const attni_key_group *group,
+                      const attni_sight *seen, float *g) {
+    for (unsigned n = LINES; n-- > 0;)
+        for (size_t h = 0; h < t->heads && seen->lines >> n & 1U && program[n].back; h++) {
+            const attni_area a = part_of(e, t, group, seen, h, g);
+            program[n].back(e, &a);
         }
 }

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "attn/backward.h"
 #include "attn/sdpa.h"
 #include "context/context.h"
 #include "product/product.h"
@@ -121,6 +122,11 @@ static inline bool attni_turns(const attni_turn *turn) {
 void attni_turn_rows(const attni_kernels *kernels, const attni_turn *turn, const attni_view *view, size_t b, size_t h,
                      size_t t, size_t count, size_t D, ptrdiff_t first, float *x);
 
+/* Gradients of the turned rows of all heads of a token, head h's at g + h·stride, become those of the rows as the view
+ * has them; room for [D]. */
+void attni_turn_back(const attni_kernels *kernels, const attni_turn *turn, const attni_view *view, size_t b,
+                     size_t heads, size_t t, size_t D, ptrdiff_t first, float *g, size_t stride, float *room);
+
 /* One call of attention: validated, defaults resolved. */
 typedef struct attni_sdpa {
     size_t B, H, G, Tq, Tk, D, E; /* Tq and Tk of the longest sequence */
@@ -184,6 +190,18 @@ size_t attni_sdpa_scratch(const attn_context *context, const attni_sdpa *call);
 
 /* Does it. `scratch` begins a cache line. */
 void attni_sdpa_run(attn_context *context, const attni_sdpa *call, void *scratch);
+
+/* What gradients there are of the results of a call, and which are wanted of its inputs; data = NULL: none. */
+typedef struct attni_gradients {
+    attni_view d_out, d_lse; /* as call->out and call->lse, which are inputs now */
+    attni_view dq, dk, dv;
+    attni_view d_bias;                   /* f32; a stride of 0 is broadcast */
+    float *d_sinks, *d_slopes, *d_table; /* [H], [H] and [H,width] */
+    bool accumulate;
+    attn_score_backward_fn score;
+} attni_gradients;
+size_t attni_backward_scratch(const attn_context *context, const attni_sdpa *call, const attni_gradients *gradients);
+void attni_backward_run(attn_context *context, const attni_sdpa *call, const attni_gradients *gradients, void *scratch);
 
 /* out [B,H,T,E] and lse [B,H,T] become those over the keys of both. */
 typedef struct attni_merge {

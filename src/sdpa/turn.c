@@ -18,36 +18,39 @@ static const float *weight_of(const attni_turn *turn, size_t h) {
     return turn->norm.weight ? turn->norm.weight + h * turn->head_weights : NULL;
 }
 
-/* Pairs whose positions differ: cosines and sines are brought together, some at a time. */
-static void rotate_axes(const head_rows *of, const int64_t *positions, float *x) {
+/* Cosines and sines are brought together, some at a time: for pairs whose positions differ, [axis], and to turn back,
+ * by a sign of −1. */
+static void rotate_pieces(const head_rows *of, const int64_t *positions, size_t position, float sign, float *x) {
     enum { SOME = 64 };
     const attni_turn *turn = of->turn;
     float cosines[SOME], sines[SOME];
     for (size_t d = 0; d < turn->pairs; d += SOME) {
         const size_t n = attni_min(SOME, turn->pairs - d);
         for (size_t i = 0; i < n; i++) {
-            const size_t axis = (size_t)turn->axis[d + i] * turn->axis_stride;
-            const size_t at = (size_t)positions[axis] * turn->pairs + d + i;
+            const size_t axis = turn->axis ? (size_t)turn->axis[d + i] * turn->axis_stride : 0;
+            const size_t at = (positions ? (size_t)positions[axis] : position) * turn->pairs + d + i;
             cosines[i] = turn->cos[at];
-            sines[i] = turn->sin[at];
+            sines[i] = sign * turn->sin[at];
         }
         of->kernels->rotate(turn->kind, n, turn->pairs, x + (turn->kind == ATTN_ROTARY_HALF ? d : 2 * d), cosines,
                             sines);
     }
 }
 
-static void rotate(const head_rows *of, size_t count, float *x) {
+static void rotate_by(const head_rows *of, size_t count, float sign, float *x) {
     const attni_turn *turn = of->turn;
     const int64_t *positions = turn->positions ? turn->positions + of->b * turn->stride + of->t : NULL;
     for (size_t r = 0; r < count && turn->pairs; r++, x += of->D) {
         const size_t position = positions ? (size_t)positions[r] : (size_t)(of->first + (ptrdiff_t)(of->t + r));
         const size_t at = position * turn->pairs;
-        if (turn->axis && positions)
-            rotate_axes(of, positions + r, x + turn->offset);
+        if ((turn->axis && positions) || sign < 0)
+            rotate_pieces(of, positions ? positions + r : NULL, position, sign, x + turn->offset);
         else
             of->kernels->rotate(turn->kind, turn->pairs, turn->pairs, x + turn->offset, turn->cos + at, turn->sin + at);
     }
 }
+
+static void rotate(const head_rows *of, size_t count, float *x) { rotate_by(of, count, 1, x); }
 
 /* The rows as they are before the norm. */
 static void prepare(const head_rows *of, size_t count, float *x) {
@@ -57,10 +60,10 @@ static void prepare(const head_rows *of, size_t count, float *x) {
         rotate(of, count, x);
 }
 
-/* Moments of a token's rows in all heads; x [D] is room. */
-static attni_moments moments_of(head_rows of, float around, float *x) {
+/* Of a token's rows in heads [h, end), over all of which a norm runs: their moments, and their centre; x [D] is room. */
+static attni_moments moments_of(head_rows of, size_t h, size_t end, float around, float *x) {
     attni_moments sum = {0, 0};
-    for (of.h = 0; of.h < of.turn->heads; of.h++) {
+    for (of.h = h; of.h < end; of.h++) {
         prepare(&of, 1, x);
         const attni_moments m = of.kernels->moments(of.turn->norm.kind, of.D, x, around);
         sum.first += m.first;
@@ -69,16 +72,20 @@ static attni_moments moments_of(head_rows of, float around, float *x) {
     return sum;
 }
 
-static void norm_over_heads(head_rows of, float *x) {
+static attni_centre centre_of(head_rows of, size_t h, size_t end, float *x) {
     const attni_norm *norm = &of.turn->norm;
-    const size_t n = of.turn->heads * of.D;
-    attni_moments m = moments_of(of, 0.0F, x);
+    const size_t n = (end - h) * of.D;
+    attni_moments m = moments_of(of, h, end, 0.0F, x);
     float around = 0;
     if (norm->kind == ATTN_LAYER_NORM) {
         around = (float)(m.first / (double)n);
-        m = moments_of(of, around, x);
+        m = moments_of(of, h, end, around, x);
     }
-    const attni_centre centre = attni_centre_of(norm, n, &m, around);
+    return attni_centre_of(norm, n, &m, around);
+}
+
+static void norm_over_heads(head_rows of, float *x) {
+    const attni_centre centre = centre_of(of, 0, of.turn->heads, x);
     prepare(&of, 1, x);
     of.kernels->shift(of.D, x, &centre, weight_of(of.turn, of.h), x);
 }
@@ -110,6 +117,14 @@ static void multiply(const attni_turn *turn, size_t h, ptrdiff_t position, size_
         x[d] *= factor;
 }
 
+static void multiply_rows(const head_rows *of, size_t count, float *x) {
+    const attni_turn *turn = of->turn;
+    const int64_t *positions = turn->positions ? turn->positions + of->b * turn->stride + of->t : NULL;
+    for (size_t r = 0; r < count && (turn->head_factors || attni_has_factor(turn)); r++)
+        multiply(turn, of->h, positions ? (ptrdiff_t)positions[r] : attni_add(of->first, (ptrdiff_t)(of->t + r)), of->D,
+                 x + r * of->D);
+}
+
 void attni_turn_rows(const attni_kernels *kernels, const attni_turn *turn, const attni_view *view, size_t b, size_t h,
                      size_t t, size_t count, size_t D, ptrdiff_t first, float *x) {
     const head_rows of = {kernels, turn, view, b, h, t, D, first};
@@ -121,9 +136,74 @@ void attni_turn_rows(const attni_kernels *kernels, const attni_turn *turn, const
         norm_rows(&of, count, x);
     if (!turn->after)
         rotate(&of, count, x);
-    const int64_t *positions = turn->positions ? turn->positions + b * turn->stride + t : NULL;
-    for (size_t r = 0; r < count && (turn->head_factors || attni_has_factor(turn)); r++)
-        multiply(turn, h, positions ? (ptrdiff_t)positions[r] : attni_add(first, (ptrdiff_t)(t + r)), D, x + r * D);
+    multiply_rows(&of, count, x);
+}
+
+/* -- back -- */
+
+/* What a norm's derivative needs of the rows that it runs over: Σ of the gradients, times the weights, alone and times
+ * the normed numbers. */
+typedef struct norm_sums {
+    double alone, times;
+} norm_sums;
+
+/* Element d of the row x as it is normed, without weights. */
+static double normed(const attni_centre *c, const float *x, size_t d) { return ((double)x[d] - c->mean) * c->factor; }
+
+static double weighted(const float *weight, const float *g, size_t d) {
+    return weight ? (double)g[d] * (double)weight[d] : (double)g[d];
+}
+
+static void add_sums(const attni_centre *c, const float *weight, size_t D, const float *x, const float *g,
+                     norm_sums *sums) {
+    for (size_t d = 0; d < D; d++) {
+        sums->alone += weighted(weight, g, d);
+        sums->times += weighted(weight, g, d) * normed(c, x, d);
+    }
+}
+
+/* The sums as they are taken off each element, of rows of n numbers; a length below eps is a constant. */
+static norm_sums shares_of(const attni_norm *norm, size_t n, const attni_centre *c, norm_sums sums) {
+    const bool constant = norm->kind == ATTN_L2_NORM && c->factor >= 1 / (double)norm->eps;
+    return (norm_sums){.alone = norm->kind == ATTN_LAYER_NORM ? sums.alone / (double)n : 0,
+                       .times = constant                     ? 0
+                                : norm->kind == ATTN_L2_NORM ? sums.times
+                                                             : sums.times / (double)n};
+}
+
+static void norm_back(const attni_centre *c, const float *weight, norm_sums shares, size_t D, const float *x,
+                      float *g) {
+    for (size_t d = 0; d < D; d++)
+        g[d] = (float)(c->factor * (weighted(weight, g, d) - shares.alone - normed(c, x, d) * shares.times));
+}
+
+/* Heads [h, end) of a token, over whose rows a norm runs; head h's gradients are at g. */
+static void norm_heads_back(head_rows of, size_t h, size_t end, float *g, size_t stride, float *x) {
+    const attni_centre c = centre_of(of, h, end, x);
+    norm_sums sums = {0, 0};
+    for (of.h = h; of.h < end; of.h++) {
+        prepare(&of, 1, x);
+        add_sums(&c, weight_of(of.turn, of.h), of.D, x, g + (of.h - h) * stride, &sums);
+    }
+    sums = shares_of(&of.turn->norm, (end - h) * of.D, &c, sums);
+    for (of.h = h; of.h < end; of.h++) {
+        prepare(&of, 1, x);
+        norm_back(&c, weight_of(of.turn, of.h), sums, of.D, x, g + (of.h - h) * stride);
+    }
+}
+
+void attni_turn_back(const attni_kernels *kernels, const attni_turn *turn, const attni_view *view, size_t b,
+                     size_t heads, size_t t, size_t D, ptrdiff_t first, float *g, size_t stride, float *room) {
+    head_rows of = {kernels, turn, view, b, 0, t, D, first};
+    for (of.h = 0; of.h < heads; of.h++) {
+        multiply_rows(&of, 1, g + of.h * stride);
+        if (!turn->after)
+            rotate_by(&of, 1, -1, g + of.h * stride);
+    }
+    for (size_t h = 0, n = turn->heads ? heads : 1; turn->normed && h < heads; h += n)
+        norm_heads_back(of, h, h + n, g + h * stride, stride, room);
+    for (of.h = 0; turn->after && of.h < heads; of.h++)
+        rotate_by(&of, 1, -1, g + of.h * stride);
 }
 
 /* -- rows of the caller's -- */

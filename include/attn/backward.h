@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Gradients: the backward pass of what the other headers compute. A gradient of x is that of some loss L, dL/dx, and is
+ * called dx. */
+#ifndef ATTN_BACKWARD_H
+#define ATTN_BACKWARD_H
+
+#include <stddef.h>
+
+#include "context.h"
+#include "export.h"
+#include "sdpa.h"
+#include "status.h"
+#include "tensor.h"
+
+/* The derivative of an attn_score_fn. tile->scores are those that the function was given, not to be changed;
+ * gradients (i, j) at gradients[i·stride + j] are those of the scores that it made, and become, in place, those of the
+ * scores that it was given. What the function read of q and k counts as constant. Called as the function is. */
+typedef void (*attn_score_backward_fn)(void *data, const attn_score_tile *tile, float *gradients);
+
+/* What is given beside d_out, and what is wanted: NULL is not computed. No output may share memory with an input or
+ * with another output. */
+typedef struct attn_sdpa_gradients {
+    size_t struct_size;
+
+    const float *d_lse; /* of params.lse, dense as it is; NULL: it is 0 */
+
+    /* Outputs of the shapes of q, k and v; f32, f16 or bf16 each. Of a sequence's tokens beyond its length they are 0;
+     * tokens between the sequences of a ragged batch are not written. */
+    const attn_tensor *dq, *dk, *dv;
+
+    /* Outputs, f32. */
+    const attn_tensor *d_bias; /* of the shape of params.bias: where that is broadcast, sums */
+    float *d_sinks;            /* [H] */
+    float *d_alibi_slopes;     /* [H], whether the slopes are the caller's or not */
+    float *d_relative_bias;    /* of the shape of params.relative_bias->table */
+
+    /* Not 0: gradients are added to what the outputs hold. A type of 16 bits rounds each sum. */
+    int accumulate;
+
+    attn_score_backward_fn score_backward; /* for params.score */
+} attn_sdpa_gradients;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The gradients of attn_sdpa(context, q, k, v, out, params).
+ *   q, k, v, params  as they were there. params.lse is an input here, what attn_sdpa wrote, and must be given, but with
+ *                    params.sigmoid; its other outputs are not looked at. With dropout the same weights are dropped.
+ *   out              [B,H,Tq,E], what attn_sdpa wrote
+ *   d_out            [B,H,Tq,E], f32, f16 or bf16
+ * Masked keys and empty rows have gradients of 0, whatever they hold: NaN or Inf there changes no bit. A row of q or
+ * d_out that is not finite makes the gradients of all that it sees NaN. The products are f32 in every precision of the
+ * context; the memory is O(Tq + Tk), and bits are the same for any number of threads. d_alibi_slopes and
+ * d_relative_bias, as well as d_bias where batch or heads are broadcast, leave the threads less to share: those of
+ * different heads, or of the blocks of keys.
+ * Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE, STRUCT, OVERFLOW, ALIAS, MEMORY; nothing is written then.
+ * Source: Dao et al., "FlashAttention", 2022, appendix B; Dao, "FlashAttention-2", 2023, section 3.1. */
+ATTN_API attn_status attn_sdpa_backward(attn_context *context, const attn_tensor *q, const attn_tensor *k,
+                                        const attn_tensor *v, const attn_tensor *out, const attn_tensor *d_out,
+                                        const attn_sdpa_params *params, const attn_sdpa_gradients *gradients);
+
+/* Sets *bytes to the scratch that attn_sdpa_backward with the same arguments needs (see attn_context_reserve). Reads no
+ * data, as attn_sdpa_scratch_size. */
+ATTN_API attn_status attn_sdpa_backward_scratch_size(attn_context *context, const attn_tensor *q, const attn_tensor *k,
+                                                     const attn_tensor *v, const attn_tensor *out,
+                                                     const attn_tensor *d_out, const attn_sdpa_params *params,
+                                                     const attn_sdpa_gradients *gradients, size_t *bytes);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
