@@ -14,6 +14,7 @@ typedef struct peer {
     attn_cache *cache;
     attn_tensor q, k, v, out; /* a layer and a linear map use q for x */
     attn_sdpa_params params;
+    float *lse; /* for a backward pass */
 } peer;
 
 static void peer_free(peer *p) {
@@ -23,6 +24,7 @@ static void peer_free(peer *p) {
     attn_mha_destroy(p->mha);
     attn_cache_destroy(p->cache);
     attn_context_destroy(p->context);
+    free(p->lse);
     free(p);
 }
 
@@ -135,6 +137,37 @@ void peer_decode_run(void *handle, const float *q, float *o) {
 }
 
 void peer_decode_free(void *handle) { peer_free(handle); }
+
+/* -- backward -- */
+
+void *peer_backward_new(int B, int H, int G, int Lq, int Lk, int D, int causal, int threads) {
+    size_t bytes = 0;
+    peer *p = peer_sdpa_new(B, H, G, Lq, Lk, D, causal, threads);
+    attn_sdpa_gradients gradients;
+    if (p == NULL)
+        return NULL;
+    p->params.lse = p->lse = malloc((size_t)B * (size_t)H * (size_t)Lq * sizeof *p->lse);
+    ATTN_INIT(&gradients);
+    gradients.dq = &p->q;
+    gradients.dk = gradients.dv = &p->k;
+    attn_status status = p->lse ? attn_sdpa_backward_scratch_size(p->context, &p->q, &p->k, &p->v, &p->out, &p->out,
+                                                                  &p->params, &gradients, &bytes)
+                                : ATTN_ERROR_MEMORY;
+    return reserve(p, status, bytes);
+}
+
+void peer_backward_run(void *handle, const float *q, const float *k, const float *v, const float *g, float *o,
+                       float *dq, float *dk, float *dv) {
+    peer *p = handle;
+    attn_tensor d_out = p->out, to[3] = {p->q, p->k, p->v};
+    attn_sdpa_gradients gradients;
+    ATTN_INIT(&gradients);
+    peer_sdpa_run(handle, q, k, v, o);
+    d_out.data = (void *)g;
+    to[0].data = dq, to[1].data = dk, to[2].data = dv;
+    gradients.dq = &to[0], gradients.dk = &to[1], gradients.dv = &to[2];
+    (void)attn_sdpa_backward(p->context, &p->q, &p->k, &p->v, &p->out, &d_out, &p->params, &gradients);
+}
 
 /* -- other types -- */
 

@@ -41,6 +41,12 @@ void *peer_typed_linear_new(int rows, int in, int out, int threads, int dtype, i
                             const float *b);
 void peer_typed_linear_run(void *handle, const void *x, void *y);
 
+/* Forward and backward in one run, freed as the others: from g, the gradient of o, to dq, dk and dv; all f32, shapes as
+ * in peer_sdpa. */
+void *peer_backward_new(int B, int H, int G, int Lq, int Lk, int D, int causal, int threads);
+void peer_backward_run(void *handle, const float *q, const float *k, const float *v, const float *g, float *o,
+                       float *dq, float *dk, float *dv);
+
 /* The machine's FMA peak: runs about `flops` floating-point operations on this thread, returns how many it did. */
 double peer_fma_peak(double flops);
 

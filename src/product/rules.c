@@ -62,13 +62,16 @@ attni_tile attni_tile_for_attention(const attn_context *context, size_t D, size_
     return t;
 }
 
-/* The keys' strides, in cache lines, have few powers of two in them: columns of scores lie in many sets of the L1. */
+/* A group's keys and values, each in two forms, and their gradients stay in the L2. */
 attni_tile attni_tile_for_backward(const attn_context *context, size_t D, size_t E) {
     const attni_blas *blas = context->blas;
-    const size_t width = blas->sgemm ? 64 : context->kernels->panel_width, keys = 192;
-    attni_tile t = {.width = width, .rows = 64, .keys = keys, .columns = width, .tiles = 1};
+    attni_tile t = {.rows = 64, .keys = 192, .tiles = 1};
+    t.width = !blas->sgemm ? context->kernels->panel_width : blas->no_pack ? 64 : t.keys;
+    t.columns = t.width;
     if (blas->no_pack)
-        t.rows = small_rows(width * attni_max(keys, attni_max(D, E)), t.rows);
+        t.rows = small_rows(t.width * attni_max(t.keys, attni_max(D, E)), t.rows);
+    else if (blas->sgemm)
+        t.rows = 128; /* packing counts less */
     return t;
 }
 

@@ -115,7 +115,7 @@ static size_t lay_desk(const attni_cut *cut, const attni_sdpa *call, char *base,
     d->capped = take_floats(base, &used, call->softcap > 0 ? scores : 0);
     d->uncalled = take_floats(base, &used, call->score ? scores : 0);
     d->turned = take_floats(base, &used, t->keys * turned_step(cut));
-    d->room = take_floats(base, &used, attni_max(t->rows, t->keys) * attni_max(call->D, call->E));
+    d->room = take_floats(base, &used, attni_max(t->rows, t->keys) * attni_max(call->D, call->E)); /* 192 or more */
     d->range = take(base, &used, t->rows * sizeof *d->range);
     d->state = take(base, &used, t->rows * sizeof *d->state);
     return used;
@@ -219,49 +219,12 @@ static matrix d_out_rows(const sequence *s, size_t h, size_t t) {
 
 enum { CHUNK = 64 };
 
-/* The same for tokens [t, t + count) of head h; x has room for a row of q, of d_out, and of out. */
+/* Tokens [t, end) of head h; room for rows of q, d_out and out. */
 typedef struct chunk {
     const sequence *s;
-    size_t h, t, count;
+    size_t h, t, end;
     float *room;
 } chunk;
-
-static void read_row(const attni_kernels *kernels, const attni_view *view, size_t b, size_t h, size_t t, size_t width,
-                     float *x) {
-    kernels->copy(1, width, view->dtype, attni_at(view, b, h, t), 0, ATTN_F32, x, 0);
-}
-
-/* Whether row t of q is finite; a copy of it is made where one is needed, of zeros if it is not. */
-static bool bring_query(const chunk *c, size_t t, float *x) {
-    const attni_sdpa *call = &c->s->call;
-    const attni_kernels *kernels = c->s->e.kernels;
-    const bool plain = q_is_in_place(c->s);
-    if (attni_turns(&call->q_turn))
-        attni_turn_rows(kernels, &call->q_turn, &call->q, c->s->b, c->h, t, 1, call->D,
-                        attni_first_position(call, c->s->b), x);
-    else
-        read_row(kernels, &call->q, c->s->b, c->h, t, call->D, x);
-    for (size_t d = 0; attni_scales_query(call) && d < call->D; d++)
-        x[d] *= call->scale;
-    const bool finite = kernels->all_finite(1, call->D, ATTN_F32, x, 0);
-    if (!finite)
-        memset(x, 0, call->D * sizeof *x);
-    if (!plain)
-        memcpy(floats_at(c->s->w, c->s->w->at.q) + row_of(c->s, c->h, t) * c->s->w->ldq, x, call->D * sizeof *x);
-    return finite;
-}
-
-static bool bring_d_out(const chunk *c, size_t t, float *x) {
-    const attni_sdpa *call = &c->s->call;
-    const attni_view *view = &c->s->gradients.d_out;
-    read_row(c->s->e.kernels, view, c->s->b, c->h, t, call->E, x);
-    const bool finite = c->s->e.kernels->all_finite(1, call->E, ATTN_F32, x, 0);
-    if (!finite)
-        memset(x, 0, call->E * sizeof *x);
-    if (!is_in_place(c->s, view, call->E))
-        memcpy(floats_at(c->s->w, c->s->w->at.d_out) + row_of(c->s, c->h, t) * c->s->w->ldo, x, call->E * sizeof *x);
-    return finite;
-}
 
 static float *lse_at(const sequence *s, size_t h, size_t t) { return floats_at(s->w, s->w->at.lse) + row_of(s, h, t); }
 
@@ -273,31 +236,92 @@ static float number_at(const attni_view *view, size_t b, size_t h, size_t t) {
     return view->data ? *(const float *)attni_at(view, b, h, t) : 0;
 }
 
+static bool all_finite(const chunk *c, const attni_view *view, size_t width) {
+    return c->s->e.kernels->all_finite(c->end - c->t, width, view->dtype, attni_at(view, c->s->b, c->h, c->t),
+                                       view->stride_t);
+}
+
+/* A row in f32, where the caller has it or in x. */
+static const float *read_row(const chunk *c, const attni_view *view, size_t t, size_t width, float *x) {
+    const void *row = attni_at(view, c->s->b, c->h, t);
+    if (view->dtype == ATTN_F32)
+        return row;
+    c->s->e.kernels->copy(1, width, view->dtype, row, 0, ATTN_F32, x, 0);
+    return x;
+}
+
+static void turn_query(const chunk *c, size_t t, float *x) {
+    const attni_sdpa *call = &c->s->call;
+    if (attni_turns(&call->q_turn))
+        attni_turn_rows(c->s->e.kernels, &call->q_turn, &call->q, c->s->b, c->h, t, 1, call->D,
+                        attni_first_position(call, c->s->b), x);
+    else
+        memcpy(x, read_row(c, &call->q, t, call->D, x + call->D), call->D * sizeof *x);
+    for (size_t d = 0; attni_scales_query(call) && d < call->D; d++)
+        x[d] *= call->scale;
+}
+
+/* A row into a copy, as zeros where it is not finite, which is told. */
+static bool keep_row(const attni_kernels *kernels, const float *x, size_t width, float *copy) {
+    const bool finite = kernels->all_finite(1, width, ATTN_F32, x, 0);
+    if (finite)
+        memcpy(copy, x, width * sizeof *x);
+    else
+        memset(copy, 0, width * sizeof *x);
+    return finite;
+}
+
 /* delta = Σ out · d_out − d_lse. A row that is not finite has an lse of NaN, which makes of all that it sees NaN. */
-static void look_at_row(const chunk *c, size_t t) {
+static void note_row(const chunk *c, size_t t, const float *d_out, bool finite) {
     const sequence *s = c->s;
-    float *x = c->room, *d_out = x + s->call.D, *out = d_out + s->call.E;
-    const bool finite = bring_query(c, t, x) & bring_d_out(c, t, d_out);
-    read_row(s->e.kernels, &s->call.out, s->b, c->h, t, s->call.E, out);
+    const float *out = read_row(c, &s->call.out, t, s->call.E, c->room);
     const double sum = s->e.kernels->dot(s->call.E, out, d_out);
     *delta_at(s, c->h, t) = (float)(sum - (double)number_at(&s->gradients.d_lse, s->b, c->h, t));
     *lse_at(s, c->h, t) = finite ? number_at(&s->call.lse, s->b, c->h, t) : NAN;
-    if (!finite)
-        atomic_store(&s->w->odd, true);
+}
+
+/* Where rows are copied, or one of them is not finite. */
+static void look_at_rows(const chunk *c) {
+    const sequence *s = c->s;
+    const size_t D = s->call.D, E = s->call.E;
+    float *x = c->room + E, *zeros = x + 2 * D; /* which nobody reads */
+    for (size_t t = c->t; t < c->end; t++) {
+        float *q = floats_at(s->w, s->w->at.q) + row_of(s, c->h, t) * s->w->ldq;
+        float *d_out = floats_at(s->w, s->w->at.d_out) + row_of(s, c->h, t) * s->w->ldo;
+        turn_query(c, t, x);
+        const bool good = keep_row(s->e.kernels, x, D, q_is_in_place(s) ? zeros : q);
+        const float *from = read_row(c, &s->gradients.d_out, t, E, x);
+        const bool fine = keep_row(s->e.kernels, from, E, is_in_place(s, &s->gradients.d_out, E) ? zeros : d_out);
+        note_row(c, t, from, good && fine);
+        if (!good || !fine)
+            atomic_store(&s->w->odd, true);
+    }
+}
+
+/* Where they are read as they are. */
+static bool is_easy(const chunk *c) {
+    const sequence *s = c->s;
+    return q_is_in_place(s) && is_in_place(s, &s->gradients.d_out, s->call.E) && all_finite(c, &s->call.q, s->call.D) &&
+           all_finite(c, &s->gradients.d_out, s->call.E);
 }
 
 static size_t chunks_of(const backward *w) { return attni_ceil_div(w->e.call->Tq, CHUNK); }
 
 static void look_at_chunk(void *arg, size_t unit, size_t worker) {
     backward *w = arg;
-    const size_t chunks = chunks_of(w), H = w->e.call->H;
+    const size_t chunks = chunks_of(w), H = w->e.call->H, t = unit % chunks * CHUNK;
     sequence s = sequence_at(w, unit / chunks / H);
     desk d;
     connect(&s);
     lay_desk(&w->room, w->e.call, w->scratch + w->at.desks + worker * w->at.desk, &d);
-    const chunk c = {&s, unit / chunks % H, unit % chunks * CHUNK, 0, d.room};
-    for (size_t t = c.t; t < attni_min(c.t + CHUNK, s.call.Tq); t++)
-        look_at_row(&c, t);
+    const chunk c = {&s, unit / chunks % H, t, attni_min(t + CHUNK, s.call.Tq), d.room};
+    if (t >= s.call.Tq)
+        return;
+    const bool easy = is_easy(&c);
+    for (size_t i = t; i < c.end && easy; i++)
+        note_row(&c, i, attni_at(&s.gradients.d_out, s.b, c.h, i), true);
+    if (!easy)
+        look_at_rows(&c);
 }
 
 /* -- outputs -- */
@@ -554,12 +578,10 @@ static void turn_back(void *arg, size_t unit, size_t worker) {
 }
 
 /* Tokens [from, to) of a sequence that are beyond its end. */
-static void blank(const attni_kernels *kernels, const attni_view *view, size_t b, size_t heads, size_t from, size_t to,
-                  size_t width) {
+static void blank(const attni_view *view, size_t b, size_t heads, size_t from, size_t to, size_t width) {
     for (size_t h = 0; h < heads && view->data; h++)
         for (size_t t = from; t < to && width; t++)
             memset(attni_at(view, b, h, t), 0, width * attni_size_of(view->dtype));
-    (void)kernels;
 }
 
 static size_t tokens_of(const int64_t *starts, size_t b, size_t all) {
@@ -572,9 +594,9 @@ static void blank_beyond(void *arg, size_t b, size_t worker) {
     const sequence s = sequence_at(w, b);
     const size_t Tq = tokens_of(call->query_starts, b, call->Tq), Tk = tokens_of(call->key_starts, b, call->Tk);
     (void)worker;
-    blank(w->e.kernels, &s.gradients.dq, b, call->H, s.call.Tq, Tq, call->D);
-    blank(w->e.kernels, &s.gradients.dk, b, call->G, s.call.Tk, Tk, call->D);
-    blank(w->e.kernels, &s.gradients.dv, b, call->G, s.call.Tk, Tk, call->E);
+    blank(&s.gradients.dq, b, call->H, s.call.Tq, Tq, call->D);
+    blank(&s.gradients.dk, b, call->G, s.call.Tk, Tk, call->D);
+    blank(&s.gradients.dv, b, call->G, s.call.Tk, Tk, call->E);
 }
 
 static void add_to(float *sum, bool accumulate, double x) { *sum = (float)(accumulate ? (double)*sum + x : x); }
