@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "meter.h"
 #include "turns.h"
 #include "variants.h"
 
@@ -357,6 +358,83 @@ static void any_options(void **state) {
     }
 }
 
+/* ---- what is special ---- */
+
+/* The nth of what there is to want, alone, has the bits that it has beside the others. */
+static void each_alone(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(2, 0);
+    const struct sdpa_case c = sdpa_case_of(2, 4, 2, 70, 210, 24, 16);
+    const struct backward_case b = backward_case_of(context, &c);
+    const struct backward_result all = run_backward(context, &b), alone = new_backward_result(&b);
+    const attn_tensor *want[] = {&all.dq, &all.dk, &all.dv}, *to[] = {&alone.dq, &alone.dk, &alone.dv};
+    attn_sdpa_params params = b.c.params;
+    params.lse = b.forward.lse.data;
+    for (size_t n = 0; n < COUNT(to); n++) {
+        attn_sdpa_gradients g;
+        ATTN_INIT(&g);
+        g.d_lse = b.d_lse.data;
+        *(n == 0 ? &g.dq : n == 1 ? &g.dk : &g.dv) = to[n];
+        assert_ok(context, attn_sdpa_backward(context, &c.q, &c.k, &c.v, &b.forward.out, &b.d_out, &params, &g));
+        assert_bits(*to[n], *want[n]);
+    }
+}
+
+/* A row of q or of d_out that is not finite spoils the gradients of what it sees, and of nothing else. */
+static void odd_rows(void **state) {
+    enum { T = 150, ROW = 70 };
+    const float odd[] = {NAN, INFINITY, -INFINITY};
+    (void)state;
+    attn_context *one = new_context_of(1, 0), *three = new_context_of(3, 0);
+    for (size_t i = 0; i < 6; i++) {
+        struct sdpa_case c = sdpa_case_of(1, 2, 2, T, T, 16, 16);
+        c.params.causal = ATTN_CAUSAL_TOP_LEFT;
+        snprintf(c.name, sizeof c.name, "row %d of %s is %g", ROW, i < 3 ? "q" : "d_out", (double)odd[i % 3]);
+        struct backward_case b = backward_case_of(one, &c);
+        b.d_lse = (attn_tensor){0};
+        *element_at(i < 3 ? b.c.q : b.d_out, 0, 0, ROW, 5) = 0;
+        b.forward = run_sdpa(one, &b.c);
+        const struct backward_result clean = run_backward(one, &b);
+        *element_at(i < 3 ? b.c.q : b.d_out, 0, 0, ROW, 5) = odd[i % 3];
+        b.forward = run_sdpa(one, &b.c);
+        const struct backward_result r = run_backward(one, &b), again = run_backward(three, &b);
+        assert_same_gradients(&again, &r);
+        for (size_t t = 0; t < T; t++) {
+            assert_int_equal(isnan(*element_at(r.dq, 0, 0, t, 0)) != 0, t == ROW);
+            assert_int_equal(isnan(*element_at(r.dk, 0, 0, t, 0)) != 0, t <= ROW);
+            assert_int_equal(isnan(*element_at(r.dv, 0, 0, t, 0)) != 0, t <= ROW);
+            assert_true(isfinite(*element_at(r.dk, 0, 1, t, 0)) != 0);
+        }
+        assert_bits(tokens_of(r.dk, ROW + 1, T - ROW - 1), tokens_of(clean.dk, ROW + 1, T - ROW - 1));
+        end_case();
+    }
+}
+
+/* After the scratch is there, nothing is allocated; its size does not grow with Tq·Tk. */
+static void memory(void **state) {
+    (void)state;
+    size_t bytes[2] = {0, 0};
+    for (size_t n = 0; n < 2; n++) {
+        struct meter m = {0};
+        attn_context *context = new_metered(&m, 3);
+        const struct sdpa_case c = sdpa_case_of(1, 2, 1, 1000 << n, 1000 << n, 8, 8);
+        const struct backward_case b = backward_case_of(context, &c);
+        attn_sdpa_params params = c.params;
+        attn_sdpa_gradients g;
+        ATTN_INIT(&g);
+        params.lse = b.forward.lse.data;
+        assert_ok(context, attn_sdpa_backward_scratch_size(context, &c.q, &c.k, &c.v, &b.forward.out, &b.d_out, &params,
+                                                           &g, &bytes[n]));
+        assert_ok(context, attn_context_reserve(context, bytes[n]));
+        const size_t calls = m.calls;
+        (void)run_backward(context, &b);
+        assert_int_equal(m.calls, calls);
+        attn_context_destroy(context);
+        end_case();
+    }
+    assert_true(bytes[1] < 2 * bytes[0]);
+}
+
 /* ---- rows that are normed and rotated ---- */
 
 /* Some of the gradients of rows, from those of turned rows, dense, by differences of floats: no better than TURNED. The
@@ -424,7 +502,12 @@ static void turned_rows(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(reference_by_differences), TEST(plain), TEST(any_options),
+    const struct CMUnitTest tests[] = {TEST(reference_by_differences),
+                                       TEST(plain),
+                                       TEST(any_options),
+                                       TEST(each_alone),
+                                       TEST(odd_rows),
+                                       TEST(memory),
                                        TEST(turned_rows)};
     return cmocka_run_group_tests_name("backward", tests, NULL, NULL);
 }

@@ -147,8 +147,8 @@ static attn_status check(attn_context *context, arguments *a, const attn_sdpa_pa
     a->params.key_mass = a->params.entropy = a->params.largest_scores = NULL;
     a->params.top_keys = NULL;
     ATTNI_TRY(attni_check_sdpa(context, a->q, a->k, a->v, a->out, &a->params, data, call, &extras));
-    ATTNI_TRY(check_tensors(context, a, data));
     ATTNI_TRY(check_fields(context, &a->params, &a->gradients, a->out));
+    ATTNI_TRY(check_tensors(context, a, data));
     ATTNI_TRY(check_scratch(context, call));
     *to = gradients_of(a, call);
     return data ? check_overlaps(context, a, call, &extras) : ATTN_OK;

@@ -78,22 +78,16 @@ attni_cut attni_cut_longest(const attn_context *context, const attni_sdpa *call)
     return cut;
 }
 
-/* Hands out the pieces of a desk one after the other. */
-static void *take(char *base, size_t *used, size_t bytes) {
-    const size_t at = attni_take(used, bytes, ATTNI_LINE);
-    return base ? base + at : NULL;
-}
-
 static void lay_inspection(const attni_cut *cut, const attni_sdpa *call, char *base, size_t *used, attni_desk *desk) {
     const attni_tile *t = &cut->tile;
     const size_t slots = call->H * t->rows, sums = attni_max(2 * slots, call->H / call->G * t->keys);
     if (!attni_inspects(call))
         return;
-    desk->weights = take(base, used, t->rows * t->keys * sizeof(float));
-    desk->average = take(base, used, t->rows * t->keys * sizeof(float));
-    desk->sums = take(base, used, sums * sizeof *desk->sums);
-    desk->best = take(base, used, slots * call->inspection.top.k * sizeof *desk->best);
-    desk->found = take(base, used, slots * sizeof *desk->found);
+    desk->weights = attni_piece(base, used, t->rows * t->keys * sizeof(float));
+    desk->average = attni_piece(base, used, t->rows * t->keys * sizeof(float));
+    desk->sums = attni_piece(base, used, sums * sizeof *desk->sums);
+    desk->best = attni_piece(base, used, slots * call->inspection.top.k * sizeof *desk->best);
+    desk->found = attni_piece(base, used, slots * sizeof *desk->found);
 }
 
 /* Of rows that are turned on their way in. */
@@ -109,21 +103,21 @@ size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, char *base, 
                           attni_min(t->columns, cut->o_width) * sizeof(float);
     const bool totals = cut->segments > 1;
     size_t used = 0;
-    desk->tiles = take(base, &used, t->tiles * sizeof *desk->tiles);
-    desk->group.k_room = take(base, &used, t->keys * call->D * sizeof(float));
-    desk->group.turn_room = take(base, &used, t->width * turned_width(call) * sizeof(float));
+    desk->tiles = attni_piece(base, &used, t->tiles * sizeof *desk->tiles);
+    desk->group.k_room = attni_piece(base, &used, t->keys * call->D * sizeof(float));
+    desk->group.turn_room = attni_piece(base, &used, t->width * turned_width(call) * sizeof(float));
     desk->group.f32_room =
-        take(base, &used, cut->packs_pairs ? t->width * attni_max(call->D, t->columns) * sizeof(float) : 0);
-    desk->group.v_copy = take(base, &used, values);
-    desk->group.v_clean_room = take(base, &used, values);
-    desk->q = take(base, &used, rows * call->D * sizeof(float));
-    desk->o = take(base, &used, o);
-    desk->scores = take(base, &used, t->rows * t->keys * sizeof(float));
-    desk->alive = take(base, &used, t->rows * t->keys);
-    desk->state = take(base, &used, states);
-    desk->total = take(base, &used, totals ? rows * cut->o_width * sizeof *desk->total : 0);
-    desk->sum = take(base, &used, totals ? states : 0);
-    desk->range = take(base, &used, t->rows * sizeof *desk->range);
+        attni_piece(base, &used, cut->packs_pairs ? t->width * attni_max(call->D, t->columns) * sizeof(float) : 0);
+    desk->group.v_copy = attni_piece(base, &used, values);
+    desk->group.v_clean_room = attni_piece(base, &used, values);
+    desk->q = attni_piece(base, &used, rows * call->D * sizeof(float));
+    desk->o = attni_piece(base, &used, o);
+    desk->scores = attni_piece(base, &used, t->rows * t->keys * sizeof(float));
+    desk->alive = attni_piece(base, &used, t->rows * t->keys);
+    desk->state = attni_piece(base, &used, states);
+    desk->total = attni_piece(base, &used, totals ? rows * cut->o_width * sizeof *desk->total : 0);
+    desk->sum = attni_piece(base, &used, totals ? states : 0);
+    desk->range = attni_piece(base, &used, t->rows * sizeof *desk->range);
     lay_inspection(cut, call, base, &used, desk);
     return used;
 }
@@ -131,8 +125,8 @@ size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, char *base, 
 /* A part: o [rows, o_width] and state [rows]. */
 static size_t part_bytes(const attni_cut *cut, char *base, float **o, attni_row **state) {
     size_t used = 0;
-    *o = take(base, &used, cut->tile.rows * cut->o_width * sizeof **o);
-    *state = take(base, &used, cut->tile.rows * sizeof **state);
+    *o = attni_piece(base, &used, cut->tile.rows * cut->o_width * sizeof **o);
+    *state = attni_piece(base, &used, cut->tile.rows * sizeof **state);
     return used;
 }
 

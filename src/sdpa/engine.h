@@ -5,6 +5,7 @@
 
 #include <math.h>
 
+#include "context/sizes.h"
 #include "product/product.h"
 #include "sdpa/sdpa.h"
 
@@ -30,6 +31,12 @@ typedef struct attni_cut {
 /* Whether operands are rounded to bf16: not where a cache keeps something else, which is multiplied as it is, nor where
  * a callback looks at q and k. */
 bool attni_rounds(const attn_context *context, const attni_sdpa *call);
+
+/* The next piece of scratch, in whole cache lines; base = NULL only counts. */
+static inline void *attni_piece(char *base, size_t *used, size_t bytes) {
+    const size_t at = attni_take(used, bytes, ATTNI_LINE);
+    return base ? base + at : NULL;
+}
 
 /* Of a call whose sequences are all alike, or of one of them; the longest has so many keys. */
 attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call, size_t longest);
@@ -236,6 +243,10 @@ static inline attni_panels attni_values_from(const attni_engine *e, const attni_
 /* tile.c, the tile loop: the desk's tiles walk the keys of their unit. `next` is the unit that this worker will
  * probably do next, or NULL. */
 void attni_walk(const attni_engine *e, const attni_unit *unit, const attni_unit *next, attni_desk *desk);
+
+/* What dropout leaves of weights [rows, keys] from key `key` on, in place or elsewhere. */
+void attni_drop_out(const attni_engine *e, const attni_query_tile *t, size_t key, size_t keys, const float *p,
+                    float *kept);
 
 /* output.c, the door out. What o and state of a tile are once its segments are merged; and the results. */
 void attni_settle(const attni_engine *e, attni_query_tile *tile);

@@ -54,12 +54,12 @@ static void weigh_carefully(const attni_engine *e, const attni_query_tile *t, co
         }
 }
 
-static void drop_out(const attni_engine *e, const attni_query_tile *t, size_t key, size_t keys, float *p) {
+void attni_drop_out(const attni_engine *e, const attni_query_tile *t, size_t key, size_t keys, const float *p,
+                    float *kept) {
     for (size_t r = 0; r < t->rows; r++) {
-        const size_t i = t->token + r % t->tokens, h = t->head + r / t->tokens;
+        const size_t i = t->token + r % t->tokens, h = t->head + r / t->tokens, at = r * e->cut.tile.keys;
         const uint32_t place[3] = {(uint32_t)i, (uint32_t)h, (uint32_t)t->batch};
-        float *row = p + r * e->cut.tile.keys;
-        e->kernels->dropout(&e->call->dropout, place, key, keys, row, row);
+        e->kernels->dropout(&e->call->dropout, place, key, keys, p + at, kept + at);
     }
 }
 
@@ -73,7 +73,7 @@ static void step(const attni_engine *e, attni_query_tile *t, const attni_sight *
         note_alive(e, t, seen, s, desk->alive);
     e->weight(t->rows, seen->columns, s, e->cut.tile.keys, seen->range, t->state, t->o, e->cut.o_width);
     if (e->call->dropout.threshold)
-        drop_out(e, t, group->begin + seen->begin, seen->columns, s);
+        attni_drop_out(e, t, group->begin + seen->begin, seen->columns, s, s);
     if (group->v_scale)
         scale_weights(e, t, seen, group->v_scale, s);
     if (e->form == ATTNI_ROUNDED)

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the backward pass does row by row: before the walk it looks at what there is, after it rows are turned back. */
+#include <math.h>
+#include <string.h>
+
+#include "sdpa/backward.h"
+
+/* -- before the walk: what is known of each row -- */
+
+enum { CHUNK = 64 };
+
+/* Tokens [t, end) of head h; room for rows of q, d_out and out. */
+typedef struct chunk {
+    const attni_back_sequence *s;
+    size_t h, t, end;
+    float *room;
+} chunk;
+
+static float number_at(const attni_view *view, size_t b, size_t h, size_t t) {
+    return view->data ? *(const float *)attni_at(view, b, h, t) : 0;
+}
+
+static bool all_finite(const chunk *c, const attni_view *view, size_t width) {
+    return c->s->e.kernels->all_finite(c->end - c->t, width, view->dtype, attni_at(view, c->s->b, c->h, c->t),
+                                       view->stride_t);
+}
+
+/* A row in f32, where the caller has it or in x. */
+static const float *read_row(const chunk *c, const attni_view *view, size_t t, size_t width, float *x) {
+    const void *row = attni_at(view, c->s->b, c->h, t);
+    if (view->dtype == ATTN_F32)
+        return row;
+    c->s->e.kernels->copy(1, width, view->dtype, row, 0, ATTN_F32, x, 0);
+    return x;
+}
+
+static void turn_query(const chunk *c, size_t t, float *x) {
+    const attni_sdpa *call = &c->s->call;
+    if (attni_turns(&call->q_turn))
+        attni_turn_rows(c->s->e.kernels, &call->q_turn, &call->q, c->s->b, c->h, t, 1, call->D,
+                        attni_first_position(call, c->s->b), x);
+    else
+        memcpy(x, read_row(c, &call->q, t, call->D, x + call->D), call->D * sizeof *x);
+    for (size_t d = 0; attni_scales_query(call) && d < call->D; d++)
+        x[d] *= call->scale;
+}
+
+/* A row into a copy, as zeros where it is not finite, which is told. */
+static bool keep_row(const attni_kernels *kernels, const float *x, size_t width, float *copy) {
+    const bool finite = kernels->all_finite(1, width, ATTN_F32, x, 0);
+    if (finite)
+        memcpy(copy, x, width * sizeof *x);
+    else
+        memset(copy, 0, width * sizeof *x);
+    return finite;
+}
+
+/* delta = Σ out · d_out − d_lse. A row that is not finite has an lse of NaN, which makes of all that it sees NaN. */
+static void note_row(const chunk *c, size_t t, const float *d_out, bool finite) {
+    const attni_back_sequence *s = c->s;
+    const float *out = read_row(c, &s->call.out, t, s->call.E, c->room);
+    const double sum = s->e.kernels->dot(s->call.E, out, d_out);
+    *attni_back_delta(s, c->h, t) = (float)(sum - (double)number_at(&s->gradients.d_lse, s->b, c->h, t));
+    *attni_back_lse(s, c->h, t) = finite ? number_at(&s->call.lse, s->b, c->h, t) : NAN;
+}
+
+/* Where rows are copied, or one of them is not finite. */
+static void look_at_rows(const chunk *c) {
+    const attni_back_sequence *s = c->s;
+    const size_t D = s->call.D, E = s->call.E;
+    float *x = c->room + E, *zeros = x + 2 * D; /* which nobody reads */
+    for (size_t t = c->t; t < c->end; t++) {
+        float *q = attni_back_floats(s->w, s->w->at.q) + attni_back_row(s, c->h, t) * s->w->ldq;
+        float *d_out = attni_back_floats(s->w, s->w->at.d_out) + attni_back_row(s, c->h, t) * s->w->ldo;
+        turn_query(c, t, x);
+        const bool good = keep_row(s->e.kernels, x, D, attni_back_q_is_in_place(s) ? zeros : q);
+        const float *from = read_row(c, &s->gradients.d_out, t, E, x);
+        const bool fine =
+            keep_row(s->e.kernels, from, E, attni_back_is_in_place(s, &s->gradients.d_out, E) ? zeros : d_out);
+        note_row(c, t, from, good && fine);
+        if (!good || !fine)
+            atomic_store(&s->w->odd, true);
+    }
+}
+
+/* Where they are read as they are. */
+static bool is_easy(const chunk *c) {
+    const attni_back_sequence *s = c->s;
+    return attni_back_q_is_in_place(s) && attni_back_is_in_place(s, &s->gradients.d_out, s->call.E) &&
+           all_finite(c, &s->call.q, s->call.D) && all_finite(c, &s->gradients.d_out, s->call.E);
+}
+
+static size_t chunks_of(const attni_backward *w) { return attni_ceil_div(w->e.call->Tq, CHUNK); }
+
+static void look_at_chunk(void *arg, size_t unit, size_t worker) {
+    attni_backward *w = arg;
+    const size_t chunks = chunks_of(w), H = w->e.call->H, t = unit % chunks * CHUNK;
+    attni_back_sequence s;
+    attni_back_sequence_of(w, unit / chunks / H, &s);
+    attni_back_desk d = attni_back_desk_of(w, worker);
+    const chunk c = {&s, unit / chunks % H, t, attni_min(t + CHUNK, s.call.Tq), d.room};
+    if (t >= s.call.Tq)
+        return;
+    const bool easy = is_easy(&c);
+    for (size_t i = t; i < c.end && easy; i++)
+        note_row(&c, i, attni_at(&s.gradients.d_out, s.b, c.h, i), true);
+    if (!easy)
+        look_at_rows(&c);
+}
+
+/* -- outputs -- */
+
+/* Rows [count, width] of gradients, to the caller. */
+static void put(const attni_kernels *kernels, const attni_view *to, size_t b, size_t h, size_t t, size_t count,
+                size_t width, bool accumulate, const float *x, float *room) {
+    if (!to->data)
+        return;
+    if (!accumulate) {
+        kernels->copy(count, width, ATTN_F32, x, (ptrdiff_t)width, to->dtype, attni_at(to, b, h, t), to->stride_t);
+        return;
+    }
+    for (size_t r = 0; r < count; r++) {
+        void *row = attni_at(to, b, h, t + r);
+        kernels->copy(1, width, to->dtype, row, 0, ATTN_F32, room, 0);
+        kernels->mix(width, room, 1.0F, x + r * width, 1.0F);
+        kernels->copy(1, width, ATTN_F32, room, 0, to->dtype, row, 0);
+    }
+}
+
+void attni_back_put_queries(const attni_back_sequence *s, const attni_query_tile *t, const float *dq, float *room) {
+    for (size_t h = 0; h < t->heads && !attni_turns(&s->call.q_turn); h++)
+        put(s->e.kernels, &s->gradients.dq, s->b, t->head + h, t->token, t->tokens, s->call.D, s->gradients.accumulate,
+            dq + h * t->tokens * s->call.D, room);
+}
+
+/* To the caller, or where they are kept until they are turned back. */
+void attni_back_put_keys(const attni_back_sequence *s, const attni_key_group *group, const attni_turn *turn,
+                         const attni_view *to, size_t kept, size_t width, const float *x, float *room) {
+    const size_t row = s->key_rows + group->g * s->call.Tk + group->begin;
+    if (attni_turns(turn))
+        memcpy(attni_back_floats(s->w, kept) + row * width, x, group->count * width * sizeof *x);
+    else
+        put(s->e.kernels, to, s->b, group->g, group->begin, group->count, width, s->gradients.accumulate, x, room);
+}
+
+/* -- after the walk -- */
+
+/* Gradients that were kept because rows were turned. */
+static void turn_token(const attni_back_sequence *s, const attni_turn *turn, const attni_view *x, const attni_view *to,
+                       float *kept, size_t heads, size_t T, size_t t, size_t width, ptrdiff_t first, float *room) {
+    float *g = kept + t * width;
+    if (!attni_turns(turn) || !to->data || t >= T)
+        return;
+    attni_turn_back(s->e.kernels, turn, x, s->b, heads, t, width, first, g, T * width, room);
+    for (size_t h = 0; h < heads; h++)
+        put(s->e.kernels, to, s->b, h, t, 1, width, s->gradients.accumulate, g + h * T * width, room);
+}
+
+static void turn_back(void *arg, size_t unit, size_t worker) {
+    attni_backward *w = arg;
+    const size_t tokens = attni_max(w->e.call->Tq, w->e.call->Tk), t = unit % tokens;
+    attni_back_sequence s;
+    attni_back_sequence_of(w, unit / tokens, &s);
+    const attni_sdpa *call = &s.call;
+    attni_back_desk d = attni_back_desk_of(w, worker);
+    turn_token(&s, &call->q_turn, &call->q, &s.gradients.dq, attni_back_floats(w, w->at.dq) + s.query_rows * call->D,
+               call->H, call->Tq, t, call->D, attni_first_position(call, s.b), d.room);
+    turn_token(&s, &call->k_turn, &call->k, &s.gradients.dk, attni_back_floats(w, w->at.dk) + s.key_rows * call->D,
+               call->G, call->Tk, t, call->D, 0, d.room);
+    turn_token(&s, &call->v_turn, &call->v, &s.gradients.dv, attni_back_floats(w, w->at.dv) + s.key_rows * call->E,
+               call->G, call->Tk, t, call->E, 0, d.room);
+}
+
+/* Tokens [from, to) of a sequence that are beyond its end. */
+static void blank(const attni_view *view, size_t b, size_t heads, size_t from, size_t to, size_t width) {
+    for (size_t h = 0; h < heads && view->data; h++)
+        for (size_t t = from; t < to && width; t++)
+            memset(attni_at(view, b, h, t), 0, width * attni_size_of(view->dtype));
+}
+
+static size_t tokens_of(const int64_t *starts, size_t b, size_t all) {
+    return starts ? (size_t)(starts[b + 1] - starts[b]) : all;
+}
+
+static void blank_beyond(void *arg, size_t b, size_t worker) {
+    attni_backward *w = arg;
+    const attni_sdpa *call = w->e.call;
+    attni_back_sequence s;
+    attni_back_sequence_of(w, b, &s);
+    const size_t Tq = tokens_of(call->query_starts, b, call->Tq), Tk = tokens_of(call->key_starts, b, call->Tk);
+    (void)worker;
+    blank(&s.gradients.dq, b, call->H, s.call.Tq, Tq, call->D);
+    blank(&s.gradients.dk, b, call->G, s.call.Tk, Tk, call->D);
+    blank(&s.gradients.dv, b, call->G, s.call.Tk, Tk, call->E);
+}
+
+static void add_to(float *sum, bool accumulate, double x) { *sum = (float)(accumulate ? (double)*sum + x : x); }
+
+/* A sink takes its share of each row's weights, and has no value. It is the lse of queries beyond a sequence's end. */
+static void add_sinks(void *arg, size_t h, size_t worker) {
+    attni_backward *w = arg;
+    const float sink = w->e.call->sinks[h];
+    double sum = 0;
+    (void)worker;
+    for (size_t b = 0; b < w->e.call->B && sink != -INFINITY; b++) {
+        attni_back_sequence s;
+        attni_back_sequence_of(w, b, &s);
+        for (size_t t = 0; t < s.call.Tq; t++)
+            sum -= exp((double)sink - (double)*attni_back_lse(&s, h, t)) * (double)*attni_back_delta(&s, h, t);
+        for (size_t t = s.call.Tq; t < tokens_of(w->e.call->query_starts, b, w->e.call->Tq); t++)
+            sum += (double)number_at(&s.gradients.d_lse, b, h, t);
+    }
+    add_to(&w->gradients->d_sinks[h], w->gradients->accumulate, sum);
+}
+
+static void write_sums(const attni_backward *w, const double *sums, size_t n, float *to) {
+    for (size_t i = 0; to && i < n; i++)
+        add_to(&to[i], w->gradients->accumulate, sums[i]);
+}
+
+/* -- the whole -- */
+
+static void zero_sums(attni_backward *w) {
+    const attni_sdpa *call = w->e.call;
+    atomic_size_t *passed = (atomic_size_t *)(void *)(w->scratch + w->at.passed);
+    for (size_t n = 0; n < call->B * call->G * w->tiles; n++)
+        atomic_init(&passed[n], 0);
+    for (size_t h = 0; w->e.slopes && h < call->H; h++)
+        w->e.slopes[h] = 0;
+    for (size_t n = 0; w->e.table && n < call->H * call->relative.width; n++)
+        w->e.table[n] = 0;
+}
+
+/* Rows of the bias that are different ones. */
+static void zero_bias(void *arg, size_t unit, size_t worker) {
+    attni_backward *w = arg;
+    const attni_view *bias = &w->gradients->d_bias;
+    const size_t Tq = w->e.call->Tq, t = unit % Tq, h = unit / Tq % w->e.call->H, b = unit / Tq / w->e.call->H;
+    (void)worker;
+    if ((t && !bias->stride_t) || (h && !bias->stride_h) || (b && !bias->stride_b))
+        return;
+    memset(attni_at(bias, b, h, t), 0, w->e.call->bias.keys * sizeof(float));
+}
+
+void attni_back_begin(attn_context *context, attni_backward *w) {
+    const attni_sdpa *call = w->e.call;
+    const double floats = (double)call->B * (double)call->H * (double)call->Tq * (double)(call->D + 2 * call->E);
+    const size_t chunks = call->B * call->H * chunks_of(w);
+    zero_sums(w);
+    if (w->gradients->d_bias.data && !w->gradients->accumulate)
+        attni_parallel(context, call->B * call->H * call->Tq, 0, zero_bias, w);
+    attni_parallel(context, chunks, 8 * floats, look_at_chunk, w);
+    if (atomic_load(&w->odd)) /* now with copies of all rows */
+        attni_parallel(context, chunks, 8 * floats, look_at_chunk, w);
+    if (attni_is_varied(call) && !w->gradients->accumulate)
+        attni_parallel(context, call->B, 0, blank_beyond, w);
+}
+
+void attni_back_end(attn_context *context, attni_backward *w) {
+    const attni_sdpa *call = w->e.call;
+    const size_t tokens = attni_max(call->Tq, call->Tk);
+    const double floats = (double)call->B * (double)call->H * (double)tokens * (double)call->D;
+    if (attni_turns(&call->q_turn) || attni_turns(&call->k_turn) || attni_turns(&call->v_turn))
+        attni_parallel(context, call->B * tokens, 40 * floats, turn_back, w);
+    if (w->gradients->d_sinks)
+        attni_parallel(context, call->H, 0, add_sinks, w);
+    write_sums(w, w->e.slopes, call->H, w->gradients->d_slopes);
+    write_sums(w, w->e.table, call->H * call->relative.width, w->gradients->d_table);
+}
