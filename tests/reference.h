@@ -96,6 +96,6 @@ typedef struct answer_back {
 
 /* For d_out [B,H,Tq,E] and d_lse [B,H,Tq] or NULL. `slope` is the derivative of params.score at a score, or NULL: 1. */
 answer_back reference_backward(const struct heads *a, const double *d_out, const double *d_lse,
-                             double (*slope)(double score));
+                               double (*slope)(double score));
 
 #endif

@@ -175,7 +175,7 @@ static double called_back(const attn_sdpa_params *params, attn_score_tile tile, 
     return (double)x;
 }
 
-/* Which number of a head's table it is for distance d, or for the places of query and key in a window: SIZE_MAX, none. */
+/* Which number of a head's table it is for a distance, or for places in a window: SIZE_MAX, none. */
 static size_t by_distance(const attn_relative_bias *r, long double d) {
     const long double reach = (long double)r->reach;
     return r->reach + (size_t)(ptrdiff_t)(d < -reach ? -reach : d > reach ? reach : d);

@@ -122,8 +122,8 @@ attn_status attni_check_dropout(attn_context *context, const char *name, float d
 attn_status attni_check_sdpa(attn_context *context, const attn_tensor *q, const attn_tensor *k, const attn_tensor *v,
                              const attn_tensor *out, const attn_sdpa_params *params, bool data, attni_sdpa *call,
                              attni_extras *extras);
-/* Neither `out`, which may be NULL, nor an extra output shares memory with an input or another output; `count` named inputs come beside the
- * extra ones. */
+/* Neither `out`, which may be NULL, nor an extra output shares memory with an input or another output; `count` named
+ * inputs come beside the extra ones. */
 attn_status attni_check_outputs(attn_context *context, const attni_extras *extras, const attn_tensor *out, size_t count,
                                 const char *const names[], const attn_tensor *const inputs[]);
 

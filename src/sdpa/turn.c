@@ -60,7 +60,7 @@ static void prepare(const head_rows *of, size_t count, float *x) {
         rotate(of, count, x);
 }
 
-/* Of a token's rows in heads [h, end), over all of which a norm runs: their moments, and their centre; x [D] is room. */
+/* Of a token's rows in heads [h, end), over all of which a norm runs: moments, and centre; x [D] is room. */
 static attni_moments moments_of(head_rows of, size_t h, size_t end, float around, float *x) {
     attni_moments sum = {0, 0};
     for (of.h = h; of.h < end; of.h++) {
