@@ -26,10 +26,14 @@ void attni_multiply(const attn_context *context, size_t rows, size_t columns, si
         by_blas(context->blas, rows, columns, depth, factor, a, lda, b, add, c, ldc);
 }
 
-attni_form attni_form_for(const attn_context *context, attn_dtype type) {
-    if (type == ATTN_INT8 && context->precision == ATTN_PRECISION_INT8)
+/* Without instructions for them, tables multiply f32. */
+static bool has_pairs(const attn_context *context) { return context->bf16->size < sizeof(float); }
+
+attni_form attni_form_for(const attn_context *context, attn_dtype left, attn_dtype right) {
+    if (right == ATTN_INT8 && context->precision == ATTN_PRECISION_INT8)
         return ATTNI_QUANTIZED;
-    return type == ATTN_BF16 && context->precision != ATTN_PRECISION_F32 ? ATTNI_ROUNDED : ATTNI_PLAIN;
+    const bool rounded = context->precision != ATTN_PRECISION_F32 || (left == ATTN_BF16 && has_pairs(context));
+    return right == ATTN_BF16 && rounded ? ATTNI_ROUNDED : ATTNI_PLAIN;
 }
 
 void attni_multiply_left(const attn_context *context, size_t rows, size_t columns, size_t depth, float factor,

@@ -28,8 +28,10 @@ typedef struct attni_left {
     const float *scale; /* of the rows, where they are quantised */
 } attni_left;
 
-/* The form for a right factor of this type, in the context's precision; that of f32 rows is plain. */
-attni_form attni_form_for(const attn_context *context, attn_dtype type);
+/* The form of a left factor of a type, for a right factor of another, in the context's precision. Products of two bf16
+ * numbers are exact in f32: instructions for them, where there are any, do in every precision. An f32 factor would be
+ * three of bf16, which take longer than it does. */
+attni_form attni_form_for(const attn_context *context, attn_dtype left, attn_dtype right);
 
 /* prepare.c. The left factor that rows [rows, depth] become in so many floats of room, and the work: rows [begin, end).
  */

@@ -28,13 +28,32 @@ static bool segments_apart(const attn_context *context, const attni_sdpa *call, 
 /* An odd number of columns is summed in a way that depends on the rows. */
 size_t attni_output_width(size_t E) { return attni_round_up(E, 4); }
 
-bool attni_rounds(const attn_context *context, const attni_sdpa *call) {
-    const bool bf16 = !call->pages || call->pages->form->dtype == ATTN_BF16;
-    return context->precision != ATTN_PRECISION_F32 && bf16 && !call->score;
+static bool is_bf16(const attni_view *view, const attni_turn *turn) {
+    return view->dtype == ATTN_BF16 && !attni_turns(turn);
+}
+
+/* What K and V may be behind the door. Pages have them as they must be. */
+static attn_dtype key_type(const attn_context *context, const attni_sdpa *call) {
+    if (call->pages)
+        return call->pages->form->dtype;
+    const bool bf16 = is_bf16(&call->k, &call->k_turn) && is_bf16(&call->v, &call->v_turn);
+    return bf16 || context->precision != ATTN_PRECISION_F32 ? ATTN_BF16 : ATTN_F32;
+}
+
+attni_form attni_query_form(const attn_context *context, const attni_sdpa *call) {
+    const bool bf16 = is_bf16(&call->q, &call->q_turn) && !attni_scales_query(call);
+    const attn_dtype keys = key_type(context, call);
+    if (call->score || keys != ATTN_BF16)
+        return ATTNI_PLAIN;
+    return attni_form_for(context, bf16 ? ATTN_BF16 : ATTN_F32, keys);
+}
+
+static bool rounds(const attn_context *context, const attni_sdpa *call) {
+    return attni_query_form(context, call) == ATTNI_ROUNDED;
 }
 
 static attni_tile rule_for(const attn_context *context, const attni_sdpa *call, size_t longest) {
-    if (attni_rounds(context, call) && !call->pages)
+    if (rounds(context, call) && !call->pages)
         return attni_tile_for_rounded(context, call->D, call->E, longest, attni_is_bounded(call));
     attni_tile tile =
         attni_tile_for_attention(context, call->D, call->E, longest, attni_is_bounded(call), call->pages != NULL);
@@ -64,8 +83,8 @@ attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call, si
     cut.tile.keys = attni_min(cut.tile.keys, attni_round_up(attni_max(1, call->Tk), cut.tile.width));
     share_out(context, call, &cut);
     cut.o_width = attni_output_width(call->E);
-    cut.packs_pairs = attni_rounds(context, call) && !call->pages;
-    cut.least_keys = attni_rounds(context, call) ? 1 : attni_least_depth(context, cut.o_width);
+    cut.packs_pairs = rounds(context, call) && !call->pages;
+    cut.least_keys = rounds(context, call) ? 1 : attni_least_depth(context, cut.o_width);
     cut.segments = attni_max(1, attni_ceil_div(call->Tk, ATTNI_SEGMENT));
     cut.apart = segments_apart(context, call, &cut);
     return cut;

@@ -24,13 +24,13 @@ typedef struct attni_cut {
     size_t o_width;               /* columns of o: E rounded up to a multiple of 4, and */
     size_t least_keys;            /* keys of the smallest weighted sum, so that the BLAS always sums in one way */
     size_t segments;              /* segments of the keys */
-    bool packs_pairs;             /* K and V are rounded to bf16 at the door */
+    bool packs_pairs;             /* K and V are bf16 behind the door, where pages have not brought them */
     bool apart;                   /* each segment is a unit of its own, instead of all of them one */
 } attni_cut;
 
-/* Whether operands are rounded to bf16: not where a cache keeps something else, which is multiplied as it is, nor where
- * a callback looks at q and k. */
-bool attni_rounds(const attn_context *context, const attni_sdpa *call);
+/* The form of q: plain where a cache keeps something else than bf16, which is multiplied as it is, and where a callback
+ * looks at q and k. Where it is rounded, K and V are bf16. */
+attni_form attni_query_form(const attn_context *context, const attni_sdpa *call);
 
 /* The next piece of scratch, in whole cache lines; base = NULL only counts. */
 static inline void *attni_piece(char *base, size_t *used, size_t bytes) {
@@ -75,7 +75,7 @@ static inline void attni_forget(attni_row *state, size_t rows) {
 typedef struct attni_key_group {
     size_t b, g, begin, count;
     bool packed;           /* the rest is there */
-    attn_dtype dtype;      /* of k and v: f32, what the cache keeps, or bf16, to which they are rounded */
+    attn_dtype dtype;      /* of k and v: f32, what the cache keeps, or bf16, which they are or are rounded to */
     size_t depth;          /* D, up to what lies together */
     const char *k;         /* [count/W][depth][W], the last block up to a multiple of 16 columns, and least_keys */
     const float *k_floats; /* k in f32, [count/W][D][W], if it is, or a callback may look */
@@ -117,7 +117,8 @@ typedef struct attni_engine {
     const attni_sdpa *call;
     const attni_kernels *kernels;
     unsigned lines, masking; /* of the score program: those in use, and of these the ones that mask */
-    attni_form form;         /* of q, and of the weights */
+    attni_form form;         /* of q, */
+    attni_form weight_form;  /* and of the weights */
     float factor;            /* of the products: the scale, if q does not have it already */
     attni_weight_fn *weight; /* what makes weights of scores */
     attni_cut cut;           /* of the call, or of the sequence at hand */

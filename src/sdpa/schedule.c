@@ -187,7 +187,7 @@ static attni_engine engine_of(attn_context *context, const attni_sdpa *call, con
     attni_engine e = {.context = context,
                       .call = call,
                       .kernels = context->kernels,
-                      .form = attni_rounds(context, call) ? ATTNI_ROUNDED : ATTNI_PLAIN,
+                      .form = attni_query_form(context, call),
                       .room = *room,
                       .varied = attni_is_varied(call),
                       .far = is_far(call),
@@ -197,6 +197,7 @@ static attni_engine engine_of(attn_context *context, const attni_sdpa *call, con
                       .starts = (size_t *)(void *)(scratch + at->starts),
                       .states_tokens = call->Tq};
     e.cut = e.varied ? attni_cut_call(context, call, call->Tk) : *room;
+    e.weight_form = e.form == ATTNI_ROUNDED ? attni_form_for(context, ATTN_F32, ATTN_BF16) : ATTNI_PLAIN;
     e.factor = attni_scales_query(call) ? 1 : call->scale;
     e.weight = call->sigmoid ? e.kernels->sigmoid_step : e.kernels->softmax_step;
     e.states = attni_inspects(call) ? (attni_row *)(void *)(scratch + at->states) : NULL;
