@@ -25,9 +25,35 @@ static const void *new_bytes(size_t out, size_t in, const float **scale) {
     return bytes;
 }
 
+static const void *new_int4(size_t out, size_t in, const float **scale) {
+    const size_t bytes = weight_bytes(ATTN_INT4, out, in), groups = out * ((in + 31) / 32);
+    const attn_dtype kept = random_below(2) ? ATTN_F16 : ATTN_F32;
+    unsigned char *numbers = (unsigned char *)new_bools(bytes);
+    float *pairs = new_floats(2 * groups);
+    for (size_t i = 0; i < bytes; i++)
+        numbers[i] = (unsigned char)random_below(256);
+    for (size_t g = 0; g < groups; g++) {
+        const double size = (0.5 + 0.01 * (double)random_below(100)) / (4.6 * sqrt((double)in));
+        pairs[2 * g] = (float)rounded_to(kept, random_below(9) ? size : -size);
+        pairs[2 * g + 1] = (float)rounded_to(kept, (random_below(2) ? -8 : -7.3) * (double)pairs[2 * g]);
+    }
+    *scale = pairs;
+    return numbers;
+}
+
+size_t weight_bytes(attn_dtype dtype, size_t out, size_t in) {
+    return out * (dtype == ATTN_INT4 ? (in + 1) / 2 : in * type_size(dtype));
+}
+
+attn_weight_order random_order(attn_dtype dtype) {
+    return dtype == ATTN_INT4 ? ATTN_OUT_IN : (attn_weight_order)random_below(2);
+}
+
 const void *new_weights(attn_dtype dtype, size_t out, size_t in, const float **scale) {
     if (dtype == ATTN_INT8)
         return new_bytes(out, in, scale);
+    if (dtype == ATTN_INT4)
+        return new_int4(out, in, scale);
     char *x = new_tensor_of(dtype, BHTD, 1, 1, out, in).data;
     for (size_t i = 0; i < out * in; i++)
         write_number(dtype, x + i * type_size(dtype), (double)random_normal() / sqrt((double)in));

@@ -8,8 +8,14 @@
 
 enum { Q_BIAS = 1, K_BIAS = 2, V_BIAS = 4, OUT_BIAS = 8, ALL_BIASES = 15 };
 
-/* A matrix [out, in], or transposed, of numbers N(0, 1/in), rounded to the type, and for int8 the scales [out]. */
+/* A matrix [out, in], or transposed, of numbers N(0, 1/in), rounded to the type, and for int8 the scales [out], for
+ * int4 those of the groups, all f16 or not. */
 const void *new_weights(attn_dtype dtype, size_t out, size_t in, const float **scale);
+
+size_t weight_bytes(attn_dtype dtype, size_t out, size_t in);
+
+/* Any order that weights of a type may have. */
+attn_weight_order random_order(attn_dtype dtype);
 
 /* A linear map with such weights, and a bias or not. */
 attn_linear_params linear_of(attn_dtype dtype, attn_weight_order order, size_t in, size_t out, bool has_bias);

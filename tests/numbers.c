@@ -16,7 +16,7 @@ static format format_of(attn_dtype dtype) { return dtype == ATTN_F16 ? (format){
 static int bias_of(format f) { return (1 << (f.exponent - 1)) - 1; }
 
 size_t type_size(attn_dtype dtype) {
-    const bool byte = dtype == ATTN_BOOL || dtype == ATTN_INT8;
+    const bool byte = dtype == ATTN_BOOL || dtype == ATTN_INT8 || dtype == ATTN_INT4;
     return dtype == ATTN_F32 ? sizeof(float) : byte ? sizeof(unsigned char) : sizeof(uint16_t);
 }
 

@@ -14,7 +14,15 @@ typedef struct linear {
     size_t first; /* output feature of the matrix */
 } linear;
 
+static double int4_at(const linear *l, size_t o, size_t i) {
+    const unsigned char byte = ((const unsigned char *)l->weight)[o * ((l->in + 1) / 2) + i / 2];
+    const float *pair = l->scale + (o * ((l->in + 31) / 32) + i / 32) * 2;
+    return (double)pair[0] * (i % 2 ? byte / 16 : byte % 16) + (double)pair[1];
+}
+
 static double weight_at(const linear *l, size_t o, size_t i) {
+    if (l->dtype == ATTN_INT4)
+        return int4_at(l, o, i);
     const char *at = (const char *)l->weight + (o * l->out_step + i * l->in_step) * type_size(l->dtype);
     return read_number(l->dtype, at) * (l->scale ? (double)l->scale[o] : 1);
 }

@@ -101,7 +101,7 @@ static void accurate(void **state) {
         check_sdpa(context, &c);
         end_case();
     }
-    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8};
+    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8, ATTN_INT4};
     for (size_t i = 0; i < 2 * COUNT(types); i++) {
         struct mha_case layer = mha_case_of(96, 6, 2, i % 2 ? 1 : 70);
         layer.layer.weight_dtype = types[i / 2];

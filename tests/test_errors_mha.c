@@ -59,7 +59,7 @@ typedef struct call {
     X(huge_key_width, ATTN_ERROR_OVERFLOW, "key_input_width", c->layer.known.key_input_width = SIZE_MAX / 2)           \
     X(huge_value_input, ATTN_ERROR_OVERFLOW, "value_input_width", c->layer.known.value_input_width = SIZE_MAX / 2)     \
     X(bool_weights, ATTN_ERROR_DTYPE, "weight_dtype", c->layer.known.weight_dtype = ATTN_BOOL)                         \
-    X(unknown_weights, ATTN_ERROR_DTYPE, "weight_dtype", c->layer.known.weight_dtype = (attn_dtype)5)                  \
+    X(unknown_weights, ATTN_ERROR_DTYPE, "weight_dtype", c->layer.known.weight_dtype = (attn_dtype)6)                  \
     X(negative_type, ATTN_ERROR_DTYPE, "weight_dtype", c->layer.known.weight_dtype = (attn_dtype)-1)                   \
     X(f32_with_q_scale, ATTN_ERROR_VALUE, "q_scale", c->layer.known.q_scale = c->layer.known.q_bias)                   \
     X(f32_with_out_scale, ATTN_ERROR_VALUE, "out_scale", c->layer.known.out_scale = c->layer.known.out_bias)           \
@@ -70,6 +70,8 @@ typedef struct call {
     X(no_v_scale, ATTN_ERROR_NULL, "v_scale", use_int8(c, false); c->layer.known.v_scale = NULL)                       \
     X(no_in_scale, ATTN_ERROR_NULL, "in_scale", use_int8(c, true); c->layer.known.in_scale = NULL)                     \
     X(no_out_scale, ATTN_ERROR_NULL, "out_scale", use_int8(c, true); c->layer.known.out_scale = NULL)                  \
+    X(int4_order, ATTN_ERROR_VALUE, "params.order is 1", use_int8(c, false); c->layer.known.weight_dtype = ATTN_INT4;  \
+      c->layer.known.order = ATTN_IN_OUT)                                                                              \
     X(in_scale_alone, ATTN_ERROR_VALUE, "in_scale", use_int8(c, false);                                                \
       c->layer.known.in_scale = c->layer.known.q_scale)                                                                \
     X(in_weight_and_q_scale, ATTN_ERROR_VALUE, "in_weight", use_int8(c, true);                                         \

@@ -92,7 +92,7 @@ static float *normal(size_t n) { return new_normal(BHTD, 1, 1, 1, n).data; }
     X(linear_order, ATTN_ERROR_VALUE, "order", c->linear.order = (attn_weight_order)7)                                 \
     X(linear_no_weight, ATTN_ERROR_NULL, "weight", c->linear.weight = NULL)                                            \
     X(linear_bools, ATTN_ERROR_DTYPE, "weight_dtype", c->linear.weight_dtype = ATTN_BOOL)                              \
-    X(linear_type, ATTN_ERROR_DTYPE, "weight_dtype", c->linear.weight_dtype = (attn_dtype)5)                           \
+    X(linear_type, ATTN_ERROR_DTYPE, "weight_dtype", c->linear.weight_dtype = (attn_dtype)6)                           \
     X(linear_scale, ATTN_ERROR_VALUE, "weight_scale", c->linear.weight_scale = c->embed.token_table)                   \
     X(linear_bf16_scale, ATTN_ERROR_VALUE, "weight_scale", c->linear.weight_dtype = ATTN_BF16;                         \
       c->linear.weight_scale = c->embed.token_table)                                                                   \
@@ -100,8 +100,14 @@ static float *normal(size_t n) { return new_normal(BHTD, 1, 1, 1, n).data; }
     X(linear_nan_scale, ATTN_ERROR_VALUE, "weight_scale[6]", c->linear.weight_dtype = ATTN_INT8;                       \
       c->linear.weight_scale = c->embed.token_table; ((float *)(uintptr_t)c->embed.token_table)[6] = NAN)              \
     X(linear_inf_scale, ATTN_ERROR_VALUE, "weight_scale[0]", c->linear.weight_dtype = ATTN_INT8;                       \
-      c->linear.weight_scale = c->embed.token_table; ((float *)(uintptr_t)c->embed.token_table)[0] = INFINITY)
+      c->linear.weight_scale = c->embed.token_table; ((float *)(uintptr_t)c->embed.token_table)[0] = INFINITY)         \
+    X(linear_int4_no_scale, ATTN_ERROR_NULL, "ATTN_INT4 (5)", c->linear.weight_dtype = ATTN_INT4)                      \
+    X(linear_int4_order, ATTN_ERROR_VALUE, "params.order is 1", c->linear.weight_dtype = ATTN_INT4;                    \
+      c->linear.weight_scale = c->embed.token_table; c->linear.order = ATTN_IN_OUT)                                    \
+    X(linear_int4_last, ATTN_ERROR_VALUE, "weight_scale[13]", c->linear.weight_dtype = ATTN_INT4;                      \
+      c->linear.weight_scale = c->embed.token_table; ((float *)(uintptr_t)c->embed.token_table)[13] = NAN)
 
+/* Of either type, */
 #define QUANTIZE_FAULTS(X)                                                                                             \
     X(quantize_no_weight, ATTN_ERROR_NULL, "weight", c->quantize.weight = NULL)                                        \
     X(quantize_no_out, ATTN_ERROR_NULL, "out", c->quantize.out = NULL)                                                 \
@@ -118,8 +124,15 @@ static float *normal(size_t n) { return new_normal(BHTD, 1, 1, 1, n).data; }
     X(quantize_last_turned, ATTN_ERROR_VALUE, "weight[11,6]", c->quantize.weight[V * M - 1] = NAN;                     \
       c->quantize.order = ATTN_IN_OUT)                                                                                 \
     X(quantize_in_place, ATTN_ERROR_ALIAS, "out", c->quantize.out = (int8_t *)c->quantize.weight)                      \
-    X(quantize_scales_in, ATTN_ERROR_ALIAS, "scales", c->quantize.scales = c->quantize.weight + V * M - 1)             \
+    X(quantize_scales_in, ATTN_ERROR_ALIAS, "scales", c->quantize.scales = c->quantize.weight + V * M - 1)
+
+/* and the last byte of `out` where the scales begin, or the other way round. */
+#define INT8_FAULTS(X)                                                                                                 \
     X(quantize_scales_out, ATTN_ERROR_ALIAS, "scales", c->quantize.out = (int8_t *)c->quantize.scales - V * M + 1)
+
+#define INT4_FAULTS(X)                                                                                                 \
+    X(int4_scales_out, ATTN_ERROR_ALIAS, "scales", c->quantize.out = (int8_t *)c->quantize.scales - V * (M / 2) + 1)   \
+    X(int4_scales_first, ATTN_ERROR_ALIAS, "scales", c->quantize.out = (int8_t *)(c->quantize.scales + 2 * V) - 1)
 
 #define PATCH_FAULTS(X)                                                                                                \
     X(patch_image_null, ATTN_ERROR_NULL, "image", c->x_argument = NULL)                                                \
@@ -136,6 +149,8 @@ DEFINE_FAULTS(embed_faults, EMBED_FAULTS);
 DEFINE_FAULTS(norm_faults, NORM_FAULTS);
 DEFINE_FAULTS(linear_faults, LINEAR_FAULTS);
 DEFINE_FAULTS(quantize_faults, QUANTIZE_FAULTS);
+DEFINE_FAULTS(int8_faults, INT8_FAULTS);
+DEFINE_FAULTS(int4_faults, INT4_FAULTS);
 DEFINE_FAULTS(patch_faults, PATCH_FAULTS);
 
 static void missing_arguments(void **state) {
@@ -309,11 +324,29 @@ static attn_status run_quantize(attn_context *context, const call *c) {
                                 c->quantize.weight, c->quantize.out, c->quantize.scales);
 }
 
+/* Its outputs lie where the others do: 7 rows of 6 bytes, and 7 pairs. */
+static void make_valid_int4(call *c) {
+    make_valid_quantize(c);
+    c->out = new_tensor(BHTD, 1, 1, 1, 2 * V);
+    c->quantize.scales = c->out.data;
+}
+
+static attn_status run_int4(attn_context *context, const call *c) {
+    return attn_quantize_weight_int4(context, c->quantize.order, c->quantize.out_width, c->quantize.in_width,
+                                     c->quantize.weight, (uint8_t *)c->quantize.out, c->quantize.scales);
+}
+
 static void every_fault_of_quantize(void **state) {
     (void)state;
     call valid;
     attn_context *context = new_context_of(1, 0);
     CHECK_FAULTS(quantize_faults, make_valid_quantize, run_quantize(context, &c))
+    CHECK_FAULTS(int8_faults, make_valid_quantize, run_quantize(context, &c))
+    CHECK_FAULTS(quantize_faults, make_valid_int4, run_int4(context, &c))
+    CHECK_FAULTS(int4_faults, make_valid_int4, run_int4(context, &c))
+    make_valid_int4(&valid);
+    assert_int_equal(run_int4(NULL, &valid), ATTN_ERROR_NULL);
+    assert_ok(context, run_int4(context, &valid));
     make_valid_quantize(&valid);
     assert_int_equal(run_quantize(NULL, &valid), ATTN_ERROR_NULL);
     valid.quantize.weight[0] = NAN;

@@ -423,14 +423,14 @@ static void masked_values(void **state) {
 /* Errors of one layer, relative to the largest output: about 2^−8 for rounding, 1/127 for quantising. */
 static void layers(void **state) {
     (void)state;
-    static const attn_dtype types[] = {ATTN_F32, ATTN_BF16, ATTN_INT8};
+    static const attn_dtype types[] = {ATTN_F32, ATTN_BF16, ATTN_INT8, ATTN_INT4};
     attn_context *contexts[2 * SETS];
     size_t n = new_contexts(2, ATTN_PRECISION_BF16, contexts);
     n += new_contexts(1, ATTN_PRECISION_INT8, contexts + n);
     seed(11);
-    for (size_t c = 0; c < 6 * n; c += every()) {
+    for (size_t c = 0; c < 8 * n; c += every()) {
         struct mha_case x = mha_case_of(48, 4, 1 + c % 2, 1 + random_below(40));
-        x.layer.weight_dtype = types[c / n % 3];
+        x.layer.weight_dtype = types[c / n % 4];
         fill_layer(&x.layer, c % 2, (unsigned)random_below(ALL_BIASES + 1));
         const attn_tensor out = new_tensor(PADDED, x.query.size[0], 1, x.query.size[2], 48);
         attn_mha *mha = NULL;

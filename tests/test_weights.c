@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Weights of f16, bf16 and int8 against the double reference, which computes with the numbers that they stand for. */
+/* Weights of f16, bf16, int8 and int4 against the double reference, which computes with the numbers that they stand for. */
 #include <fenv.h>
 #include <float.h>
 #include <math.h>
@@ -9,7 +9,13 @@
 #include "meter.h"
 #include "numbers.h"
 
-static const attn_dtype NARROW[] = {ATTN_F16, ATTN_BF16, ATTN_INT8};
+static const attn_dtype NARROW[] = {ATTN_F16, ATTN_BF16, ATTN_INT8, ATTN_INT4};
+
+static bool has_scales(attn_dtype dtype) { return dtype == ATTN_INT8 || dtype == ATTN_INT4; }
+
+static attn_weight_order order_of(attn_dtype dtype, size_t n) {
+    return dtype == ATTN_INT4 ? ATTN_OUT_IN : (attn_weight_order)(n % 2);
+}
 
 /* Rows that are few and many, more than a band of a projection. */
 enum { MOST_ROWS = 200 };
@@ -58,8 +64,8 @@ static void every_type_and_width(void **state) {
     seed(1);
     for (size_t n = 0; n < 2 * COUNT(NARROW) * COUNT(widths); n += every()) {
         const size_t *w = widths[n / (2 * COUNT(NARROW))];
-        const attn_linear_params p =
-            linear_of(NARROW[n / 2 % COUNT(NARROW)], (attn_weight_order)(n % 2), w[0], w[1], n % 3 > 0);
+        const attn_dtype type = NARROW[n / 2 % COUNT(NARROW)];
+        const attn_linear_params p = linear_of(type, order_of(type, n), w[0], w[1], n % 3 > 0);
         const attn_tensor x = new_normal(n % 2 ? BHTD : PADDED, 1, 1, MOST_ROWS, w[0]);
         const double *want = reference(&p, x);
         for (size_t i = 0; i < isas; i++)
@@ -74,12 +80,16 @@ static void check_size(attn_context *context, attn_dtype dtype, double size) {
     attn_linear_params p = linear_of(dtype, ATTN_OUT_IN, IN, OUT, false);
     char *weight = (char *)(uintptr_t)p.weight;
     float *scale = (float *)(uintptr_t)p.weight_scale;
-    for (size_t n = 0; n < (size_t)IN * OUT && dtype != ATTN_INT8; n++) {
+    for (size_t n = 0; n < (size_t)IN * OUT && !has_scales(dtype); n++) {
         char *at = weight + n * type_size(dtype);
         write_number(dtype, at, size * fmax(-1, fmin(1, 3 * read_number(dtype, at))));
     }
     for (size_t o = 0; o < OUT && dtype == ATTN_INT8; o++)
         scale[o] = (float)(o % 2 ? -size : size) / 127;
+    for (size_t g = 0; g < (size_t)OUT * ((IN + 31) / 32) && dtype == ATTN_INT4; g++) {
+        scale[2 * g] = (float)(g % 2 ? -size : size) / 8;
+        scale[2 * g + 1] = -7.5F * scale[2 * g];
+    }
     const attn_tensor x = new_normal(BHTD, 1, 1, MOST_ROWS, IN);
     const tolerance bound = {promised(sqrt((double)IN)).absolute * size + (double)FLT_TRUE_MIN * IN,
                              promised(1).relative};
@@ -99,6 +109,8 @@ static void tiny_and_large_weights(void **state) {
         check_size(contexts[i], ATTN_BF16, 1e36);
         check_size(contexts[i], ATTN_INT8, 1e-36);
         check_size(contexts[i], ATTN_INT8, 1e36);
+        check_size(contexts[i], ATTN_INT4, 1e-36);
+        check_size(contexts[i], ATTN_INT4, 1e36);
     }
 }
 
@@ -138,12 +150,16 @@ static void zeros_and_extremes(void **state) {
     for (size_t n = 0; n < isas * COUNT(NARROW); n++) {
         const attn_linear_params p = linear_of(NARROW[n % COUNT(NARROW)], ATTN_OUT_IN, IN, OUT, true);
         char *weight = (char *)(uintptr_t)p.weight;
-        const size_t row = IN * type_size(p.weight_dtype);
+        const size_t row = weight_bytes(p.weight_dtype, 1, IN);
         memset(weight, 0, row);
         memset(weight + 16 * row, 0, row);
         if (p.weight_dtype == ATTN_INT8) {
             memset(weight + 3 * row, -128, row);
             ((float *)(uintptr_t)p.weight_scale)[5] = 0;
+        }
+        if (p.weight_dtype == ATTN_INT4) {
+            memset(weight + 3 * row, 0xFF, row);
+            memset((float *)(uintptr_t)p.weight_scale + 20, 0, 4 * sizeof(float));
         }
         const attn_tensor x = new_normal(BHTD, 1, 1, MOST_ROWS, IN);
         check_rows(contexts[n / COUNT(NARROW)], &p, x, reference(&p, x), promised(2));
@@ -179,7 +195,8 @@ static void same_bits_on_any_threads(void **state) {
         contexts[i] = new_context_of(i + 1, 0);
     seed(5);
     for (size_t n = 0; n < COUNT(NARROW) * COUNT(rows); n++) {
-        const attn_linear_params p = linear_of(NARROW[n % COUNT(NARROW)], ATTN_IN_OUT, 300, 500, true);
+        const attn_linear_params p =
+            linear_of(NARROW[n % COUNT(NARROW)], order_of(NARROW[n % COUNT(NARROW)], 1), 300, 500, true);
         attn_linear *linear = new_linear(contexts[0], &p);
         const attn_tensor x = new_normal(BHTD, 1, 1, rows[n / COUNT(NARROW)], 300);
         name_case("type %d, %zu rows", (int)p.weight_dtype, x.size[2]);
@@ -191,7 +208,7 @@ static void same_bits_on_any_threads(void **state) {
     }
 }
 
-/* The packed weights take a half and a quarter of the memory. */
+/* The packed weights take a half and a quarter of the memory; int4 20 bytes for 32 of them, or 24. */
 static void memory_of_the_type(void **state) {
     (void)state;
     enum { IN = 300, OUT = 512, OVERHEAD = 1024 };
@@ -199,10 +216,13 @@ static void memory_of_the_type(void **state) {
     attn_context *context = new_metered(&m, 1);
     for (size_t t = 0; t < COUNT(NARROW); t++) {
         const attn_linear_params p = linear_of(NARROW[t], ATTN_OUT_IN, IN, OUT, false);
-        const size_t before = m.bytes, scales = p.weight_scale ? OUT * sizeof(float) : 0;
+        const size_t before = m.bytes, least = weight_bytes(NARROW[t], OUT, IN);
+        const size_t scales = NARROW[t] == ATTN_INT8 ? OUT * sizeof(float) : 0, groups = OUT * ((IN + 31) / 32);
         attn_linear *linear = new_linear(context, &p);
-        assert_in_range(m.bytes - before, (size_t)IN * OUT * type_size(NARROW[t]),
-                        (size_t)IN * OUT * type_size(NARROW[t]) + scales + OVERHEAD);
+        if (NARROW[t] == ATTN_INT4)
+            assert_true(m.bytes - before - 20 * groups <= OVERHEAD || m.bytes - before - 24 * groups <= OVERHEAD);
+        else
+            assert_in_range(m.bytes - before, least, least + scales + OVERHEAD);
         attn_linear_destroy(linear);
     }
     attn_context_destroy(context);
@@ -212,7 +232,7 @@ static void memory_of_the_type(void **state) {
 static void check_layer(attn_context *context, size_t n) {
     struct mha_case c = mha_case_of(48, 4, 1 + n % 2, 1 + random_below(40));
     c.layer.weight_dtype = NARROW[n % COUNT(NARROW)];
-    c.layer.order = (attn_weight_order)random_below(2);
+    c.layer.order = random_order(c.layer.weight_dtype);
     c.layer.kv_heads = random_below(2) ? 2 : 0;
     c.layer.head_width = random_below(2) ? 9 : 0;
     c.layer.value_width = random_below(2) ? 21 : 0;
@@ -242,7 +262,8 @@ static void init_narrow(struct block_case *c, attn_dtype self, attn_dtype cross,
     c->self.weight_dtype = self;
     c->cross.weight_dtype = cross;
     c->feed.weight_dtype = feed;
-    c->self.order = c->feed.order = (attn_weight_order)random_below(2);
+    c->self.order = random_order(self);
+    c->feed.order = random_order(feed);
     c->feed.activation = (attn_activation)random_below(ATTN_XIELU + 1);
     c->block.norm_place = (attn_norm_place)random_below(2);
     fill_block(c, random_below(2) > 0);
@@ -251,9 +272,9 @@ static void init_narrow(struct block_case *c, attn_dtype self, attn_dtype cross,
 /* Each sublayer has a type of its own, and the other context other threads. */
 static void check_block(attn_context *context, attn_context *other, size_t n) {
     static const size_t lengths[] = {1, 5, 20, 230};
-    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8};
+    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8, ATTN_INT4};
     struct block_case c;
-    init_narrow(&c, types[n % 4], random_pick(types), types[n / 4 % 4], n % 5 ? WHOLE : WHOLE - HAS_GATE);
+    init_narrow(&c, types[n % 5], random_pick(types), types[n / 5 % 5], n % 3 ? WHOLE : WHOLE - HAS_GATE);
     const size_t T = random_pick(lengths);
     const attn_tensor x = new_normal(BHTD, 1, 1, T, 48), encoded = new_normal(BHTD, 1, 1, 7, 48);
     const attn_tensor y = new_tensor(BHTD, 1, 1, T, 48), again = new_tensor(PADDED, 1, 1, T, 48);
@@ -275,7 +296,7 @@ static void blocks(void **state) {
     (void)state;
     attn_context *one = new_context_of(1, 0), *three = new_context_of(3, 0);
     seed(8);
-    for (size_t n = 0; n < 32; n += every())
+    for (size_t n = 0; n < 50; n += every())
         check_block(n % 2 ? one : three, n % 2 ? three : one, n);
 }
 

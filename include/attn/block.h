@@ -57,7 +57,7 @@ typedef struct attn_feed_params {
     const float *down_bias;  /* [M] */
 
     /* The type of the matrices, and with ATTN_INT8 a scale for each output feature of each matrix that is there, as in
-     * attn_linear_params. */
+     * attn_linear_params; with ATTN_INT4 scales and offsets of the groups of these features. */
     attn_dtype weight_dtype;
     const float *up_scale;   /* [F] */
     const float *gate_scale; /* [F] */

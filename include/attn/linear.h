@@ -20,10 +20,21 @@ typedef enum attn_weight_order {
 typedef struct attn_linear attn_linear;
 
 /* Weights are dense, aligned as their type asks, read during attn_linear_create and not kept. They are packed in the
- * type that they have, so that f16, bf16 and int8 take a half or a quarter of the memory, and about as little of the
- * time of a product of few rows, which is that of reading them. Arithmetic is f32, unless the context has another
- * precision (attn_precision), in which f32 and f16 are packed as bf16. Inf and NaN among them propagate as IEEE says.
- * With weights that are not packed as f32 the bits of a row of the output depend on no other row, on any backend. */
+ * type that they have, so that f16, bf16, int8 and int4 take a half, a quarter or less of the memory, and about as
+ * little of the time of a product of few rows, which is that of reading them. Arithmetic is f32, unless the context has
+ * another precision (attn_precision), in which f32 and f16 are packed as bf16. Inf and NaN among them propagate as IEEE
+ * says. With weights that are not packed as f32 the bits of a row of the output depend on no other row, on any backend.
+ *
+ * ATTN_INT4 is [out_width, ⌈in_width/2⌉] bytes, in ATTN_OUT_IN only: number 2i of an output feature is in the lower half
+ * of byte i, number 2i + 1 in the upper one. The numbers, 0 to 15, are in groups of 32 along the inputs, the last of
+ * which may be shorter, and each group has a scale and an offset: a weight is scale · number + offset. What other
+ * programs have becomes that without loss:
+ *     GGUF Q4_0   scale d, offset −8·d; numbers i and i + 16 of a group are the halves of its byte i there
+ *     GGUF Q4_1   scale d, offset m; numbers as in Q4_0
+ *     ONNX        MatMulNBits of bits 4 and block_size 32: the same bytes; scale s, offset −zero_point·s, or −8·s
+ *     GPTQ, AWQ   groups of 64 or 128: scale s and offset −zero·s of each, twice or four times
+ * They take 5 bits each in memory where all scales and offsets are f16 numbers, as the first three have and
+ * attn_quantize_weight_int4 makes, else 6. A row of x with Inf or NaN makes NaN of them. */
 typedef struct attn_linear_params {
     size_t struct_size;
     size_t in_width;           /* Required. */
@@ -31,9 +42,10 @@ typedef struct attn_linear_params {
     attn_weight_order order;   /* of `weight` */
     const void *weight;        /* [out_width, in_width], or transposed, of `weight_dtype`. Required. */
     const float *bias;         /* [out_width]; NULL: none */
-    attn_dtype weight_dtype;   /* ATTN_F32 (0, the default), ATTN_F16, ATTN_BF16 or ATTN_INT8 */
-    const float *weight_scale; /* [out_width]: a weight is int8 · scale of its output feature. Finite. Required for
-                                * ATTN_INT8, NULL for the other types. attn_quantize_weight makes both. */
+    attn_dtype weight_dtype;   /* ATTN_F32 (0, the default), ATTN_F16, ATTN_BF16, ATTN_INT8 or ATTN_INT4 */
+    const float *weight_scale; /* Finite. Required for ATTN_INT8: [out_width], a weight is int8 · scale of its output
+                                * feature; and for ATTN_INT4: [out_width, ⌈in_width/32⌉, 2], scale and offset of each
+                                * group. NULL for the other types. attn_quantize_weight(_int4) makes both. */
 } attn_linear_params;
 
 #ifdef __cplusplus
@@ -57,8 +69,8 @@ ATTN_API attn_status attn_linear_forward(attn_context *context, const attn_linea
                                          const attn_tensor *out);
 
 /* Sets *bytes to the scratch that attn_linear_forward with the same arguments needs: none where x and out are matrices
- * of B·T rows, but for rows that are rounded or quantised, which take as much as x at most. The data pointers may be
- * NULL. Errors as attn_linear_forward, but for those that only the data show. */
+ * of B·T rows, but for what is made of rows in other precisions, and for int4: as much as x at most, with int4 1.25
+ * times that. The data pointers may be NULL. Errors as attn_linear_forward, but for those that only the data show. */
 ATTN_API attn_status attn_linear_scratch_size(attn_context *context, const attn_linear *linear, const attn_tensor *x,
                                               const attn_tensor *out, size_t *bytes);
 
@@ -73,6 +85,17 @@ ATTN_API attn_status attn_linear_scratch_size(attn_context *context, const attn_
  * OVERFLOW, ALIAS, MEMORY; nothing is written then. */
 ATTN_API attn_status attn_quantize_weight(attn_context *context, attn_weight_order order, size_t out_width,
                                           size_t in_width, const float *weight, int8_t *out, float *scales);
+
+/* Makes int4 weights of f32 ones. From the least weight of a group, its offset, 15 steps of its scale reach the largest,
+ * and each weight becomes the nearest step. Where the largest |weight| is from 2^-8 to 2^15, scale and offset are f16
+ * numbers, the scale rounded up and the offset down: the error is half a scale at most.
+ *   order    of `weight`; of `out` it is ATTN_OUT_IN
+ *   weight   [out_width, in_width], or transposed, dense
+ *   out      [out_width, ⌈in_width/2⌉], output
+ *   scales   [out_width, ⌈in_width/32⌉, 2], output
+ * Errors: as attn_quantize_weight, but MEMORY; nothing is written then. */
+ATTN_API attn_status attn_quantize_weight_int4(attn_context *context, attn_weight_order order, size_t out_width,
+                                               size_t in_width, const float *weight, uint8_t *out, float *scales);
 
 #ifdef __cplusplus
 }

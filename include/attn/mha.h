@@ -59,7 +59,7 @@ typedef struct attn_mha_params {
     int zero_key;             /* not 0: another one, of zeros: PyTorch's add_zero_attn */
 
     /* The type of all the matrices, and with ATTN_INT8 a scale for each output feature of each matrix that is there, as
-     * in attn_linear_params. */
+     * in attn_linear_params; with ATTN_INT4 scales and offsets of the groups of these features. */
     attn_dtype weight_dtype;
     const float *in_scale;  /* [H·D + G·D + G·E] */
     const float *q_scale;   /* [H·D] */

@@ -52,16 +52,17 @@ static attni_weight weight(const attn_feed_params *p, const void *data, const fl
 static attn_status check_feed_scales(attn_context *context, const attn_feed_params *p, size_t M) {
     const size_t F = p->hidden_width;
     const attn_dtype type = p->weight_dtype;
-    ATTNI_TRY(attni_check_scale(context, "params.feed.up_scale", p->up_scale, p->up_weight, type, F));
-    ATTNI_TRY(attni_check_scale(context, "params.feed.gate_scale", p->gate_scale, p->gate_weight, type, F));
-    return attni_check_scale(context, "params.feed.down_scale", p->down_scale, p->down_weight, type, M);
+    ATTNI_TRY(attni_check_scale(context, "params.feed.up_scale", p->up_scale, p->up_weight, type, F, M));
+    ATTNI_TRY(attni_check_scale(context, "params.feed.gate_scale", p->gate_scale, p->gate_weight, type, F, M));
+    return attni_check_scale(context, "params.feed.down_scale", p->down_scale, p->down_weight, type, M, F);
 }
 
 static attn_status check_feed(attn_context *context, const attn_feed_params *p, size_t M, attni_weight w[3]) {
     static const char width[] = "params.feed.hidden_width";
     const size_t F = p->hidden_width;
     ATTNI_TRY(attni_check_order(context, "params.feed.order", p->order));
-    ATTNI_TRY(attni_check_weight_dtype(context, "params.feed.weight_dtype", p->weight_dtype));
+    ATTNI_TRY(
+        attni_check_weight_dtype(context, "params.feed.weight_dtype", p->weight_dtype, "params.feed.order", p->order));
     ATTNI_TRY(attni_check_pointer(context, "params.feed.up_weight", p->up_weight));
     ATTNI_TRY(attni_check_pointer(context, "params.feed.down_weight", p->down_weight));
     if (p->gate_bias && !p->gate_weight)

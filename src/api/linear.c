@@ -15,7 +15,7 @@ attn_status attn_linear_create(attn_context *context, const attn_linear_params *
     ATTNI_TRY(attni_check_pointer(context, "params", params));
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
     ATTNI_TRY(attni_check_order(context, "params.order", p.order));
-    ATTNI_TRY(attni_check_weight_dtype(context, "params.weight_dtype", p.weight_dtype));
+    ATTNI_TRY(attni_check_weight_dtype(context, "params.weight_dtype", p.weight_dtype, "params.order", p.order));
     ATTNI_TRY(attni_check_pointer(context, "params.weight", p.weight));
     attni_weight weight = {.data = p.weight,
                            .type = p.weight_dtype,
@@ -24,7 +24,8 @@ attn_status attn_linear_create(attn_context *context, const attn_linear_params *
                            .out = p.out_width,
                            .in = p.in_width};
     ATTNI_TRY(attni_check_weight(context, "params.in_width", "params.out_width", p.order, &weight));
-    ATTNI_TRY(attni_check_scale(context, "params.weight_scale", p.weight_scale, p.weight, p.weight_dtype, p.out_width));
+    ATTNI_TRY(attni_check_scale(context, "params.weight_scale", p.weight_scale, p.weight, p.weight_dtype, p.out_width,
+                                p.in_width));
     *linear = attni_linear_new(context, &weight);
     return *linear ? ATTN_OK : attni_fail(context, ATTN_ERROR_MEMORY, "linear: no memory for the packed weights");
 }
@@ -103,7 +104,10 @@ attn_status attn_linear_scratch_size(attn_context *context, const attn_linear *l
     return ATTN_OK;
 }
 
-static attn_status check_finite(attn_context *context, const attni_weight *w, size_t rows, size_t columns) {
+/* -- attn_quantize_weight -- */
+
+static attn_status check_finite(attn_context *context, const attni_weight *w, attn_weight_order order) {
+    const size_t rows = order == ATTN_IN_OUT ? w->in : w->out, columns = order == ATTN_IN_OUT ? w->out : w->in;
     const float *x = w->data;
     if (context->kernels->all_finite(rows, columns, ATTN_F32, x, (ptrdiff_t)columns))
         return ATTN_OK;
@@ -114,28 +118,44 @@ static attn_status check_finite(attn_context *context, const attni_weight *w, si
                       i % columns, (double)x[i]);
 }
 
-static attn_status check_apart(attn_context *context, const attni_weight *w, const int8_t *out, const float *scales) {
+/* What is made of a weight: integers of so many bytes in all, and so many scales. */
+static attn_status check_apart(attn_context *context, const attni_weight *w, const void *out, size_t size,
+                               const float *scales, size_t count) {
     const attn_tensor weight = attn_tensor_btm(w->data, ATTN_F32, 1, 1, w->out * w->in);
-    const attn_tensor bytes = attn_tensor_btm(out, ATTN_INT8, 1, 1, w->out * w->in);
-    const attn_tensor factors = attn_tensor_btm(scales, ATTN_F32, 1, 1, w->out);
+    const attn_tensor bytes = attn_tensor_btm(out, ATTN_INT8, 1, 1, size);
+    const attn_tensor factors = attn_tensor_btm(scales, ATTN_F32, 1, 1, count);
     ATTNI_TRY(attni_check_disjoint(context, "out", &bytes, "weight", &weight));
     ATTNI_TRY(attni_check_disjoint(context, "scales", &factors, "weight", &weight));
     return attni_check_disjoint(context, "scales", &factors, "out", &bytes);
 }
 
+/* A weight, f32, that is to become one of a type. */
+static attn_status check_source(attn_context *context, attn_dtype type, attn_weight_order order, attni_weight *w,
+                                const void *out, const float *scales) {
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_order(context, "order", order));
+    ATTNI_TRY(attni_check_pointer(context, "weight", w->data));
+    ATTNI_TRY(attni_check_pointer(context, "out", out));
+    ATTNI_TRY(attni_check_pointer(context, "scales", scales));
+    ATTNI_TRY(attni_check_weight(context, "in_width", "out_width", order, w));
+    ATTNI_TRY(check_apart(context, w, out, attni_weight_bytes(type, w->out, w->in), scales,
+                          attni_count_scales(type, w->out, w->in)));
+    return check_finite(context, w, order);
+}
+
 attn_status attn_quantize_weight(attn_context *context, attn_weight_order order, size_t out_width, size_t in_width,
                                  const float *weight, int8_t *out, float *scales) {
     attni_weight w = {.data = weight, .out = out_width, .in = in_width};
-    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
-    ATTNI_TRY(attni_check_order(context, "order", order));
-    ATTNI_TRY(attni_check_pointer(context, "weight", weight));
-    ATTNI_TRY(attni_check_pointer(context, "out", out));
-    ATTNI_TRY(attni_check_pointer(context, "scales", scales));
-    ATTNI_TRY(attni_check_weight(context, "in_width", "out_width", order, &w));
-    ATTNI_TRY(check_apart(context, &w, out, scales));
-    ATTNI_TRY(check_finite(context, &w, order == ATTN_IN_OUT ? in_width : out_width,
-                           order == ATTN_IN_OUT ? out_width : in_width));
+    ATTNI_TRY(check_source(context, ATTN_INT8, order, &w, out, scales));
     ATTNI_TRY(attni_scratch_reserve(context, attni_quantize_floats(&w) * sizeof(float)));
     attni_quantize(context->kernels, &w, out, scales, context->scratch);
+    return ATTN_OK;
+}
+
+attn_status attn_quantize_weight_int4(attn_context *context, attn_weight_order order, size_t out_width, size_t in_width,
+                                      const float *weight, uint8_t *out, float *scales) {
+    attni_weight w = {.data = weight, .out = out_width, .in = in_width};
+    ATTNI_TRY(check_source(context, ATTN_INT4, order, &w, out, scales));
+    attni_quantize_groups(context->kernels, &w, out, scales);
     return ATTN_OK;
 }

@@ -25,7 +25,7 @@ static attn_status resolve(attn_context *context, attn_mha_params *p) {
     p->value_input_width = p->value_input_width ? p->value_input_width : p->model_width;
     if (p->order != ATTN_OUT_IN && p->order != ATTN_IN_OUT)
         return fail(context, ATTN_ERROR_VALUE, "order", (size_t)p->order, "ATTN_OUT_IN (0) or ATTN_IN_OUT (1)");
-    return attni_check_weight_dtype(context, "params.weight_dtype", p->weight_dtype);
+    return attni_check_weight_dtype(context, "params.weight_dtype", p->weight_dtype, "params.order", p->order);
 }
 
 /* One matrix for all three projections goes with one input width, and excludes the three. */
@@ -61,10 +61,11 @@ typedef struct matrix {
 
 /* `count` of the output features of a matrix, from `first` on. */
 static attni_weight features(const attn_mha_params *p, const matrix *m, size_t first, size_t count) {
-    const size_t size = attni_size_of(p->weight_dtype), step = p->order == ATTN_IN_OUT ? 1 : m->in;
-    return (attni_weight){.data = (const char *)m->data + first * step * size,
-                          .type = p->weight_dtype,
-                          .scale = m->scale ? m->scale + first : NULL,
+    const attn_dtype type = p->weight_dtype;
+    const size_t step = p->order == ATTN_IN_OUT ? 1 : m->in;
+    return (attni_weight){.data = (const char *)m->data + attni_weight_bytes(type, first, step),
+                          .type = type,
+                          .scale = m->scale ? m->scale + attni_count_scales(type, first, m->in) : NULL,
                           .bias = m->bias ? m->bias + first : NULL,
                           .stride_out = step,
                           .stride_in = p->order == ATTN_IN_OUT ? m->out : 1,
@@ -91,7 +92,7 @@ static attn_status check_scales(attn_context *context, const attn_mha_params *p,
                {"params.out_scale", out}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         ATTNI_TRY(attni_check_scale(context, all[i].name, all[i].matrix->scale, all[i].matrix->data, p->weight_dtype,
-                                    all[i].matrix->out));
+                                    all[i].matrix->out, all[i].matrix->in));
     return ATTN_OK;
 }
 

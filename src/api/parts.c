@@ -108,23 +108,28 @@ attn_status attni_check_weight(attn_context *context, const char *in_name, const
     return ATTN_OK;
 }
 
-attn_status attni_check_weight_dtype(attn_context *context, const char *name, attn_dtype dtype) {
-    if (dtype == ATTN_F32 || dtype == ATTN_F16 || dtype == ATTN_BF16 || dtype == ATTN_INT8)
+attn_status attni_check_weight_dtype(attn_context *context, const char *name, attn_dtype dtype, const char *order_name,
+                                     attn_weight_order order) {
+    if (dtype == ATTN_INT4 && order != ATTN_OUT_IN)
+        return attni_fail(context, ATTN_ERROR_VALUE, "%s is %d, expected ATTN_OUT_IN (0) as %s is ATTN_INT4 (5)",
+                          order_name, (int)order, name);
+    if (dtype == ATTN_F32 || dtype == ATTN_F16 || dtype == ATTN_BF16 || dtype == ATTN_INT8 || dtype == ATTN_INT4)
         return ATTN_OK;
     return attni_fail(context, ATTN_ERROR_DTYPE,
-                      "%s is %d, expected ATTN_F32 (0), ATTN_F16 (1), ATTN_BF16 (2) or ATTN_INT8 (4)", name,
-                      (int)dtype);
+                      "%s is %d, expected ATTN_F32 (0), ATTN_F16 (1), ATTN_BF16 (2), ATTN_INT8 (4) or ATTN_INT4 (5)",
+                      name, (int)dtype);
 }
 
 attn_status attni_check_scale(attn_context *context, const char *name, const float *scale, const void *weight,
-                              attn_dtype dtype, size_t n) {
-    const bool wanted = weight && dtype == ATTN_INT8;
+                              attn_dtype dtype, size_t out, size_t in) {
+    const bool wanted = weight && (dtype == ATTN_INT8 || dtype == ATTN_INT4);
     if (wanted && !scale)
-        return attni_fail(context, ATTN_ERROR_NULL, "%s is NULL, but weight_dtype is ATTN_INT8 (4)", name);
+        return attni_fail(context, ATTN_ERROR_NULL, "%s is NULL, but weight_dtype is %s", name,
+                          dtype == ATTN_INT8 ? "ATTN_INT8 (4)" : "ATTN_INT4 (5)");
     if (!wanted && scale)
         return attni_fail(context, ATTN_ERROR_VALUE, "%s is set, but %s", name,
-                          weight ? "weight_dtype is not ATTN_INT8 (4)" : "its weight is not");
-    for (size_t i = 0; i < n && scale; i++)
+                          weight ? "weight_dtype is neither ATTN_INT8 (4) nor ATTN_INT4 (5)" : "its weight is not");
+    for (size_t i = 0, n = attni_count_scales(dtype, out, in); i < n && scale; i++)
         if (!isfinite(scale[i]))
             return attni_fail(context, ATTN_ERROR_VALUE, "%s[%zu] is %g, expected a finite number", name, i,
                               (double)scale[i]);

@@ -26,13 +26,15 @@ bool attni_same_view(const attn_tensor *x, const attn_tensor *y);
 attn_status attni_check_weight(attn_context *context, const char *in_name, const char *out_name,
                                attn_weight_order order, attni_weight *weight);
 
-attn_status attni_check_weight_dtype(attn_context *context, const char *name, attn_dtype dtype);
-
-/* The scales of a weight of n output features, which are there if it is, and is int8. */
-attn_status attni_check_scale(attn_context *context, const char *name, const float *scale, const void *weight,
-                              attn_dtype dtype, size_t n);
-
 attn_status attni_check_order(attn_context *context, const char *name, attn_weight_order order);
+
+/* The type of weights, and an order that it may have. */
+attn_status attni_check_weight_dtype(attn_context *context, const char *name, attn_dtype dtype, const char *order_name,
+                                     attn_weight_order order);
+
+/* The scales of a weight [out, in], which are there if it is, and is int8 or int4. */
+attn_status attni_check_scale(attn_context *context, const char *name, const float *scale, const void *weight,
+                              attn_dtype dtype, size_t out, size_t in);
 
 /* The projected heads of B·T queries and B·keys keys, and `streams` rows of the model's width for each, fit in memory;
  * the names are those of the queries and of the keys. */

@@ -26,6 +26,7 @@ typedef struct attni_job {
 struct attni_blas;
 struct attni_bf16;
 struct attni_crew;
+struct attni_int4;
 struct attni_int8;
 
 struct attn_context {
@@ -34,7 +35,8 @@ struct attn_context {
     attn_precision precision;
     const struct attni_bf16 *bf16; /* set by src/product, used by the rooms above */
     const struct attni_int8 *int8;
-    struct attni_blas *blas; /* opened and closed by src/product, used by the rooms above */
+    const struct attni_int4 *int4; /* by the precision */
+    struct attni_blas *blas;       /* opened and closed by src/product, used by the rooms above */
     size_t threads;
     attn_parallel_for_fn parallel_for; /* the caller's, or NULL: `crew` */
     void *parallel_for_data;

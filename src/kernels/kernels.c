@@ -4,6 +4,7 @@
 
 #include "attn/context.h"
 
+#include "kernels/int4.h"
 #include "kernels/narrow.h"
 
 #if defined(__x86_64__)
@@ -81,6 +82,16 @@ static const attni_int8 *const int8_tables[] = {
     &attni_int8_avxvnni,
 #endif
     &attni_int8_avx2, &attni_int8_generic};
+static const attni_int4 *const int4_f32_tables[] = {&attni_int4_f32_avx512, &attni_int4_f32_avx2,
+                                                    &attni_int4_f32_generic};
+static const attni_int4 *const int4_int8_tables[] = {
+#ifdef ATTN_HAS_INT4_INT8_AVX512
+    &attni_int4_int8_avx512,
+#endif
+#ifdef ATTN_HAS_INT4_INT8_AVXVNNI
+    &attni_int4_int8_avxvnni,
+#endif
+    &attni_int4_int8_avx2, &attni_int4_int8_generic};
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 
@@ -107,12 +118,20 @@ static const attni_int8 *const int8_tables[] = {
     &attni_int8_neon_dot,
 #endif
     &attni_int8_neon, &attni_int8_generic};
+static const attni_int4 *const int4_f32_tables[] = {&attni_int4_f32_neon, &attni_int4_f32_generic};
+static const attni_int4 *const int4_int8_tables[] = {
+#ifdef ATTN_HAS_INT4_INT8_NEON_DOT
+    &attni_int4_int8_neon_dot,
+#endif
+    &attni_int4_int8_neon, &attni_int4_int8_generic};
 #else
 static uint32_t cpu_isa(uint32_t mask) { return mask & ATTN_ISA_GENERIC; }
 
 static const attni_kernels *const tables[] = {&attni_kernels_generic};
 static const attni_bf16 *const bf16_tables[] = {&attni_bf16_generic};
 static const attni_int8 *const int8_tables[] = {&attni_int8_generic};
+static const attni_int4 *const int4_f32_tables[] = {&attni_int4_f32_generic};
+static const attni_int4 *const int4_int8_tables[] = {&attni_int4_int8_generic};
 #endif
 
 /* The first of a list of tables all of whose instruction sets are usable, or else `otherwise`. */
@@ -128,3 +147,15 @@ const attni_kernels *attni_kernels_select(uint32_t mask) { FIRST_USABLE(tables, 
 const attni_bf16 *attni_bf16_select(uint32_t mask) { FIRST_USABLE(bf16_tables, mask, &attni_bf16_generic); }
 
 const attni_int8 *attni_int8_select(uint32_t mask) { FIRST_USABLE(int8_tables, mask, &attni_int8_generic); }
+
+static const attni_int4 *select_int4_f32(uint32_t mask) {
+    FIRST_USABLE(int4_f32_tables, mask, &attni_int4_f32_generic);
+}
+
+static const attni_int4 *select_int4_int8(uint32_t mask) {
+    FIRST_USABLE(int4_int8_tables, mask, &attni_int4_int8_generic);
+}
+
+const attni_int4 *attni_int4_select(uint32_t mask, bool quantised) {
+    return quantised ? select_int4_int8(mask) : select_int4_f32(mask);
+}

@@ -18,8 +18,10 @@
 static inline size_t attni_size_of(attn_dtype dtype) { return dtype == ATTN_F32 ? 4 : dtype <= ATTN_BF16 ? 2 : 1; }
 
 /* Rows of a panel or block that lie together, each column's elements one after the other: pairs of bf16 and quads of
- * int8, which is what the instructions for them read. */
-static inline size_t attni_together(attn_dtype dtype) { return dtype == ATTN_BF16 ? 2 : dtype == ATTN_INT8 ? 4 : 1; }
+ * int8, which is what the instructions for them read; and the groups of int4 (int4.h). */
+static inline size_t attni_together(attn_dtype dtype) {
+    return dtype == ATTN_BF16 ? 2 : dtype == ATTN_INT8 ? 4 : dtype == ATTN_INT4 ? 32 : 1;
+}
 
 /* A normalisation, defaults resolved. */
 typedef struct attni_norm {
@@ -91,8 +93,9 @@ typedef struct attni_dropout {
 typedef struct attni_panels {
     attn_dtype type;
     const char *data;
-    size_t width, ld, step;
-    const float *scale; /* factors of the columns, or NULL */
+    size_t width, ld, step; /* of int4: bytes of a panel */
+    const float *scale;     /* factors of the columns, or NULL */
+    bool half;              /* of int4, which only int4.h multiplies: its scales and offsets are f16 */
 } attni_panels;
 
 /* From gradients of weights to those of scores, in g [rows, columns]: p are the weights, `kept` what dropout made of

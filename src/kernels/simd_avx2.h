@@ -110,6 +110,20 @@ static inline V v_load_quad(const uint8_t *p, int at) {
     const __m256i exponent = _mm256_set1_epi32(0x4B000000);
     return _mm256_sub_ps(_mm256_castsi256_ps(_mm256_or_si256(u, exponent)), _mm256_set1_ps(0x1p23F + 128));
 }
+/* Masks and words stay in memory, as the sums need the registers. */
+static inline V v_load_nibble(const uint8_t *p, int at) {
+#define EIGHT(x)                                                                                                       \
+    { x, x, x, x, x, x, x, x }
+    static const uint32_t masks[7][8] __attribute__((aligned(32))) = {
+        EIGHT(0xF), EIGHT(0xF00), EIGHT(0xF0000), EIGHT(0xF000000), EIGHT(0xF0), EIGHT(0xF000), EIGHT(0xF00000)};
+#undef EIGHT
+    const struct words { uint8_t x[32]; } *words = (const void *)p;
+    __m256i x;
+    if (at == 7)
+        return _mm256_cvtepi32_ps(_mm256_srli_epi32(load_integers(p), 28));
+    __asm__("vmovdqa %2, %0\n\tvpand %1, %0, %0" : "=&x"(x) : "m"(*words), "m"(masks[at]));
+    return _mm256_cvtepi32_ps(x);
+}
 
 /* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */
 static inline V clamp(V x) { return _mm256_max_ps(_mm256_set1_ps(-160.0F), x); }

@@ -107,6 +107,14 @@ static inline V v_load_quad(const uint8_t *p, int at) {
     const __m512i exponent = _mm512_set1_epi32(0x4B000000);
     return _mm512_sub_ps(_mm512_castsi512_ps(_mm512_or_si512(u, exponent)), _mm512_set1_ps(0x1p23F + 128));
 }
+/* VL words of 8 halves of bytes: number `at` of each, in the order of int4.h, by 16 to the power of the place where it
+ * is in the word; by 1 at the last place. */
+static inline uint32_t nibble_mask(int at) { return 0xFU << (at < 4 ? 8 * at : 8 * at - 28); }
+static inline V v_load_nibble(const uint8_t *p, int at) {
+    const __m512i x = _mm512_loadu_si512(p);
+    return _mm512_cvtepi32_ps(at == 7 ? _mm512_srli_epi32(x, 28)
+                                      : _mm512_and_si512(x, _mm512_set1_epi32((int)nibble_mask(at))));
+}
 
 /* x − round(x), 0 for −∞. */
 static inline V v_fraction(V x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }

@@ -89,6 +89,11 @@ static inline void v_store_pair(uint16_t *p, V first, V second) {
     v_store_bf16(p + 1, second);
 }
 static inline V v_load_quad(const uint8_t *p, int at) { return (float)(p[at] - 128); }
+static inline V v_load_nibble(const uint8_t *p, int at) {
+    uint32_t word;
+    memcpy(&word, p, sizeof word);
+    return (float)(at == 7 ? word >> 28 : word & 0xFU << (at < 4 ? 8 * at : 8 * at - 28));
+}
 
 /* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */
 static inline V clamp(V x) { return x < -160.0F ? -160.0F : x; }

@@ -85,6 +85,10 @@ static inline V v_load_quad(const uint8_t *p, int at) {
     const V shifted = vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_u8(u), vdupq_n_u32(0x4B000000)));
     return vsubq_f32(shifted, vdupq_n_f32(0x1p23F + 128));
 }
+static inline V v_load_nibble(const uint8_t *p, int at) {
+    const uint32x4_t x = load_integers(p), mask = vdupq_n_u32(0xFU << (at < 4 ? 8 * at : 8 * at - 28));
+    return vcvtq_f32_u32(at == 7 ? vshrq_n_u32(x, 28) : vandq_u32(x, mask));
+}
 
 /* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */
 static inline V clamp(V x) { return vmaxq_f32(vdupq_n_f32(-160.0F), x); }

@@ -14,27 +14,35 @@
 typedef struct attni_weight {
     const void *data;
     attn_dtype type;
-    const float *scale; /* of int8, [out], or NULL */
+    const float *scale; /* of int8 [out], of int4 [out, groups, 2], or NULL */
     const float *bias;  /* [out], or NULL */
     size_t stride_out, stride_in;
     size_t out, in;
 } attni_weight;
 
+/* Bytes of so many rows [in] of a weight of a type, stride_in being 1, and how many scales they have. */
+size_t attni_weight_bytes(attn_dtype type, size_t rows, size_t in);
+size_t attni_count_scales(attn_dtype type, size_t rows, size_t in);
+
 /* A linear map, packed: panels of `panel.width` output features, each [depth, width], the last one as wide as it must
  * be, zeros beyond `out`. Panels keep the type of the weight, but f32 and f16 become bf16 in a context of less than
- * f32 precision; depth is `in` up to whole pairs or quads. */
+ * f32 precision; depth is `in` up to whole pairs, quads or groups. Panels of int4 have their scales in them. */
 typedef struct attni_linear {
     size_t out, in, depth;
     attni_panel panel;
     attn_dtype type;
+    bool half;    /* of int4: scales are kept as f16, which all of them are */
     char *panels; /* where the memory of all begins */
-    float *scale; /* [out] up to whole vectors, or NULL */
+    float *scale; /* of int8, [out] up to whole vectors, or NULL */
     float *bias;  /* [out], or NULL */
 } attni_linear;
 
 /* Floats that the packed weight takes, in whole cache lines, and the packing into them. */
 size_t attni_linear_floats(const attn_context *context, const attni_weight *weight);
 attni_linear attni_linear_pack(const attn_context *context, const attni_weight *weight, float *memory);
+
+/* Bytes of so many elements of its panels, of whole groups if they have groups. */
+size_t attni_panel_bytes(const attni_linear *linear, size_t elements);
 
 /* Copies x [n], or nothing where it is NULL, to *next, and moves that on by whole cache lines, zeros behind the copy.
  * Returns the copy, or NULL. */
@@ -76,6 +84,9 @@ size_t attni_product_floats(const attn_context *context, const attni_linear *lin
  * that this takes. */
 size_t attni_quantize_floats(const attni_weight *weight);
 void attni_quantize(const attni_kernels *kernels, const attni_weight *weight, int8_t *out, float *scales, float *room);
+
+/* Makes int4 weights [out, in], two a byte, of a weight as above, and scales [out, groups, 2]. */
+void attni_quantize_groups(const attni_kernels *kernels, const attni_weight *weight, uint8_t *out, float *scales);
 
 size_t attni_gate_floats(const attn_context *context, const attni_linear *linear);
 

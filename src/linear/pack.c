@@ -3,24 +3,66 @@
 #include <string.h>
 
 #include "context/sizes.h"
+#include "kernels/int4.h"
 #include "kernels/together.h"
 #include "linear/linear.h"
 
-/* Floats of the panels (their width rounded up to whole vectors), of the scales and of the bias, each in whole cache
- * lines. */
-static size_t panel_floats(const attni_weight *w, attn_dtype kept) {
-    const size_t depth = attni_round_up(w->in, attni_together(kept));
-    return attni_round_up(attni_ceil_div(attni_round_up(w->out, 16) * depth * attni_size_of(kept), sizeof(float)), 16);
+size_t attni_weight_bytes(attn_dtype type, size_t rows, size_t in) {
+    return rows * (type == ATTN_INT4 ? attni_ceil_div(in, 2) : in * attni_size_of(type));
 }
-static size_t scale_floats(const attni_weight *w) { return w->scale ? attni_round_up(w->out, 16) : 0; }
-static size_t bias_floats(const attni_weight *w) { return w->bias ? attni_round_up(w->out, 16) : 0; }
+
+size_t attni_count_scales(attn_dtype type, size_t rows, size_t in) {
+    return type == ATTN_INT4 ? 2 * rows * attni_ceil_div(in, ATTNI_GROUP) : rows;
+}
+
+size_t attni_panel_bytes(const attni_linear *linear, size_t elements) {
+    return linear->type == ATTN_INT4 ? elements / ATTNI_GROUP * attni_group_bytes(linear->half)
+                                     : elements * attni_size_of(linear->type);
+}
 
 static attn_dtype kept_type(const attn_context *context, const attni_weight *w) {
-    return context->precision != ATTN_PRECISION_F32 && w->type != ATTN_INT8 ? ATTN_BF16 : w->type;
+    const bool integer = w->type == ATTN_INT8 || w->type == ATTN_INT4;
+    return context->precision != ATTN_PRECISION_F32 && !integer ? ATTN_BF16 : w->type;
 }
 
+/* Whether f16 has all of n numbers. */
+static bool are_half(const attni_kernels *kernels, size_t n, const float *x) {
+    enum { PIECE = 256 };
+    uint16_t half[PIECE];
+    float back[PIECE];
+    for (size_t i = 0, some; i < n; i += some) {
+        some = attni_min(PIECE, n - i);
+        kernels->copy(1, some, ATTN_F32, x + i, 0, ATTN_F16, half, 0);
+        kernels->copy(1, some, ATTN_F16, half, 0, ATTN_F32, back, 0);
+        for (size_t j = 0; j < some; j++)
+            if (back[j] != x[i + j])
+                return false;
+    }
+    return true;
+}
+
+/* What a weight becomes, its memory left out. */
+static attni_linear form_of(const attn_context *context, const attni_weight *w) {
+    attni_linear linear = {.out = w->out, .in = w->in, .type = kept_type(context, w)};
+    linear.panel = attni_panel_for_weights(context, linear.type);
+    linear.depth = attni_round_up(w->in, attni_together(linear.type));
+    linear.half =
+        linear.type == ATTN_INT4 && are_half(context->kernels, attni_count_scales(w->type, w->out, w->in), w->scale);
+    return linear;
+}
+
+/* Floats of the panels (their width rounded up to whole vectors), of the scales and of the bias, each in whole cache
+ * lines. */
+static size_t panel_floats(const attni_linear *l) {
+    return attni_round_up(attni_ceil_div(attni_panel_bytes(l, attni_round_up(l->out, 16) * l->depth), sizeof(float)),
+                          16);
+}
+static size_t scale_floats(const attni_weight *w) { return w->type == ATTN_INT8 ? attni_round_up(w->out, 16) : 0; }
+static size_t bias_floats(const attni_weight *w) { return w->bias ? attni_round_up(w->out, 16) : 0; }
+
 size_t attni_linear_floats(const attn_context *context, const attni_weight *w) {
-    return panel_floats(w, kept_type(context, w)) + scale_floats(w) + bias_floats(w);
+    const attni_linear linear = form_of(context, w);
+    return panel_floats(&linear) + scale_floats(w) + bias_floats(w);
 }
 
 /* to [columns, width] is the transpose of `from` [rows, columns], of 16 bits each, a cache line's or two of columns at
@@ -63,11 +105,42 @@ static void pack_bf16(const some *s, size_t width, uint16_t *panel) {
     }
 }
 
-static void pack_panel(const some *s, attn_dtype kept, size_t width, char *panel) {
+/* Numbers of one feature, two a byte, as those of column c of a panel of whole groups, of which it was all zeros. */
+static void put_numbers(size_t in, const uint8_t *from, size_t width, size_t c, size_t step, uint8_t *numbers) {
+    for (size_t i = 0; i < in; i++) {
+        const unsigned number = i % 2 ? from[i / 2] >> 4 : from[i / 2] & 0xFU;
+        const size_t at = i % ATTNI_GROUP, word = (at / 8 * width + c) * 4;
+        numbers[i / ATTNI_GROUP * step + word + at % 4] |= (uint8_t)(at % 8 < 4 ? number : number << 4);
+    }
+}
+
+static void put_scales(const some *s, size_t c, size_t groups, bool half, size_t width, size_t step, char *panel) {
+    const float *from = s->weight->scale + (s->first + c) * groups * 2;
+    const attn_dtype type = half ? ATTN_F16 : ATTN_F32;
+    const size_t size = attni_size_of(type);
+    for (size_t n = 0; n < 2 * groups; n++)
+        s->kernels->copy(1, 1, ATTN_F32, from + n, 0, type, panel + n / 2 * step + (n % 2 * width + c) * size, 0);
+}
+
+static void pack_int4(const some *s, bool half, size_t width, char *panel) {
+    const attni_weight *w = s->weight;
+    const size_t groups = attni_ceil_div(w->in, ATTNI_GROUP), step = width * attni_group_bytes(half);
+    uint8_t *numbers = (uint8_t *)panel + 2 * width * (half ? sizeof(uint16_t) : sizeof(float));
+    memset(panel, 0, groups * step);
+    for (size_t c = 0; c < s->count; c++) {
+        const size_t row = attni_weight_bytes(ATTN_INT4, s->first + c, w->in);
+        put_numbers(w->in, (const uint8_t *)w->data + row, width, c, step, numbers);
+        put_scales(s, c, groups, half, width, step, panel);
+    }
+}
+
+static void pack_panel(const some *s, const attni_linear *l, size_t width, char *panel) {
     const attni_weight *w = s->weight;
     if (s->count < width)
-        memset(panel, 0, attni_round_up(w->in, attni_together(kept)) * width * attni_size_of(kept));
-    if (kept == ATTN_BF16)
+        memset(panel, 0, attni_panel_bytes(l, l->depth * width));
+    if (l->type == ATTN_INT4)
+        pack_int4(s, l->half, width, panel);
+    else if (l->type == ATTN_BF16)
         pack_bf16(s, width, (uint16_t *)(void *)panel);
     else if (w->type == ATTN_INT8)
         attni_put_int8(w->in, s->count, input_at(s, 0), w->stride_in, w->stride_out, 0, (uint8_t *)panel, width);
@@ -93,18 +166,15 @@ float *attni_keep(const float *x, size_t n, float **next) {
 }
 
 attni_linear attni_linear_pack(const attn_context *context, const attni_weight *w, float *memory) {
-    char *panels = (char *)memory;
-    const attn_dtype kept = kept_type(context, w);
-    const attni_panel panel = attni_panel_for_weights(context, kept);
-    attni_linear linear = {.out = w->out, .in = w->in, .panel = panel, .type = kept, .panels = panels};
-    linear.depth = attni_round_up(w->in, attni_together(kept));
-    for (size_t o = 0; o < w->out; o += panel.width) {
-        const size_t width = attni_min(attni_round_up(w->out - o, 16), panel.width);
+    attni_linear linear = form_of(context, w);
+    linear.panels = (char *)memory;
+    for (size_t o = 0; o < w->out; o += linear.panel.width) {
+        const size_t width = attni_min(attni_round_up(w->out - o, 16), linear.panel.width);
         const some features = {context->kernels, w, o, attni_min(w->out - o, width)};
-        pack_panel(&features, kept, width, panels + o * linear.depth * attni_size_of(kept));
+        pack_panel(&features, &linear, width, linear.panels + attni_panel_bytes(&linear, o * linear.depth));
     }
-    float *next = memory + panel_floats(w, kept);
-    linear.scale = attni_keep(w->scale, w->out, &next);
+    float *next = memory + panel_floats(&linear);
+    linear.scale = attni_keep(w->type == ATTN_INT8 ? w->scale : NULL, w->out, &next);
     linear.bias = attni_keep(w->bias, w->out, &next);
     return linear;
 }

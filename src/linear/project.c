@@ -78,6 +78,11 @@ static size_t depth_of(const attni_linear *linear, const attni_left *x) {
     return x->form == ATTNI_QUANTIZED ? 4 * linear->panel.depth : linear->panel.depth;
 }
 
+/* From one panel of so many columns to the next. */
+static size_t panel_step(const attni_linear *linear, size_t width) {
+    return linear->type == ATTN_INT4 ? attni_panel_bytes(linear, width * linear->depth) : width * linear->depth;
+}
+
 /* One product, from row r of the piece and input feature k on: y (+)= x · W. The last panel is as wide as it must
  * be. */
 static void multiply_part(const attn_context *context, const attni_linear *linear, const attni_left *x, const piece *at,
@@ -89,10 +94,11 @@ static void multiply_part(const attn_context *context, const attni_linear *linea
         const size_t ld = attni_min(most->width, last);
         n = attni_min(at->width - j, ld < most->width ? ld : last / most->width * most->width);
         const attni_panels w = {.type = linear->type,
-                                .data = linear->panels + (first * linear->depth + k * ld) * attni_size_of(linear->type),
+                                .data = linear->panels + attni_panel_bytes(linear, first * linear->depth + k * ld),
                                 .width = ld,
                                 .ld = ld,
-                                .step = ld * linear->depth,
+                                .step = panel_step(linear, ld),
+                                .half = linear->half,
                                 .scale = linear->scale ? linear->scale + first : NULL};
         attni_multiply_left(context, rows, n, depth, 1.0F, x, at->row + r, k, &w, add, y + r * ldy + j, ldy);
     }

@@ -8,6 +8,7 @@
 
 #include "attn/context.h"
 
+#include "kernels/int4.h"
 #include "kernels/narrow.h"
 #include "product/product.h"
 
@@ -93,6 +94,7 @@ static uint32_t narrow_isa(const attn_context_options *options) {
 attn_status attni_product_open(attn_context *context, const attn_context_options *options) {
     context->bf16 = attni_bf16_select(narrow_isa(options));
     context->int8 = attni_int8_select(narrow_isa(options));
+    context->int4 = attni_int4_select(narrow_isa(options), options->precision == ATTN_PRECISION_INT8);
     context->blas = attni_allocate(&context->allocator, sizeof *context->blas);
     if (!context->blas)
         return attni_fail(context, ATTN_ERROR_MEMORY, "context: no memory for the backend");

@@ -3,13 +3,22 @@
 #include <string.h>
 
 #include "context/sizes.h"
+#include "kernels/int4.h"
 #include "kernels/narrow.h"
 #include "product/product.h"
 
-/* Rows are made of whole cache lines. */
+/* Rows are made of whole cache lines, or groups. */
 static size_t row_bytes(const attn_context *context, attni_form form, size_t depth) {
+    if (form == ATTNI_GROUPED)
+        return attni_round_up(depth, ATTNI_GROUP) * context->int4->size;
     return form == ATTNI_QUANTIZED ? attni_round_up(depth, ATTNI_LINE) * context->int8->size
                                    : attni_round_up(depth, 16) * sizeof(float);
+}
+
+static size_t element_bytes(const attn_context *context, attni_form form) {
+    return form == ATTNI_GROUPED     ? context->int4->size
+           : form == ATTNI_QUANTIZED ? context->int8->size
+                                     : context->bf16->size;
 }
 
 static size_t scale_floats(attni_form form, size_t rows) {
@@ -47,7 +56,7 @@ attni_left attni_left_of(const attn_context *context, attni_form form, size_t ro
     return (attni_left){.form = form,
                         .data = (const char *)(room + scale_floats(form, rows)),
                         .step = row_bytes(context, form, depth),
-                        .size = form == ATTNI_QUANTIZED ? context->int8->size : context->bf16->size,
+                        .size = element_bytes(context, form),
                         .scale = room};
 }
 
@@ -58,6 +67,8 @@ void attni_prepare(const attn_context *context, const attni_left *left, size_t b
     for (size_t r = begin; r < end; r++)
         if (left->form == ATTNI_QUANTIZED)
             scale[r] = context->int8->quantize(depth, x + r * ldx, y + r * left->step);
+        else if (left->form == ATTNI_GROUPED)
+            context->int4->prepare(depth, x + r * ldx, y + r * left->step);
         else
             context->bf16->round(1, depth, x + r * ldx, ldx, (float *)(void *)(y + r * left->step),
                                  left->step / sizeof(float));

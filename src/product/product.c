@@ -2,6 +2,7 @@
 #include "product/product.h"
 
 #include "context/sizes.h"
+#include "kernels/int4.h"
 #include "kernels/narrow.h"
 
 static void by_blas(const attni_blas *blas, size_t rows, size_t columns, size_t depth, float factor, const float *a,
@@ -30,6 +31,8 @@ void attni_multiply(const attn_context *context, size_t rows, size_t columns, si
 static bool has_pairs(const attn_context *context) { return context->bf16->size < sizeof(float); }
 
 attni_form attni_form_for(const attn_context *context, attn_dtype left, attn_dtype right) {
+    if (right == ATTN_INT4)
+        return ATTNI_GROUPED;
     if (right == ATTN_INT8 && context->precision == ATTN_PRECISION_INT8)
         return ATTNI_QUANTIZED;
     const bool rounded = context->precision != ATTN_PRECISION_F32 || (left == ATTN_BF16 && has_pairs(context));
@@ -44,6 +47,8 @@ void attni_multiply_left(const attn_context *context, size_t rows, size_t column
     const size_t lda = left->step / sizeof *x;
     if (left->form == ATTNI_QUANTIZED)
         context->int8->multiply(rows, columns, depth, a, left->step, left->scale + row, b, add, c, ldc);
+    else if (left->form == ATTNI_GROUPED)
+        context->int4->multiply(rows, columns, depth, a, left->step, b, add, c, ldc);
     else if (left->form == ATTNI_ROUNDED)
         context->bf16->multiply(rows, columns, depth, factor, x, lda, b, add, c, ldc);
     else

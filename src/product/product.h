@@ -19,7 +19,12 @@ void attni_multiply(const attn_context *context, size_t rows, size_t columns, si
                     const float *a, size_t lda, const attni_panels *b, bool add, float *c, size_t ldc);
 
 /* The forms of a left factor: f32 as it is, or what has been made of it once for all the products that it is in. */
-typedef enum attni_form { ATTNI_PLAIN, ATTNI_ROUNDED, ATTNI_QUANTIZED } attni_form;
+typedef enum attni_form {
+    ATTNI_PLAIN,
+    ATTNI_ROUNDED,
+    ATTNI_QUANTIZED,
+    ATTNI_GROUPED /* for int4; products begin and end with whole groups */
+} attni_form;
 typedef struct attni_left {
     attni_form form;
     const char *data;

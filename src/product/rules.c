@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "context/sizes.h"
+#include "kernels/int4.h"
 #include "product/product.h"
 
 /* OpenBLAS's small-matrix kernels take a product up to this M·N·K; one step over it costs 15 %. */
@@ -84,6 +85,8 @@ size_t attni_least_depth(const attn_context *context, size_t columns) {
 
 attni_panel attni_panel_for_weights(const attn_context *context, attn_dtype type) {
     const attni_blas *blas = context->blas;
+    if (type == ATTN_INT4)
+        return (attni_panel){.width = context->int4->width, .unit = 64, .rows = 192, .depth = BUILTIN_DEPTH};
     if (type != ATTN_F32 || !blas->sgemm)
         return (attni_panel){.width = context->kernels->panel_width, .unit = 64, .rows = 192, .depth = BUILTIN_DEPTH};
     if (blas->no_pack)

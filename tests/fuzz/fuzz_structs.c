@@ -521,6 +521,13 @@ static attn_status call_quantize(void) {
     return attn_quantize_weight(any, (attn_weight_order)w.choice, w.n[2], w.n[3], from, to, take_output());
 }
 
+static attn_status call_quantize_int4(void) {
+    uint8_t *to = take_output();
+    attn_context *any = any_context();
+    const float *from = take_input();
+    return attn_quantize_weight_int4(any, (attn_weight_order)w.choice, w.n[2], w.n[3], from, to, take_output());
+}
+
 /* What is made is there if, and only if, the call says so. */
 #define CALL_CREATE(type, object)                                                                                      \
     static attn_status call_##object(void) {                                                                           \
@@ -633,6 +640,7 @@ static const struct {
              {call_embed, EMBED | NORM | ROWS},
              {call_patchify, ROWS | SIZES},
              {call_quantize, SIZES},
+             {call_quantize_int4, SIZES},
              {call_linear, LINEAR},
              {call_linear_forward, ROWS},
              {call_mha, MHA},

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "kernels/simd_generic.h"
+
+#define GROUP_TABLE attni_int4_f32_generic
+#include "kernels/int4_f32.h"
+
+#include "kernels/int4_body.h"
