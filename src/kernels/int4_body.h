@@ -9,7 +9,7 @@
 #include "kernels/int4.h"
 
 /* Sums that the registers hold at once: up to so many rows of up to so many vectors. */
-enum { MOST_ROWS = 6, MOST_VECTORS = 4, WORDS = 4, WORD = 4 };
+enum { MOST_ROWS = 6, MOST_VECTORS = VL == 1 ? 2 : 4, WORDS = 4, WORD = 4 };
 
 /* So many parts of a word are one turn of the loop; sanitizers' and plain C's compilations would take minutes. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -183,8 +183,9 @@ static void one_vector(const task *x, size_t column, size_t columns) { group_str
 static void multiply_panel(const task *x, size_t columns) {
     for (size_t j = 0, n; j < columns; j += n) {
         const size_t vectors = (x->width - j) / VL;
-        n = vectors >= MOST_VECTORS && x->rows <= 2 ? MOST_VECTORS * VL : vectors >= 2 ? 2 * VL : VL;
-        if (n == MOST_VECTORS * VL)
+        const bool few = vectors >= MOST_VECTORS && x->rows <= 2;
+        n = few ? MOST_VECTORS * VL : vectors >= 2 ? 2 * VL : VL;
+        if (few)
             few_rows(x, j, columns - j);
         else if (VL < 16 || n == 2 * VL)
             many_rows(x, j, columns - j);
