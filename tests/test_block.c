@@ -32,7 +32,7 @@ static void set_random_options(struct block_case *c) {
     c->cross_norm.kind = c->feed_norm.kind = c->self_norm.kind;
     c->self_norm.eps = random_below(2) ? 0 : 1e-3F;
     c->feed.activation = (attn_activation)random_below(ATTN_XIELU + 1);
-    c->activation.beta = random_below(2) ? 0 : 1.3F;
+    c->activation.beta = c->feed.activation == ATTN_SILU || c->feed.activation == ATTN_XIELU ? 1.3F : 0;
     c->activation.limit = random_below(2) ? 0 : 0.7F;
     c->activation.up_offset = c->feed.gate_weight && random_below(2) ? 1 : 0;
     c->feed.activation_params = random_below(2) ? &c->activation : NULL;

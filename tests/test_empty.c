@@ -471,7 +471,7 @@ static void test_rotary_tables_are_finite(void **state) {
                                           &p.low_turns, &p.high_turns, &p.attention_factor};
                 p.scaling = (attn_rotary_scaling)scaling;
                 p.factor = scaling == ATTN_ROTARY_PLAIN ? 0 : 4;
-                p.original_positions = lengths[n / COUNT(ends) / COUNT(widths)];
+                p.original_positions = scaling >= ATTN_ROTARY_DYNAMIC ? lengths[n / COUNT(ends) / COUNT(widths)] : 0;
                 *fields[field] = ends[n % COUNT(ends)];
                 if (attn_rotary_tables(context, POSITIONS, width, &p, cosines, sines) != ATTN_OK) {
                     const char *message = attn_context_last_error(context);

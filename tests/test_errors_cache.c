@@ -118,10 +118,10 @@ typedef struct call {
     X(start_beyond, ATTN_ERROR_SHAPE, "starts[2]", RAGGED; c->positions[2] = APPENDED + 1)                             \
     X(ragged_count, ATTN_ERROR_VALUE, "counts[1]", RAGGED; c->append.known.counts = c->counts;                         \
       c->positions[2] = APPENDED; c->counts[0] = 0; c->counts[1] = APPENDED + 1)                                       \
-    X(too_many, ATTN_ERROR_FULL, "capacity", c->k.size[2] = c->v.size[2] = CAPACITY - HELD + 1)                        \
+    X(too_many, ATTN_ERROR_FULL, "cache: 195 tokens", c->k.size[2] = c->v.size[2] = CAPACITY - HELD + 1)               \
     X(too_many_of_one, ATTN_ERROR_FULL, "sequence 1", c->append.known.counts = c->counts;                              \
       c->k.size[2] = c->v.size[2] = CAPACITY - HELD + 1; c->counts[1] = CAPACITY - HELD + 1)                           \
-    X(no_pages_left, ATTN_ERROR_FULL, "pages", c->target = c->small)                                                   \
+    X(no_pages_left, ATTN_ERROR_FULL, "cache: 2 more pages", c->target = c->small)                                     \
     X(no_page_for_one, ATTN_ERROR_FULL, "pages", c->target = c->rolling; c->k.size[2] = c->v.size[2] = HUGE_T)         \
     X(k_nan_in_bytes, ATTN_ERROR_VALUE, "k", c->target = c->bytes; *element_at(c->k, 1, 1, 3, D - 1) = NAN)            \
     X(v_inf_in_bytes, ATTN_ERROR_VALUE, "v", c->target = c->bytes; *element_at(c->v, 0, 1, 2, 0) = -INFINITY)          \
@@ -134,7 +134,7 @@ typedef struct call {
     X(append_rotary_odd, ATTN_ERROR_SHAPE, "width", ROTATED; c->rotary.width = 3)                                      \
     X(append_no_cos, ATTN_ERROR_NULL, "cos", ROTATED; c->rotary.cos = NULL)                                            \
     X(append_no_sin, ATTN_ERROR_NULL, "sin", ROTATED; c->rotary.sin = NULL)                                            \
-    X(append_table_huge, ATTN_ERROR_OVERFLOW, "rotary", ROTATED; c->rotary.positions = SIZE_MAX / 2)                   \
+    X(append_table_huge, ATTN_ERROR_OVERFLOW, "rotary.positions", ROTATED; c->rotary.positions = SIZE_MAX)             \
     X(append_beyond, ATTN_ERROR_VALUE, "key_positions", ROTATED; c->rotary.positions = HELD + APPENDED - 1)            \
     X(append_position_beyond, ATTN_ERROR_VALUE, "key_positions", ROTATED; c->rotary.key_positions = c->positions;      \
       c->positions[APPENDED + 3] = HELD + APPENDED)                                                                    \

@@ -190,6 +190,16 @@ static void faults_of_glu(void **state) {
     p.up_offset = 1;
     assert_status(context, attn_glu(context, ATTN_SILU, &p, &x, NULL, &out), ATTN_ERROR_VALUE);
     assert_mentions(attn_context_last_error(context), "up_offset");
+    p.up_offset = 0;
+    float *const own[] = {&p.beta, &p.alpha_p, &p.alpha_n};
+    static const char *const own_names[] = {"beta", "alpha_p", "alpha_n"};
+    for (size_t i = 0; i < COUNT(own); i++) {
+        *own[i] = 1;
+        assert_status(context, attn_glu(context, i == 0 ? ATTN_GELU_SIGMOID : ATTN_SILU, &p, &x, &x, &out),
+                      ATTN_ERROR_VALUE);
+        assert_mentions(attn_context_last_error(context), own_names[i]);
+        *own[i] = 0;
+    }
     assert_status(context, attn_glu(context, (attn_activation)8, &p, &x, &x, &out), ATTN_ERROR_VALUE);
     assert_status(context, attn_glu(context, ATTN_SILU, &p, &x, &small, &out), ATTN_ERROR_SHAPE);
     assert_status(context, attn_glu(context, ATTN_SILU, &p, NULL, &x, &out), ATTN_ERROR_NULL);

@@ -27,6 +27,10 @@ typedef struct call {
     float slopes[H], sinks[H], spare[B * H * Tk];
 } call;
 
+/* Factors from a table, beside what they are without one or not. */
+#define TABLE (c->factor.table = c->slopes, c->factor.positions = H)
+#define ONLY_TABLE (c->factor = (attn_query_factor){.table = c->slopes, .positions = H})
+
 /* What both functions refuse. */
 #define OPTION_FAULTS(X)                                                                                               \
     X(softcap_negative, ATTN_ERROR_VALUE, "softcap", c->params.softcap = -1)                                           \
@@ -67,6 +71,10 @@ typedef struct call {
     X(polarity_unset_mask, ATTN_ERROR_VALUE, "polarity", c->params.key_mask = NULL;                                    \
       c->params.polarity = ATTN_POLARITY_UNSET)                                                                        \
     X(polarity_unknown, ATTN_ERROR_VALUE, "polarity", c->params.polarity = (attn_polarity)3)                           \
+    X(polarity_of_nothing, ATTN_ERROR_VALUE, "polarity", c->params.mask = NULL; c->params.key_mask = NULL;             \
+      c->params.polarity = (attn_polarity)3)                                                                           \
+    X(polarity_negative, ATTN_ERROR_VALUE, "polarity", c->params.mask = NULL; c->params.key_mask = NULL;               \
+      c->params.polarity = (attn_polarity)-1)                                                                          \
     X(causal_unknown, ATTN_ERROR_VALUE, "causal", c->params.causal = (attn_causal)4)                                   \
     X(offset_without_causal, ATTN_ERROR_VALUE, "causal_offset", c->params.causal = ATTN_CAUSAL_NONE)                   \
     X(alignment_unknown, ATTN_ERROR_VALUE, "alignment", c->params.alignment = (attn_causal)4)                          \
@@ -90,6 +98,12 @@ typedef struct call {
     X(factor_period, ATTN_ERROR_SHAPE, "query_factor", c->factor.period = 0)                                           \
     X(factor_positions, ATTN_ERROR_SHAPE, "query_factor", c->factor.table = c->slopes)                                 \
     X(factor_amount, ATTN_ERROR_VALUE, "amount", c->factor.amount = NAN)                                               \
+    X(factor_period_of_table, ATTN_ERROR_VALUE, "period", TABLE; c->factor.amount = 0)                                 \
+    X(factor_amount_of_table, ATTN_ERROR_VALUE, "amount", TABLE)                                                       \
+    X(factor_shift_of_table, ATTN_ERROR_VALUE, "shift", TABLE; c->factor.amount = 0; c->factor.period = 0;             \
+      c->factor.shift = 1)                                                                                             \
+    X(factor_without_table, ATTN_ERROR_NULL, "table", c->factor.positions = 2)                                         \
+    X(factor_huge, ATTN_ERROR_OVERFLOW, "positions", ONLY_TABLE; c->factor.positions = SIZE_MAX)                       \
     X(sinks_of_sigmoids, ATTN_ERROR_VALUE, "sinks", c->params.sigmoid = 1)                                             \
     X(lse_of_sigmoids, ATTN_ERROR_VALUE, "lse", c->params.sigmoid = -1; c->params.sinks = NULL)                        \
     X(entropy_of_sigmoids, ATTN_ERROR_VALUE, "entropy", c->params.sigmoid = 1; c->params.sinks = NULL;                 \
@@ -100,6 +114,8 @@ typedef struct call {
     X(lists_keys, ATTN_ERROR_SHAPE, "keys", c->lists.keys = 0)                                                         \
     X(huge_lists, ATTN_ERROR_OVERFLOW, "key_lists", c->lists.count = SIZE_MAX)                                         \
     X(huge_tree, ATTN_ERROR_OVERFLOW, "tree", c->tree.tokens = SIZE_MAX)                                               \
+    X(tree_beyond, ATTN_ERROR_SHAPE, "tree", c->tree.tokens = Tk + 1)                                                  \
+    X(tree_beyond_length, ATTN_ERROR_SHAPE, "sequence 1", c->key_lengths[1] = 1)                                       \
     X(key_length_negative, ATTN_ERROR_VALUE, "key_lengths", c->key_lengths[1] = -1)                                    \
     X(key_length_beyond, ATTN_ERROR_VALUE, "key_lengths", c->key_lengths[0] = Tk + 1)                                  \
     X(query_length_negative, ATTN_ERROR_VALUE, "query_lengths", c->query_lengths[0] = INT64_MIN)                       \
@@ -145,10 +161,14 @@ typedef struct call {
     X(relative_nan, ATTN_ERROR_VALUE, "relative_bias", c->table[H * 18 - 1] = NAN)                                     \
     X(relative_infinite, ATTN_ERROR_VALUE, "relative_bias", c->table[0] = -INFINITY)                                   \
     X(lse_in_relative, ATTN_ERROR_ALIAS, "lse", c->params.lse = c->table)                                              \
+    X(factor_nan, ATTN_ERROR_VALUE, "query_factor", ONLY_TABLE; c->slopes[H - 1] = NAN; c->params.alibi_slopes = NULL; \
+      c->params.alibi = ATTN_ALIBI_NONE)                                                                               \
+    X(factor_infinite, ATTN_ERROR_VALUE, "query_factor", ONLY_TABLE; c->factor.table = c->sinks;                       \
+      c->params.sinks = NULL; c->sinks[0] = INFINITY)                                                                  \
     X(head_scale_infinite, ATTN_ERROR_VALUE, "head_scales", c->scales[1] = INFINITY)                                   \
     X(lse_in_head_scales, ATTN_ERROR_ALIAS, "lse", c->params.lse = c->scales)                                          \
-    X(lse_in_factors, ATTN_ERROR_ALIAS, "lse", c->factor.table = c->slopes; c->factor.positions = H;                   \
-      c->params.alibi = ATTN_ALIBI_NONE; c->params.alibi_slopes = NULL; c->params.lse = c->slopes)                     \
+    X(lse_in_factors, ATTN_ERROR_ALIAS, "lse", ONLY_TABLE; c->params.alibi = ATTN_ALIBI_NONE;                          \
+      c->params.alibi_slopes = NULL; c->params.lse = c->slopes)                                                        \
     X(largest_in_q, ATTN_ERROR_ALIAS, "largest_scores", c->params.largest_scores = c->q.data)                          \
     X(largest_is_lse, ATTN_ERROR_ALIAS, "largest_scores", c->params.largest_scores = c->params.lse)                    \
     X(lists_null, ATTN_ERROR_NULL, "key_lists", c->lists.blocks = NULL)                                                \
@@ -336,7 +356,7 @@ static void no_fault(void **state) {
     c.sinks[1] = -INFINITY;
     c.window = (attn_window){INT64_MAX, INT64_MAX};
     c.params.chunk = c.params.causal_block = c.params.first_keys = SIZE_MAX;
-    c.tree.tokens = 64;
+    c.tree.tokens = Tk;
     assert_ok(c.context, run(&c));
     c.tree.tokens = 0; /* off */
     c.tree.ancestors = NULL;
@@ -360,12 +380,11 @@ static void no_fault(void **state) {
 
 enum { TOKENS = 9, SEQUENCES = 3 };
 
-static attn_status run_ragged(attn_context *context, const int64_t *query_starts, const int64_t *key_starts,
-                              size_t key_tokens) {
+static attn_status run_ragged_with(attn_context *context, const int64_t *query_starts, const int64_t *key_starts,
+                                   size_t key_tokens, const attn_sdpa_params *with) {
     const attn_tensor q = new_normal(BHTD, 1, H, TOKENS, D), k = new_normal(BHTD, 1, G, key_tokens, D);
     const attn_tensor v = new_normal(BHTD, 1, G, key_tokens, E), out = new_tensor(BHTD, 1, H, TOKENS, E);
-    attn_sdpa_params params;
-    ATTN_INIT(&params);
+    attn_sdpa_params params = *with;
     params.sequences = SEQUENCES;
     params.query_starts = query_starts;
     params.key_starts = key_starts;
@@ -373,6 +392,45 @@ static attn_status run_ragged(attn_context *context, const int64_t *query_starts
     if (status != ATTN_OK)
         assert_untouched(out);
     return status;
+}
+
+static attn_status run_ragged(attn_context *context, const int64_t *query_starts, const int64_t *key_starts,
+                              size_t key_tokens) {
+    attn_sdpa_params params;
+    ATTN_INIT(&params);
+    return run_ragged_with(context, query_starts, key_starts, key_tokens, &params);
+}
+
+/* No length is more than its own sequence has, and no tree; where there are no queries, no tree is looked at. */
+static void ragged_lengths(void **state) {
+    (void)state;
+    static const int64_t queries[] = {0, 3, 3, 5}, keys[] = {0, 4, 5, 9};
+    static const struct {
+        int64_t lengths[SEQUENCES];
+        bool of_keys, good;
+    } cases[] = {{{3, 0, 2}, false, true}, {{3, 0, 3}, false, false}, {{2, 1, 2}, false, false},
+                 {{4, 1, 4}, true, true},  {{4, 2, 4}, true, false},  {{5, 1, 4}, true, false}};
+    const uint64_t ancestors[TOKENS] = {0};
+    const attn_tree fits = {4, ancestors}, large = {5, ancestors};
+    attn_context *context = new_context_of(2, 0);
+    attn_sdpa_params p;
+    seed(3);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        ATTN_INIT(&p);
+        *(cases[i].of_keys ? &p.key_lengths : &p.query_lengths) = cases[i].lengths;
+        name_case("lengths %zu", i);
+        assert_status(context, run_ragged_with(context, queries, keys, TOKENS, &p),
+                      cases[i].good ? ATTN_OK : ATTN_ERROR_VALUE);
+        if (!cases[i].good)
+            assert_mentions(attn_context_last_error(context), cases[i].of_keys ? "key_lengths" : "query_lengths");
+        end_case();
+    }
+    ATTN_INIT(&p);
+    p.tree = &fits;
+    assert_ok(context, run_ragged_with(context, queries, keys, TOKENS, &p));
+    p.tree = &large;
+    assert_status(context, run_ragged_with(context, queries, keys, TOKENS, &p), ATTN_ERROR_SHAPE);
+    assert_mentions(attn_context_last_error(context), "params.tree->tokens is 5, but sequence 0 has 4 keys");
 }
 
 static void ragged_faults(void **state) {
@@ -487,8 +545,8 @@ static void preset_faults(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(no_fault),      TEST(every_fault),
-                                       TEST(ragged_faults), TEST(dropout_mask_faults),
-                                       TEST(preset_faults), TEST(bucket_table_faults)};
+    const struct CMUnitTest tests[] = {TEST(no_fault),           TEST(every_fault),         TEST(ragged_faults),
+                                       TEST(ragged_lengths),     TEST(dropout_mask_faults), TEST(preset_faults),
+                                       TEST(bucket_table_faults)};
     return cmocka_run_group_tests_name("errors_variants", tests, NULL, NULL);
 }

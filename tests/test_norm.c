@@ -233,7 +233,7 @@ static void gated(void **state) {
             const attn_activation kind = (attn_activation)(k / 16);
             const bool has_up = k & 1;
             const attn_activation_params p = {.struct_size = sizeof p,
-                                              .beta = k & 2 ? 1.702F : 0,
+                                              .beta = k & 2 && (kind == ATTN_SILU || kind == ATTN_XIELU) ? 1.702F : 0,
                                               .limit = k & 4 ? 1.5F : 0,
                                               .up_offset = has_up && k & 8 ? 1 : 0};
             const attn_tensor gate = new_normal((enum layout)random_below(OUTPUT_LAYOUTS), 2, 2, 3, WIDTH);

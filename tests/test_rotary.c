@@ -85,17 +85,19 @@ static attn_rotary_tables_params tables_of(int scaling, unsigned given) {
     static const double pair_factors[64] = {1, 1.5, 7, 0.25, 64, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3,
                                             3, 3,   3, 3,    3,  3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
                                             2, 2,   2, 2,    2,  2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2};
-    const bool yarn = scaling == ATTN_ROTARY_YARN;
+    const bool yarn = scaling == ATTN_ROTARY_YARN, llama = scaling == ATTN_ROTARY_LLAMA3;
+    const bool longrope = scaling == ATTN_ROTARY_LONGROPE;
     attn_rotary_tables_params p;
     ATTN_INIT(&p);
     p.scaling = (attn_rotary_scaling)scaling;
     p.factor = scaling ? given & 4 ? 0.5 : 4 : 0;
-    p.original_positions = 1024;
-    p.pair_factors = scaling == ATTN_ROTARY_LONGROPE ? pair_factors : NULL;
+    p.original_positions = yarn || llama || longrope || scaling == ATTN_ROTARY_DYNAMIC ? 1024 : 0;
+    p.pair_factors = longrope ? pair_factors : NULL;
     if (given & 1) {
         p.base = 500000;
-        p.beta_fast = 16, p.beta_slow = 2, p.attention_factor = given & 4 ? 1.25 : 0;
-        p.low_turns = 2, p.high_turns = 8;
+        p.beta_fast = yarn ? 16 : 0, p.beta_slow = yarn ? 2 : 0;
+        p.attention_factor = (yarn || longrope) && given & 4 ? 1.25 : 0;
+        p.low_turns = llama ? 2 : 0, p.high_turns = llama ? 8 : 0;
         p.partial_rotary_factor = scaling == ATTN_ROTARY_PROPORTIONAL ? 0.3 : 0;
     }
     if (given & 2 && yarn)
@@ -214,7 +216,7 @@ static void use_axes(call *c) {
     X(width_negative, ATTN_ERROR_SHAPE, "width", c->turns.rotary.width = (size_t)-2)                                   \
     X(no_cos, ATTN_ERROR_NULL, "cos", c->turns.rotary.cos = NULL)                                                      \
     X(no_sin, ATTN_ERROR_NULL, "sin", c->turns.rotary.sin = NULL)                                                      \
-    X(table_huge, ATTN_ERROR_OVERFLOW, "rotary", c->turns.rotary.positions = SIZE_MAX / 2)                             \
+    X(table_huge, ATTN_ERROR_OVERFLOW, "params.rotary.positions", c->turns.rotary.positions = SIZE_MAX)                \
     X(table_empty, ATTN_ERROR_VALUE, "query_positions", c->turns.rotary.positions = 0)                                 \
     X(query_position_negative, ATTN_ERROR_VALUE, "query_positions", c->query_positions[7] = -1)                        \
     X(query_position_beyond, ATTN_ERROR_VALUE, "query_positions", c->query_positions[0] = FT)                          \
@@ -312,7 +314,7 @@ static void table_faults(void **state) {
     p.beta_slow = 0, p.beta_fast = NAN;
     assert_status(context, attn_rotary_tables(context, 4, 8, &p, to, to + 32), ATTN_ERROR_VALUE);
     assert_mentions(attn_context_last_error(context), "beta_fast");
-    p.beta_fast = 0, p.high_turns = 0.5;
+    p.beta_fast = 0, p.high_turns = 0.5, p.scaling = ATTN_ROTARY_LLAMA3;
     assert_status(context, attn_rotary_tables(context, 4, 8, &p, to, to + 32), ATTN_ERROR_VALUE);
     assert_mentions(attn_context_last_error(context), "low_turns");
     assert_status(context, attn_rotary_tables(context, 4, 8, NULL, to, NULL), ATTN_ERROR_NULL);
@@ -334,6 +336,14 @@ static void table_faults(void **state) {
                  {{.scaling = ATTN_ROTARY_LONGROPE, .factor = 2, .original_positions = 1, .pair_factors = factors},
                   "pair_factors"},
                  {{.scaling = ATTN_ROTARY_LINEAR, .factor = 2, .pair_factors = factors}, "pair_factors"},
+                 {{.scaling = ATTN_ROTARY_LLAMA3, .factor = 2, .original_positions = 9, .beta_fast = 9}, "beta_fast"},
+                 {{.scaling = ATTN_ROTARY_DYNAMIC, .factor = 2, .original_positions = 9, .beta_slow = 1}, "beta_slow"},
+                 {{.scaling = ATTN_ROTARY_YARN, .factor = 2, .original_positions = 9, .low_turns = 1}, "low_turns"},
+                 {{.scaling = ATTN_ROTARY_NTK, .factor = 2, .high_turns = NAN}, "high_turns"},
+                 {{.scaling = ATTN_ROTARY_LLAMA3, .factor = 2, .original_positions = 9, .attention_factor = 1},
+                  "attention_factor"},
+                 {{.scaling = ATTN_ROTARY_LINEAR, .factor = 2, .original_positions = 9}, "original_positions"},
+                 {{.attention_factor = 1}, "attention_factor"},
                  {{.no_truncate = 1}, "no_truncate"},
                  {{.mscale = 1}, "mscale"},
                  {{.scaling = ATTN_ROTARY_YARN, .factor = 2, .original_positions = 9, .mscale = 1}, "mscale_all_dim"},

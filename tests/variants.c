@@ -378,6 +378,15 @@ const attn_spans *new_spans(size_t B, size_t tokens, bool gaps) {
     return spans;
 }
 
+size_t fewest_keys(const attn_sdpa_params *params, size_t B, size_t Tq, size_t Tk) {
+    size_t fewest = SIZE_MAX;
+    for (size_t n = 0; n < B; n++) {
+        const span s = span_of(params, n, Tq, Tk);
+        fewest = s.queries > 0 && s.keys < fewest ? s.keys : fewest;
+    }
+    return fewest;
+}
+
 const attn_tree *new_tree(size_t tokens, size_t queries) {
     const size_t words = (tokens + 63) / 64 * queries;
     attn_tree *tree = (attn_tree *)(void *)new_integers((const int64_t[2]){0}, 2);
@@ -390,7 +399,8 @@ const attn_tree *new_tree(size_t tokens, size_t queries) {
 
 static void make_spans(struct builder *b) {
     const unsigned documents = b->levels.of[DOCUMENTS], spans = b->levels.of[SPANS];
-    const size_t tokens = TREES[b->levels.of[TREE]];
+    const size_t fewest = fewest_keys(&b->c.params, b->s.B, b->c.q.size[2], b->c.k.size[2]);
+    const size_t wanted = TREES[b->levels.of[TREE]], tokens = wanted < fewest ? wanted : fewest;
     b->c.params.documents = documents ? new_spans(b->s.B, b->s.Tk, documents == 2) : NULL;
     b->c.params.spans = spans ? new_spans(b->s.B, b->s.Tk, spans == 2) : NULL;
     b->c.params.tree = tokens ? new_tree(tokens, b->c.q.size[0] * b->c.q.size[2]) : NULL;

@@ -75,6 +75,9 @@ struct sdpa_case variant_of(const char *prefix, const struct levels *levels, con
 const attn_tensor *new_filled(attn_dtype dtype, size_t B, size_t H, size_t rows, size_t columns, double x);
 const int64_t *new_same_integers(int64_t x, size_t n);
 
+/* The keys of the sequence that has fewest, of those with queries, in tensors of so many tokens; SIZE_MAX: of none. */
+size_t fewest_keys(const attn_sdpa_params *params, size_t B, size_t Tq, size_t Tk);
+
 /* Random spans of B sequences of so many tokens, one after the other or with gaps; a random tree, which is none. */
 const attn_spans *new_spans(size_t B, size_t tokens, bool gaps);
 const attn_tree *new_tree(size_t tokens, size_t queries);

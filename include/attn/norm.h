@@ -46,7 +46,7 @@ typedef enum attn_activation {
     ATTN_XIELU = 7
 } attn_activation;
 
-/* The numbers of an activation. */
+/* The numbers of an activation; those that it has none of are 0. */
 typedef struct attn_activation_params {
     size_t struct_size;
     float beta;             /* of SILU, 0: 1; of XIELU, 0: 0.5. Otherwise finite and positive. */

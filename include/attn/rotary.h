@@ -93,17 +93,18 @@ typedef enum attn_rotary_scaling {
     ATTN_ROTARY_PROPORTIONAL = 7
 } attn_rotary_scaling;
 
+/* Numbers that a scaling has none of are 0. */
 typedef struct attn_rotary_tables_params {
     size_t struct_size;
     double base; /* 0: 10000. Finite, and more than 1. */
     attn_rotary_scaling scaling;
     double factor;             /* s: finite and positive, required; 0 with PLAIN; 0 is 1 with PROPORTIONAL */
     size_t original_positions; /* L, required by DYNAMIC, YARN, LLAMA3 and LONGROPE */
-    double beta_fast;          /* 0: 32 */
-    double beta_slow;          /* 0: 1 */
-    double attention_factor;   /* 0: 1 where s ≤ 1, else 0.1 · ln s + 1, of LONGROPE √(1 + ln s / ln L) */
-    double low_turns;          /* 0: 1; "low_freq_factor" */
-    double high_turns;         /* 0: 4; "high_freq_factor" */
+    double beta_fast;          /* of YARN; 0: 32 */
+    double beta_slow;          /* of YARN; 0: 1 */
+    double attention_factor;   /* YARN, LONGROPE; 0: 1 where s ≤ 1, else 0.1·ln s + 1, √(1 + ln s / ln L) */
+    double low_turns;          /* of LLAMA3; 0: 1; "low_freq_factor" */
+    double high_turns;         /* of LLAMA3; 0: 4; "high_freq_factor" */
 
     const double *pair_factors; /* LONGROPE: [width/2], finite and positive, required; else NULL */
     /* YARN, finite and positive, both or neither: where s > 1 attention_factor is by default

@@ -35,7 +35,7 @@ typedef struct attn_spans {
 
 /* The last keys of each sequence are a tree of drafted tokens, of which a query sees its ancestors. */
 typedef struct attn_tree {
-    size_t tokens;             /* of the tree. 0: off */
+    size_t tokens;             /* of the tree, no more than there are keys. 0: off */
     const uint64_t *ancestors; /* [B,Tq,⌈tokens/64⌉], ragged [tokens of all,⌈tokens/64⌉]: bit n mod 64 of word n/64 is 1
                                   if the query sees key Tk − tokens + n */
 } attn_tree;
@@ -107,7 +107,7 @@ typedef struct attn_key_lists {
 } attn_key_lists;
 
 /* A factor of q by its position, that of rotary.query_positions, if they are given, or p; below 0 it counts as 0.
- * table [positions], if it is not NULL: table[position], beyond its end the last. Else 1 + amount · ln(1 + ⌊(position +
+ * table [positions], if it is not NULL, finite: table[position], beyond its end the last. Else 1 + amount · ln(1 + ⌊(position +
  * shift) / period⌋): Llama 4's temperature has amount 0.1, period 8192 and shift 1, Ministral 3's amount 0.1 and period
  * original_max_position_embeddings. Qwen's logn is a table. */
 typedef struct attn_query_factor {

@@ -2,6 +2,7 @@
 #include "attn/cache.h"
 
 #include "api/cached.h"
+#include "api/parts.h"
 #include "context/sizes.h"
 #include "mha/cache.h"
 
@@ -234,7 +235,7 @@ attn_status attni_check_append_params(attn_context *context, const attn_cache_ap
     if (a->starts)
         ATTNI_TRY(attni_check_starts(context, "params.starts", a->starts, B, a->T, &longest));
     ATTNI_TRY(attni_check_counts(context, "params.counts", a->counts, a->starts, B, a->T));
-    ATTNI_TRY(attni_check_room(context, a));
+    ATTNI_TRY(attni_within(context, "cache", attni_check_room(context, a)));
     ATTNI_TRY(check_append_turn(context, p, a, turns));
     a->turn = attni_turns(&turns[0]) ? &turns[0] : NULL;
     a->v_turn = attni_turns(&turns[1]) ? &turns[1] : NULL;
@@ -381,6 +382,7 @@ static attn_status check_turns(attn_context *context, const attn_cache *cache, c
         one.Tk = p->key_lengths ? (size_t)p->key_lengths[b] : length_then(cache, a, b);
         ATTNI_TRY(attni_check_positions(context, "params.rotary.query_positions", &one.q_turn, b, one.Tq,
                                         attni_first_position(&one, b)));
+        ATTNI_TRY(attni_check_tree_fits(context, &one, b));
         ATTNI_TRY(a ? check_key_positions(context, a, &call->k_turn, b) : ATTN_OK);
     }
     return ATTN_OK;

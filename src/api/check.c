@@ -60,8 +60,7 @@ attn_status attni_check_product(attn_context *context, const char *name, size_t 
 attn_status attni_check_int(attn_context *context, const char *name, size_t size) {
     if (size <= INT_MAX - 64) /* room to round up to whole vectors */
         return ATTN_OK;
-    return attni_fail(context, ATTN_ERROR_OVERFLOW, "%s is %zu, more than a BLAS with 32-bit integers can take", name,
-                      size);
+    return attni_fail(context, ATTN_ERROR_OVERFLOW, "%s is %zu, expected up to %d", name, size, INT_MAX - 64);
 }
 
 static size_t magnitude(ptrdiff_t stride) { return stride < 0 ? (size_t)0 - (size_t)stride : (size_t)stride; }

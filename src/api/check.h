@@ -107,6 +107,8 @@ attn_status attni_check_attention(attn_context *context, const attn_sdpa_params 
 attn_status attni_check_places(attn_context *context, const attn_sdpa_params *params, bool data, attni_sdpa *call,
                                attni_extras *extras);
 void attni_add_output(attni_extras *extras, const char *name, attn_tensor tensor);
+/* Whether the last keys of sequence b, whose call this is, may be the tree, if it has queries. */
+attn_status attni_check_tree_fits(attn_context *context, const attni_sdpa *one, size_t b);
 /* An array of the params; elements of 8 bytes count as two. */
 void attni_add_array(attni_extras *extras, const char *name, const void *data, size_t floats);
 /* QK-norm and rotary embedding; key_positions are of so many keys (rotary.c). */

@@ -67,12 +67,15 @@ attn_status attni_check_sequences(attn_context *context, const attn_sdpa_params 
     return ATTN_OK;
 }
 
-static attn_status check_lengths(attn_context *context, const char *name, const int64_t *lengths, size_t B,
-                                 size_t most) {
-    for (size_t b = 0; lengths && b < B; b++)
-        if (lengths[b] < 0 || (uint64_t)lengths[b] > most)
+/* Of sequences of `most` tokens, or of those between their starts. */
+static attn_status check_lengths(attn_context *context, const char *name, const int64_t *lengths, const int64_t *starts,
+                                 size_t B, size_t most) {
+    for (size_t b = 0; lengths && b < B; b++) {
+        const size_t tokens = starts ? (size_t)(starts[b + 1] - starts[b]) : most;
+        if (lengths[b] < 0 || (uint64_t)lengths[b] > tokens)
             return attni_fail(context, ATTN_ERROR_VALUE, "params.%s[%zu] is %lld, expected 0 to %zu", name, b,
-                              (long long)lengths[b], most);
+                              (long long)lengths[b], tokens);
+    }
     return ATTN_OK;
 }
 
@@ -139,6 +142,8 @@ static attn_status check_keys(attn_context *context, const char *name, const att
 
 static attn_status check_masks(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call) {
     const bool pad = p->pad_masks != 0;
+    if ((int)p->polarity < ATTN_POLARITY_UNSET || (int)p->polarity > ATTN_DROP)
+        return bad_choice(context, "polarity", (int)p->polarity, "an attn_polarity of 0 to 2");
     ATTNI_TRY(check_overlay(context, "params.bias", p->bias, ATTNI_FLOATS, data, call, &call->bias));
     ATTNI_TRY(check_overlay(context, "params.mask", p->mask, ATTNI_BOOLS, data, call, &call->mask));
     ATTNI_TRY(check_overlay(context, "params.key_mask", p->key_mask, ATTNI_BOOLS, data, call, &call->key_mask));
@@ -155,7 +160,7 @@ static attn_status check_masks(attn_context *context, const attn_sdpa_params *p,
         ATTNI_TRY(attni_check_size(context, "params.key_mask", p->key_mask, 2, "1", 1));
         ATTNI_TRY(check_keys(context, "params.key_mask", p->key_mask, pad, call->Tk));
     }
-    if ((p->mask || p->key_mask) && p->polarity != ATTN_KEEP && p->polarity != ATTN_DROP)
+    if ((p->mask || p->key_mask) && p->polarity == ATTN_POLARITY_UNSET)
         return bad_choice(context, "polarity", (int)p->polarity,
                           "ATTN_KEEP (1) or ATTN_DROP (2): there is a boolean mask, and libraries disagree");
     call->keep = p->polarity == ATTN_KEEP;
@@ -340,8 +345,8 @@ attn_status attni_check_dropout(attn_context *context, const char *name, float d
 attn_status attni_check_attention(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call,
                                   attni_extras *extras) {
     *extras = (attni_extras){0};
-    ATTNI_TRY(check_lengths(context, "query_lengths", p->query_lengths, call->B, call->Tq));
-    ATTNI_TRY(check_lengths(context, "key_lengths", p->key_lengths, call->B, call->Tk));
+    ATTNI_TRY(check_lengths(context, "query_lengths", p->query_lengths, call->query_starts, call->B, call->Tq));
+    ATTNI_TRY(check_lengths(context, "key_lengths", p->key_lengths, call->key_starts, call->B, call->Tk));
     call->key_lengths = p->key_lengths;
     call->query_lengths = p->query_lengths;
     ATTNI_TRY(check_scale(context, p, call));
@@ -359,6 +364,10 @@ attn_status attni_check_attention(attn_context *context, const attn_sdpa_params 
     ATTNI_TRY(check_scratch(context, call));
     if (call->pages)
         return ATTN_OK;
+    for (size_t b = 0; b < call->B && call->tree.tokens; b++) {
+        const attni_sdpa one = attni_sequence_of(call, b);
+        ATTNI_TRY(attni_check_tree_fits(context, &one, b));
+    }
     ATTNI_TRY(attni_check_turns(context, p, p->query_starts ? call->ragged_keys : call->Tk, data, call, extras));
     return data && attni_sdpa_writes(call) ? attni_check_all_positions(context, call) : ATTN_OK;
 }

@@ -41,6 +41,19 @@ static attn_status check_numbers(attn_context *context, const char *name, const 
     return ATTN_OK;
 }
 
+/* Of the numbers, those that this activation has. */
+static attn_status check_kind_has(attn_context *context, const char *name, attn_activation kind,
+                                  const attn_activation_params *p) {
+    const bool beta = kind == ATTN_SILU || kind == ATTN_XIELU;
+    const char *field = p->beta != 0 && !beta                   ? "beta"
+                        : p->alpha_p != 0 && kind != ATTN_XIELU ? "alpha_p"
+                        : p->alpha_n != 0 && kind != ATTN_XIELU ? "alpha_n"
+                                                                : NULL;
+    return field ? attni_fail(context, ATTN_ERROR_VALUE, "%s.%s is set, but activation %d has none", name, field,
+                              (int)kind)
+                 : ATTN_OK;
+}
+
 static float beta_of(attn_activation kind, float beta) {
     if (kind == ATTN_GELU_SIGMOID)
         return 1.702F;
@@ -56,6 +69,7 @@ attn_status attni_check_activation(attn_context *context, const char *name, attn
                           (int)kind, (int)ATTN_XIELU);
     ATTNI_TRY(attni_check_params(context, params_name, params, sizeof p, &p));
     ATTNI_TRY(check_numbers(context, params_name, &p));
+    ATTNI_TRY(check_kind_has(context, params_name, kind, &p));
     if (p.up_offset != 0 && !gated)
         return attni_fail(context, ATTN_ERROR_VALUE, "%s.up_offset is %g, but nothing gates", params_name,
                           (double)p.up_offset);

@@ -115,6 +115,13 @@ static attn_status check_tree(attn_context *context, const attn_tree *tree, bool
     return ATTN_OK;
 }
 
+attn_status attni_check_tree_fits(attn_context *context, const attni_sdpa *one, size_t b) {
+    if (one->tree.tokens <= one->Tk || one->Tq == 0)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_SHAPE, "params.tree->tokens is %zu, but sequence %zu has %zu keys",
+                      one->tree.tokens, b, one->Tk);
+}
+
 /* Floats of the table for each head. */
 static attn_status check_table(attn_context *context, const attn_relative_bias *bias, attni_sdpa *call) {
     size_t floats, rows;

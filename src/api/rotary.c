@@ -49,7 +49,9 @@ static attn_status check_rotary(attn_context *context, const char *name, const a
         return attni_fail(context, ATTN_ERROR_VALUE, "%s.kind is %d, expected an attn_rotary_kind of 0 or 1", name,
                           (int)copy->kind);
     ATTNI_TRY(check_width(context, name, copy, D, turn));
-    ATTNI_TRY(attni_check_product(context, name, copy->positions, turn->pairs, &elements));
+    if (__builtin_mul_overflow(copy->positions, turn->pairs, &elements) || elements > PTRDIFF_MAX / sizeof(float))
+        return attni_fail(context, ATTN_ERROR_OVERFLOW, "%s.positions is %zu, too many for tables of %zu columns", name,
+                          copy->positions, turn->pairs);
     if (data && elements && !(copy->cos && copy->sin))
         return attni_fail(context, ATTN_ERROR_NULL, "%s.%s is NULL", name, copy->cos ? "sin" : "cos");
     turn->kind = copy->kind;
@@ -118,26 +120,48 @@ static attn_status check_rotated_values(attn_context *context, const attn_rotary
         call->k_turn.offset, 2 * call->k_turn.pairs, call->E);
 }
 
+static attn_status check_factor_table(attn_context *context, const attn_query_factor *factor, bool data) {
+    size_t floats;
+    if (factor->amount != 0 || factor->period || factor->shift)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.query_factor->%s is set, but so is its table",
+                          factor->amount != 0 ? "amount"
+                          : factor->period    ? "period"
+                                              : "shift");
+    ATTNI_TRY(attni_check_product(context, "params.query_factor->positions", factor->positions, 1, &floats));
+    if (!data || context->kernels->all_finite(1, floats, ATTN_F32, factor->table, (ptrdiff_t)floats))
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_VALUE, "params.query_factor->table has Inf or NaN, expected finite numbers");
+}
+
+static attn_status check_query_factor(attn_context *context, const attn_query_factor *factor, bool data) {
+    if (factor->table ? factor->positions == 0 : factor->period == 0)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "params.query_factor->%s is 0, expected at least 1",
+                          factor->table ? "positions" : "period");
+    if (factor->table)
+        return check_factor_table(context, factor, data);
+    if (factor->positions)
+        return attni_fail(context, ATTN_ERROR_NULL, "params.query_factor->table is NULL, but positions is %zu",
+                          factor->positions);
+    if (!isfinite(factor->amount))
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.query_factor->amount is %g, expected a finite number",
+                          (double)factor->amount);
+    return ATTN_OK;
+}
+
 static attn_status check_factors(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call,
                                  attni_extras *extras) {
-    const attn_query_factor *factor = p->query_factor;
     for (size_t h = 0; p->head_scales && data && h < call->H; h++)
         if (!isfinite(p->head_scales[h]))
             return attni_fail(context, ATTN_ERROR_VALUE, "params.head_scales[%zu] is %g, expected finite numbers", h,
                               (double)p->head_scales[h]);
     call->q_turn.head_factors = p->head_scales;
     attni_add_array(extras, "params.head_scales", p->head_scales, call->H);
-    if (!factor)
+    if (!p->query_factor)
         return ATTN_OK;
-    if (factor->table ? factor->positions == 0 : factor->period == 0)
-        return attni_fail(context, ATTN_ERROR_SHAPE, "params.query_factor->%s is 0, expected at least 1",
-                          factor->table ? "positions" : "period");
-    if (!isfinite(factor->amount))
-        return attni_fail(context, ATTN_ERROR_VALUE, "params.query_factor->amount is %g, expected a finite number",
-                          (double)factor->amount);
-    call->q_turn.factor = *factor;
-    call->q_turn.factor.shift = attni_min(factor->shift, PTRDIFF_MAX);
-    attni_add_array(extras, "params.query_factor->table", factor->table, factor->positions);
+    ATTNI_TRY(check_query_factor(context, p->query_factor, data));
+    call->q_turn.factor = *p->query_factor;
+    call->q_turn.factor.shift = attni_min(p->query_factor->shift, PTRDIFF_MAX);
+    attni_add_array(extras, "params.query_factor->table", p->query_factor->table, p->query_factor->positions);
     return ATTN_OK;
 }
 
@@ -300,19 +324,40 @@ static attn_status check_pair_factors(attn_context *context, size_t width, const
     return ATTN_OK;
 }
 
+/* Of the numbers, those that this scaling has. */
+static attn_status check_scaling_has(attn_context *context, const attn_rotary_tables_params *p) {
+    enum {
+        YARN = 1 << ATTN_ROTARY_YARN,
+        LLAMA3 = 1 << ATTN_ROTARY_LLAMA3,
+        LONGROPE = 1 << ATTN_ROTARY_LONGROPE,
+        DYNAMIC = 1 << ATTN_ROTARY_DYNAMIC
+    };
+    const struct {
+        const char *field;
+        double value;
+        unsigned scalings;
+    } numbers[] = {{"factor", p->factor, ~(1U << ATTN_ROTARY_PLAIN)},
+                   {"original_positions", (double)p->original_positions, DYNAMIC | YARN | LLAMA3 | LONGROPE},
+                   {"beta_fast", p->beta_fast, YARN},
+                   {"beta_slow", p->beta_slow, YARN},
+                   {"attention_factor", p->attention_factor, YARN | LONGROPE},
+                   {"low_turns", p->low_turns, LLAMA3},
+                   {"high_turns", p->high_turns, LLAMA3},
+                   {"mscale", p->mscale, YARN},
+                   {"mscale_all_dim", p->mscale_all_dim, YARN},
+                   {"partial_rotary_factor", p->partial_rotary_factor, 1U << ATTN_ROTARY_PROPORTIONAL},
+                   {"no_truncate", (double)p->no_truncate, YARN}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (numbers[i].value != 0 && !(numbers[i].scalings >> p->scaling & 1U))
+            return attni_fail(context, ATTN_ERROR_VALUE, "params.%s is %g, but params.scaling = %d has none",
+                              numbers[i].field, numbers[i].value, (int)p->scaling);
+    return ATTN_OK;
+}
+
 /* What belongs to one scaling alone. */
 static attn_status check_own(attn_context *context, size_t width, attn_rotary_tables_params *p) {
+    ATTNI_TRY(check_scaling_has(context, p));
     ATTNI_TRY(check_pair_factors(context, width, p));
-    if (p->no_truncate && p->scaling != ATTN_ROTARY_YARN)
-        return attni_fail(context, ATTN_ERROR_VALUE,
-                          "params.no_truncate is set, but params.scaling is not ATTN_ROTARY_YARN");
-    if (p->partial_rotary_factor != 0 && p->scaling != ATTN_ROTARY_PROPORTIONAL)
-        return attni_fail(context, ATTN_ERROR_VALUE,
-                          "params.partial_rotary_factor is %g, but params.scaling is not ATTN_ROTARY_PROPORTIONAL",
-                          p->partial_rotary_factor);
-    if ((p->mscale != 0 || p->mscale_all_dim != 0) && p->scaling != ATTN_ROTARY_YARN)
-        return attni_fail(context, ATTN_ERROR_VALUE,
-                          "params.mscale is set, but params.scaling is not ATTN_ROTARY_YARN");
     ATTNI_TRY(check_number(context, "partial_rotary_factor", &p->partial_rotary_factor, 1, 0));
     if (p->partial_rotary_factor > 1)
         return attni_fail(context, ATTN_ERROR_VALUE, "params.partial_rotary_factor is %g, expected up to 1",
@@ -340,9 +385,7 @@ static attn_status check_scaling(attn_context *context, size_t width, attn_rotar
                           (int)p->scaling);
     ATTNI_TRY(check_own(context, width, p));
     if (p->scaling == ATTN_ROTARY_PLAIN)
-        return p->factor == 0 ? ATTN_OK
-                              : attni_fail(context, ATTN_ERROR_VALUE,
-                                           "params.factor is %g, but params.scaling is ATTN_ROTARY_PLAIN", p->factor);
+        return ATTN_OK;
     ATTNI_TRY(check_number(context, "factor", &p->factor, p->scaling == ATTN_ROTARY_PROPORTIONAL, 0));
     if (p->scaling >= ATTN_ROTARY_DYNAMIC && p->scaling <= ATTN_ROTARY_LONGROPE && p->original_positions == 0)
         return attni_fail(context, ATTN_ERROR_VALUE, "params.original_positions is 0, which params.scaling = %d needs",

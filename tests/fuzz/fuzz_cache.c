@@ -207,8 +207,6 @@ static void add_options(const struct model_cache *c, struct sdpa_case *of, size_
     if (random_below(4) == 0)
         of->params.spans = new_spans(c->B, Tk, random_below(2));
     if (random_below(4) == 0)
-        of->params.tree = new_tree(1 + random_below(80), of->q.size[0] * of->q.size[2]);
-    if (random_below(4) == 0)
         of->params.score = lean;
     if (random_below(6) == 0)
         set_sigmoid(of);
@@ -235,6 +233,13 @@ static void add_options(const struct model_cache *c, struct sdpa_case *of, size_
             lengths[b] = (int64_t)random_below((size_t)lengths[b] + 1);
         of->params.key_lengths = lengths;
     }
+}
+
+/* No tree is larger than a sequence. */
+static void add_tree(const struct model_cache *c, struct sdpa_case *of) {
+    const size_t fewest = fewest_keys(&of->params, c->B, of->q.size[2], of->k.size[2]);
+    if (random_below(4) == 0 && fewest > 0)
+        of->params.tree = new_tree(1 + random_below(fewest < 80 ? fewest : 80), of->q.size[0] * of->q.size[2]);
 }
 
 /* Each query has a place in the tables. */
@@ -300,6 +305,7 @@ static struct sdpa_case random_attend(const struct world *w, const struct model_
     const bool ragged = random_below(3) == 0;
     struct sdpa_case of = ragged ? model_ragged_case(c, H, queries) : model_case(c, H, Tq);
     add_options(c, &of, ragged ? longest : Tq);
+    add_tree(c, &of);
     return of;
 }
 
