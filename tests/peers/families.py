@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Families of models: where a block's weights are in their checkpoints, and with which options of libattn it is theirs.
+
+families.py prints docs/models.md. Options are those of attn_block_params and of what that holds, by short names; a
+function of (config, layer) where they depend on these.
+"""
+
+import dataclasses
+import textwrap
+import typing
+
+H, D, WINDOW = 4, 16, 5
+SIZES = dict(vocab_size=64, hidden_size=H * D, intermediate_size=80, num_hidden_layers=2, num_attention_heads=H,
+             num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+ALL_HEADS = {name: size for name, size in SIZES.items() if name != "num_key_value_heads"}
+GPT2_SIZES = dict(vocab_size=64, n_positions=64, n_embd=H * D, n_layer=2, n_head=H, bos_token_id=1, eos_token_id=2)
+IMAGE_SIZES = dict(hidden_size=H * D, intermediate_size=80, num_hidden_layers=2, num_attention_heads=H, image_size=16,
+                   patch_size=4)
+SOUND_SIZES = dict(hidden_size=H * D, intermediate_size=80, num_hidden_layers=2, num_attention_heads=H,
+                   conv_dim=(16, 16), conv_stride=(2, 2), conv_kernel=(3, 3), num_conv_pos_embeddings=4,
+                   num_conv_pos_embedding_groups=2)
+PAIR_SIZES = dict(vocab_size=64, d_model=H * D, encoder_layers=2, decoder_layers=2, encoder_attention_heads=H,
+                  decoder_attention_heads=H, encoder_ffn_dim=80, decoder_ffn_dim=80, max_position_embeddings=64,
+                  pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1)
+TYPES = dict(layer_types=["sliding_attention", "full_attention"], sliding_window=WINDOW)
+
+
+@dataclasses.dataclass
+class Family:
+    """names: of modules, or of parameters, within a layer; N is its number."""
+
+    folder: str  # of transformers' models
+    model: str
+    config: str
+    sizes: dict
+    layers: str
+    names: dict
+    kind: str = "causal"  # or encoder, decoder (with cross-attention), image, sound
+    scope: str = "block"  # or attention: what is around it is libattn's caller's
+    part: typing.Optional[str] = None
+    attention: str = "eager"  # transformers' own way to compute it
+    options: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def title(self):
+        return f"{self.folder} ({self.part})" if self.part else self.folder
+
+    def of(self, config, layer):
+        """The options of a layer."""
+        return {name: value(config, layer) if callable(value) else value for name, value in self.options.items()}
+
+
+def without(names, *left_out):
+    return {role: name for role, name in names.items() if role not in left_out}
+
+
+LLAMA = dict(self_norm="input_layernorm", q="self_attn.q_proj", k="self_attn.k_proj", v="self_attn.v_proj",
+             out="self_attn.o_proj", feed_norm="post_attention_layernorm", gate="mlp.gate_proj", up="mlp.up_proj",
+             down="mlp.down_proj")
+UNGATED = without(LLAMA, "gate")
+QK_NORM = dict(q_norm="self_attn.q_norm", k_norm="self_attn.k_norm")
+FOUR_NORMS = dict(LLAMA, self_output_norm="post_attention_layernorm", feed_norm="pre_feedforward_layernorm",
+                  feed_output_norm="post_feedforward_layernorm")
+OUTPUT_NORMS = without(dict(FOUR_NORMS, **QK_NORM), "self_norm", "feed_norm")
+ATTENTION = {role: LLAMA[role] for role in ("q", "k", "v", "out")}
+GPT2 = dict(self_norm="ln_1", qkv="attn.c_attn", out="attn.c_proj", feed_norm="ln_2", up="mlp.c_fc",
+            down="mlp.c_proj")
+GPTJ = dict(self_norm="ln_1", q="attn.q_proj", k="attn.k_proj", v="attn.v_proj", out="attn.out_proj", up="mlp.fc_in",
+            down="mlp.fc_out")
+BLOOM = dict(self_norm="input_layernorm", qkv="self_attention.query_key_value", out="self_attention.dense",
+             feed_norm="post_attention_layernorm", up="mlp.dense_h_to_4h", down="mlp.dense_4h_to_h")
+BERT = dict(q="attention.self.query", k="attention.self.key", v="attention.self.value", out="attention.output.dense",
+            self_norm="attention.output.LayerNorm", up="intermediate.dense", down="output.dense",
+            feed_norm="output.LayerNorm")
+BART = dict(q="self_attn.q_proj", k="self_attn.k_proj", v="self_attn.v_proj", out="self_attn.out_proj",
+            self_norm="self_attn_layer_norm", up="fc1", down="fc2", feed_norm="final_layer_norm")
+CROSS = dict(BART, cross_q="encoder_attn.q_proj", cross_k="encoder_attn.k_proj", cross_v="encoder_attn.v_proj",
+             cross_out="encoder_attn.out_proj", cross_norm="encoder_attn_layer_norm")
+VIT = dict(self_norm="layernorm_before", q="attention.q_proj", k="attention.k_proj", v="attention.v_proj",
+           out="attention.o_proj", feed_norm="layernorm_after", up="mlp.fc1", down="mlp.fc2")
+CLIP = dict(self_norm="layer_norm1", q="self_attn.q_proj", k="self_attn.k_proj", v="self_attn.v_proj",
+            out="self_attn.out_proj", feed_norm="layer_norm2", up="mlp.fc1", down="mlp.fc2")
+WAV2VEC2 = dict(q="attention.q_proj", k="attention.k_proj", v="attention.v_proj", out="attention.out_proj",
+                self_norm="layer_norm", up="feed_forward.intermediate_dense", down="feed_forward.output_dense",
+                feed_norm="final_layer_norm")
+
+
+def sliding(config, layer):
+    return config.layer_types[layer] == "sliding_attention"
+
+
+def window(config, layer):
+    """Of the layers that have one."""
+    return config.sliding_window - 1 if sliding(config, layer) else None
+
+
+def rope(config, layer):
+    """How the layer's rotary embedding is configured."""
+    of = config.rope_parameters
+    return of[config.layer_types[layer]] if "rope_theta" not in of else of
+
+
+def decoder(folder, prefix, names=LLAMA, sizes=None, scope="block", layers="model.layers.N", config="Config",
+            **options):
+    of_all = dict(norm="rms", eps=lambda c, n: c.rms_norm_eps, activation="silu", rope=rope)
+    return Family(folder, prefix + "ForCausalLM", prefix + config, {**SIZES, **(sizes or {})}, layers, names,
+                  scope=scope, options={**of_all, **options})
+
+
+def layer_normed(eps, **options):
+    return {"norm": "layer", "eps": lambda c, n: getattr(c, eps, 1e-12), "rope": None, **options}
+
+
+def encoder(folder, prefix, names=BERT, sizes=None, layers="encoder.layer.N", eps="layer_norm_eps", post=True,
+            **options):
+    return Family(folder, prefix + "Model", prefix + "Config", {**ALL_HEADS, **(sizes or {})}, layers, names, "encoder",
+                  options=layer_normed(eps, **{"post": post, "activation": "gelu", **options}))
+
+
+def pair(folder, prefix, post, activation="gelu", sizes=None):
+    """An encoder and a decoder of the same names."""
+    of = PAIR_SIZES if sizes is None else sizes
+    options = dict(norm="layer", eps=1e-5, post=post, activation=activation, rope=None)
+    for part, names, kind in (("encoder", BART, "encoder"), ("decoder", CROSS, "decoder")):
+        yield Family(folder, prefix + "Model", prefix + "Config", of, part + ".layers.N", names, kind, part=part,
+                     options=options)
+
+
+def picture(folder, model, config, names=VIT, layers="layers.N", sizes=IMAGE_SIZES, **options):
+    return Family(folder, model, config, sizes, layers, names, "image",
+                  options=layer_normed("layer_norm_eps", **{"activation": "gelu", **options}))
+
+
+def sound(folder, prefix):
+    return Family(folder, prefix + "Model", prefix + "Config", SOUND_SIZES, "encoder.layers.N", WAV2VEC2, "sound",
+                  options=layer_normed("layer_norm_eps", post=True, activation="gelu"))
+
+
+def gpt(folder, prefix, names, sizes=GPT2_SIZES, layers="transformer.h.N", part=None, eps="layer_norm_epsilon",
+        model=None, attention="eager", **options):
+    return Family(folder, model or prefix + "ForCausalLM", prefix + "Config", sizes, layers, names, part=part,
+                  attention=attention, options=layer_normed(eps, **{"activation": "gelu_tanh", **options}))
+
+
+FALCON_SIZES = {name: SIZES[name] for name in
+                ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "bos_token_id")}
+
+FAMILIES = [
+    # Decoders with RMS norms and gated feed-forwards, and what differs from that.
+    decoder("llama", "Llama"),
+    decoder("mistral", "Mistral", sizes=dict(sliding_window=WINDOW), window=WINDOW - 1),
+    decoder("qwen2", "Qwen2"),
+    decoder("cwm", "Cwm", sizes=dict(head_dim=D, **TYPES), window=window),
+    decoder("lfm2", "Lfm2", {**LLAMA, "self_norm": "operator_norm", "q_norm": "self_attn.q_layernorm",
+                             "k_norm": "self_attn.k_layernorm", "out": "self_attn.out_proj", "feed_norm": "ffn_norm",
+                             "gate": "feed_forward.w1", "up": "feed_forward.w3", "down": "feed_forward.w2"},
+            eps=lambda c, n: c.norm_eps),
+    decoder("qwen3", "Qwen3", {**LLAMA, **QK_NORM}, dict(head_dim=24)),
+    decoder("granite", "Granite", sizes=dict(residual_multiplier=0.3, attention_multiplier=0.2),
+            factor=lambda c, n: c.residual_multiplier, scale=lambda c, n: c.attention_multiplier),
+    decoder("smollm3", "SmolLM3", sizes=dict(no_rope_layers=[1, 0]),
+            rope=lambda c, n: rope(c, n) if c.no_rope_layers[n] else None),
+    decoder("helium", "Helium", sizes=dict(head_dim=D), interleaved=True),
+    decoder("ernie4_5", "Ernie4_5", sizes=dict(head_dim=D), interleaved=True),
+    decoder("seed_oss", "SeedOss", sizes=dict(head_dim=D)),
+    decoder("arcee", "Arcee", UNGATED, activation="relu2"),
+    decoder("apertus", "Apertus", {**UNGATED, **QK_NORM, "self_norm": "attention_layernorm",
+                                   "feed_norm": "feedforward_layernorm", "xielu": "mlp.act_fn"}, activation="xielu"),
+    decoder("hunyuan_v1_dense", "HunYuanDenseV1",
+            {**LLAMA, "q_norm": "self_attn.query_layernorm", "k_norm": "self_attn.key_layernorm"}, dict(head_dim=D),
+            after_rotary=True),
+    decoder("gemma", "Gemma", sizes=dict(head_dim=D), unit=1, activation="gelu_tanh"),
+    decoder("gemma2", "Gemma2", FOUR_NORMS, dict(head_dim=D, **TYPES), unit=1, activation="gelu_tanh", window=window,
+            softcap=lambda c, n: c.attn_logit_softcapping, scale=lambda c, n: c.query_pre_attn_scalar**-0.5),
+    decoder("vaultgemma", "VaultGemma", {**LLAMA, "feed_norm": "pre_feedforward_layernorm"}, dict(head_dim=D, **TYPES),
+            unit=1, activation="gelu_tanh", window=window, softcap=lambda c, n: c.attn_logit_softcapping,
+            scale=lambda c, n: c.query_pre_attn_scalar**-0.5),
+    decoder("gemma3", "Gemma3", {**FOUR_NORMS, **QK_NORM}, dict(head_dim=D, **TYPES), config="TextConfig", unit=1,
+            activation="gelu_tanh", window=window, scale=lambda c, n: c.query_pre_attn_scalar**-0.5),
+    decoder("olmo", "Olmo", without(LLAMA, "self_norm", "feed_norm"), norm="layer", plain_norms=True, eps=1e-5),
+    decoder("olmo2", "Olmo2", OUTPUT_NORMS, all_heads=True),
+    decoder("olmo3", "Olmo3", OUTPUT_NORMS, TYPES, all_heads=True, window=window),
+    decoder("exaone4", "Exaone4", OUTPUT_NORMS, TYPES, window=window,
+            rope=lambda c, n: rope(c, n) if sliding(c, n) else None),
+    decoder("glm", "Glm", {**without(LLAMA, "gate", "up"), "gate_up": "mlp.gate_up_proj"}, dict(head_dim=D),
+            interleaved=True),
+    decoder("glm4", "Glm4", {**without(LLAMA, "gate", "up"), "gate_up": "mlp.gate_up_proj",
+                             "self_output_norm": "post_self_attn_layernorm", "feed_output_norm": "post_mlp_layernorm"},
+            dict(head_dim=D), interleaved=True),
+    decoder("phi3", "Phi3", {**without(LLAMA, "q", "k", "v", "gate", "up"), "qkv": "self_attn.qkv_proj",
+                             "gate_up": "mlp.gate_up_proj"}),
+    decoder("llama4", "Llama4", {role: name.replace("mlp.", "feed_forward.") for role, name in LLAMA.items()},
+            dict(head_dim=D, moe_layers=[], intermediate_size_mlp=80, no_rope_layers=[1, 0], attention_chunk_size=4,
+                 floor_scale=3, attn_scale=0.4), config="TextConfig", interleaved=True,
+            qk_norm=lambda c, n: bool(c.no_rope_layers[n]), after_rotary=True,
+            chunk=lambda c, n: c.attention_chunk_size if c.no_rope_layers[n] else None,
+            rope=lambda c, n: rope(c, n) if c.no_rope_layers[n] else None,
+            factor_of_q=lambda c, n: None if c.no_rope_layers[n] else dict(amount=c.attn_scale,
+                                                                           period=int(c.floor_scale), shift=1)),
+    # With layer norms.
+    decoder("starcoder2", "Starcoder2", {**without(LLAMA, "gate"), "up": "mlp.c_fc", "down": "mlp.c_proj"},
+            norm="layer", eps=lambda c, n: c.norm_epsilon, activation="gelu_tanh", sizes=dict(sliding_window=None)),
+    decoder("stablelm", "StableLm", norm="layer", eps=lambda c, n: c.layer_norm_eps),
+    decoder("nemotron", "Nemotron", UNGATED, norm="layer", unit=1, eps=lambda c, n: c.norm_eps, activation="relu2"),
+    decoder("cohere", "Cohere", without(LLAMA, "feed_norm"), norm="layer", eps=lambda c, n: c.layer_norm_eps,
+            parallel=True, interleaved=True),
+    decoder("cohere2", "Cohere2", without(LLAMA, "feed_norm"), TYPES, norm="layer", eps=lambda c, n: c.layer_norm_eps,
+            parallel=True, interleaved=True, window=window,
+            rope=lambda c, n: rope(c, n) if sliding(c, n) else None),
+    decoder("phi", "Phi", {**without(UNGATED, "feed_norm"), "out": "self_attn.dense", "up": "mlp.fc1",
+                           "down": "mlp.fc2"},
+            norm="layer", eps=lambda c, n: c.layer_norm_eps, parallel=True, activation="gelu_tanh"),
+    decoder("gpt_neox", "GPTNeoX", {**BLOOM, "qkv": "attention.query_key_value", "out": "attention.dense"},
+            layers="gpt_neox.layers.N", G=H, norm="layer", eps=lambda c, n: c.layer_norm_eps, parallel=True,
+            activation="gelu", split="heads"),
+    # Attention alone, beside experts.
+    decoder("mixtral", "Mixtral", ATTENTION, dict(num_local_experts=2), scope="attention"),
+    decoder("qwen2_moe", "Qwen2Moe", ATTENTION, dict(num_experts=2, num_experts_per_tok=1), scope="attention"),
+    decoder("granitemoe", "GraniteMoe", ATTENTION,
+            dict(num_local_experts=2, num_experts_per_tok=1, attention_multiplier=0.2), scope="attention",
+            scale=lambda c, n: c.attention_multiplier),
+    decoder("qwen3_moe", "Qwen3Moe", {**ATTENTION, **QK_NORM}, dict(num_experts=2, num_experts_per_tok=1, head_dim=D),
+            scope="attention"),
+    decoder("olmoe", "Olmoe", {**ATTENTION, **QK_NORM}, dict(num_experts=2, num_experts_per_tok=1), scope="attention",
+            all_heads=True),
+    decoder("gpt_oss", "GptOss", {**ATTENTION, "sinks": "self_attn.sinks"},
+            dict(num_local_experts=2, num_experts_per_tok=1, head_dim=D, **TYPES), scope="attention", window=window),
+    # GPT-2's relatives.
+    gpt("gpt2", "GPT2", GPT2, model="GPT2LMHeadModel", order="IN_OUT"),
+    gpt("openai", "OpenAIGPT", GPT2, model="OpenAIGPTLMHeadModel", order="IN_OUT", post=True),
+    gpt("gpt_bigcode", "GPTBigCode", GPT2, G=1),
+    gpt("gptj", "GPTJ", GPTJ, {**GPT2_SIZES, "rotary_dim": 8}, parallel=True, interleaved=True,
+        rope=dict(rope_theta=1e4), rotary_width=8),
+    gpt("codegen", "CodeGen", {**without(GPTJ, "q", "k", "v"), "qkv": "attn.qkv_proj"},
+        {**GPT2_SIZES, "rotary_dim": 8}, parallel=True, interleaved=True, rope=dict(rope_theta=1e4), rotary_width=8,
+        split="codegen"),
+    gpt("gpt_neo", "GPTNeo", {**GPT2, "q": "attn.attention.q_proj", "k": "attn.attention.k_proj",
+                              "v": "attn.attention.v_proj", "out": "attn.attention.out_proj", "qkv": None},
+        dict(vocab_size=64, hidden_size=H * D, num_layers=2, num_heads=H, attention_types=[[["global", "local"], 1]],
+             window_size=WINDOW, max_position_embeddings=64, intermediate_size=80), scale=1.0,
+        window=lambda c, n: WINDOW - 1 if c.attention_layers[n] == "local" else None),
+    gpt("bloom", "Bloom", BLOOM, dict(vocab_size=64, hidden_size=H * D, n_layer=2, n_head=H), alibi=True,
+        split="heads"),
+    gpt("falcon", "Falcon", without(BLOOM, "feed_norm"), FALCON_SIZES, part="7B", parallel=True, activation="gelu",
+        G=1, rope=rope),
+    gpt("falcon", "Falcon", {**BLOOM, "self_norm": "ln_attn", "feed_norm": "ln_mlp"},
+        {**FALCON_SIZES, "num_kv_heads": 2, "new_decoder_architecture": True}, part="40B", parallel=True,
+        activation="gelu", rope=rope, G=2, split="groups"),
+    # Transformers' eager attention of it adds ALiBi twice.
+    gpt("falcon", "Falcon", BLOOM, {**FALCON_SIZES, "multi_query": False, "parallel_attn": False, "alibi": True,
+                                    "bias": True}, part="RW", attention="sdpa", activation="gelu", alibi=True,
+        alibi_scaled=True, split="heads"),
+    gpt("mpt", "Mpt", dict(self_norm="norm_1", qkv="attn.Wqkv", out="attn.out_proj", feed_norm="norm_2",
+                           up="ffn.up_proj", down="ffn.down_proj"),
+        dict(vocab_size=64, d_model=H * D, n_layers=2, n_heads=H, max_seq_len=64), layers="transformer.blocks.N",
+        activation="gelu", alibi=True),
+    Family("opt", "OPTForCausalLM", "OPTConfig",
+           dict(vocab_size=64, hidden_size=H * D, ffn_dim=80, num_hidden_layers=2, num_attention_heads=H,
+                max_position_embeddings=64, word_embed_proj_dim=H * D), "model.decoder.layers.N", BART,
+           options=dict(norm="layer", eps=1e-5, activation="relu", rope=None)),
+    Family("biogpt", "BioGptForCausalLM", "BioGptConfig", ALL_HEADS, "biogpt.layers.N", BART,
+           options=dict(norm="layer", eps=1e-5, activation="gelu", rope=None)),
+    Family("xglm", "XGLMForCausalLM", "XGLMConfig",
+           dict(vocab_size=64, d_model=H * D, ffn_dim=80, num_layers=2, attention_heads=H, max_position_embeddings=64),
+           "model.layers.N", BART, options=dict(norm="layer", eps=1e-5, activation="gelu", rope=None)),
+    # Encoders of text.
+    encoder("bert", "Bert"),
+    encoder("roberta", "Roberta"),
+    encoder("xlm_roberta", "XLMRoberta"),
+    encoder("camembert", "Camembert"),
+    encoder("ernie", "Ernie"),
+    encoder("electra", "Electra", sizes=dict(embedding_size=H * D)),
+    encoder("roformer", "RoFormer", rope=dict(rope_theta=1e4), interleaved=True),
+    encoder("megatron_bert", "MegatronBert", {**BERT, "self_norm": "attention.ln", "feed_norm": "ln"}, post=False),
+    encoder("esm", "Esm", {**BERT, "self_norm": "attention.LayerNorm", "feed_norm": "LayerNorm"},
+            dict(mask_token_id=3, position_embedding_type="rotary"), post=False, rope=dict(rope_theta=1e4)),
+    encoder("distilbert", "DistilBert",
+            dict(q="attention.q_lin", k="attention.k_lin", v="attention.v_lin", out="attention.out_lin",
+                 self_norm="sa_layer_norm", up="ffn.lin1", down="ffn.lin2", feed_norm="output_layer_norm"),
+            dict(dim=H * D, hidden_dim=80, n_layers=2, n_heads=H), "transformer.layer.N", eps="no_eps"),
+    encoder("albert", "Albert",
+            dict(q="attention.query", k="attention.key", v="attention.value", out="attention.dense",
+                 self_norm="attention.LayerNorm", up="ffn", down="ffn_output", feed_norm="full_layer_layer_norm"),
+            dict(embedding_size=16), "encoder.albert_layer_groups.0.albert_layers.0", activation="gelu_tanh"),
+    encoder("mpnet", "MPNet", {**BERT, "q": "attention.attn.q", "k": "attention.attn.k", "v": "attention.attn.v",
+                               "out": "attention.attn.o", "self_norm": "attention.LayerNorm"},
+            buckets="encoder.relative_attention_bias.weight"),
+    encoder("nomic_bert", "NomicBert",
+            {**without(LLAMA, "self_norm"), "self_norm": "post_attention_layernorm", "feed_norm": "post_mlp_layernorm"},
+            layers="layers.N", activation="silu", rope=rope),
+    encoder("modernbert", "ModernBert",
+            dict(self_norm="attn_norm", qkv="attn.Wqkv", out="attn.Wo", feed_norm="mlp_norm", gate_up="mlp.Wi",
+                 down="mlp.Wo"),
+            dict(cls_token_id=1, sep_token_id=2, local_attention=6, layer_types=TYPES["layer_types"]), "layers.N",
+            "norm_eps", False, rope=rope, both_sides=lambda c, n: c.sliding_window if sliding(c, n) else None),
+    Family("t5", "T5EncoderModel", "T5Config",
+           dict(vocab_size=64, d_model=H * D, d_ff=80, d_kv=24, num_layers=2, num_heads=H), "encoder.block.N",
+           dict(self_norm="layer.0.layer_norm", q="layer.0.SelfAttention.q", k="layer.0.SelfAttention.k",
+                v="layer.0.SelfAttention.v", out="layer.0.SelfAttention.o", feed_norm="layer.1.layer_norm",
+                up="layer.1.DenseReluDense.wi", down="layer.1.DenseReluDense.wo"), "encoder",
+           options=dict(norm="rms", eps=1e-6, activation="relu", rope=None, scale=1.0, head_dim=24,
+                        buckets="encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight")),
+    # Encoders with decoders.
+    *pair("bart", "Bart", True),
+    *pair("marian", "Marian", True, "gelu", {**PAIR_SIZES, "decoder_vocab_size": 64}),
+    *pair("blenderbot", "Blenderbot", False),
+    *pair("mbart", "MBart", False),
+    *pair("pegasus", "Pegasus", False),
+    *pair("m2m_100", "M2M100", False, "relu"),
+    *pair("whisper", "Whisper", False, "gelu",
+          {**without(PAIR_SIZES, "max_position_embeddings"), "num_mel_bins": 8, "max_source_positions": 20,
+           "max_target_positions": 40}),
+    # Images and sound.
+    picture("vit", "ViTModel", "ViTConfig"),
+    picture("deit", "DeiTModel", "DeiTConfig"),
+    picture("vit_msn", "ViTMSNModel", "ViTMSNConfig"),
+    picture("ijepa", "IJepaModel", "IJepaConfig"),
+    picture("beit", "BeitModel", "BeitConfig",
+            {**VIT, "self_layer_scale": "lambda_1", "feed_layer_scale": "lambda_2",
+             "relative_bias": "relative_position_bias.relative_position_bias_table"},
+            sizes={**IMAGE_SIZES, "use_relative_position_bias": True}, rows=4),
+    Family("swin", "SwinModel", "SwinConfig",
+           dict(embed_dim=H * D, depths=[2], num_heads=[H], image_size=16, patch_size=2, window_size=4),
+           "encoder.layers.0.blocks.N",
+           {**VIT, "relative_bias": "attention.relative_position_bias.relative_position_bias_table"}, "windows",
+           options=layer_normed("layer_norm_eps", activation="gelu", rows=4, shift=lambda c, n: 2 * n)),
+    picture("dinov2", "Dinov2Model", "Dinov2Config",
+            {**VIT, "self_norm": "norm1", "feed_norm": "norm2", "self_layer_scale": "layer_scale1.lambda1",
+             "feed_layer_scale": "layer_scale2.lambda1"}, "encoder.layer.N"),
+    picture("clip", "CLIPVisionModel", "CLIPVisionConfig", CLIP, "encoder.layers.N", activation="gelu_sigmoid"),
+    picture("siglip", "SiglipVisionModel", "SiglipVisionConfig", CLIP, "encoder.layers.N", activation="gelu_tanh"),
+    sound("wav2vec2", "Wav2Vec2"),
+    sound("hubert", "Hubert"),
+]
+
+ROLES = ("self_norm", "q", "k", "v", "qkv", "q_norm", "k_norm", "relative_bias", "sinks", "out", "self_output_norm",
+         "self_layer_scale", "cross_norm", "cross_q", "cross_k", "cross_v", "cross_out", "feed_norm", "gate_up", "gate", "up", "xielu",
+         "down", "feed_output_norm", "feed_layer_scale")
+SAID = dict(parallel="parallel", post="post-norm", unit="norms are 1 + weight", all_heads="QK-norm over all heads",
+            after_rotary="QK-norm after rotary", interleaved="interleaved rotary", alibi="ALiBi", window="window",
+            both_sides="window to both sides", rows="relative_bias backwards", shift="windows as sequences",
+            chunk="chunks", softcap="soft cap", scale="scale", buckets="buckets",
+            factor="residual_factor", factor_of_q="query_factor", order="weights [in, out]",
+            split={"heads": "qkv rows [H,3,D]", "groups": "qkv rows [G,H/G+2,D]",
+                   "codegen": "qkv rows [4,3,H/4·D], v before k"})
+HEAD = """\
+# Your model on libattn
+
+Where the weights of a block are in the checkpoints of each family, by the names that Hugging Face's transformers gives
+them, and which options of `attn_block_params` and `attn_sdpa_params` make the block theirs. `tests/peers/models.py`
+runs each of them beside transformers, tiny and with random weights: with padding, ragged, and decoders with a cache in
+uneven steps. `python3 tests/peers/families.py` prints this page.
+
+Names are those of modules in a layer, `.weight` and `.bias` behind them; roles are fields of the parameter structs
+(`q` is `q_weight`, `qkv` `in_weight`, `gate_up` the gate's rows and then up's; "attention" has only that part).
+"""
+
+
+def say(family):
+    """The options in words."""
+    words = []
+    for name, text in SAID.items():
+        value = family.options.get(name)
+        if value:
+            words.append(text[value] if isinstance(text, dict) else text)
+    if callable(family.options["rope"]) and family.options["rope"] is not rope:
+        words.append("rotary in some layers")
+    activation = family.options["activation"]
+    words = [f"{family.options['norm']} norm"] + words
+    return ", ".join(words + ([activation] if family.scope == "block" else ["attention"]))
+
+
+def name_all(family):
+    """Its names, or the first family that has the same."""
+    first = next(other for other in FAMILIES if other.names == family.names)
+    if first is not family:
+        return f"as {first.title}"
+    return ", ".join(f"{role} `{family.names[role]}`" for role in ROLES if family.names.get(role))
+
+
+def manual():
+    lines = [HEAD]
+    for family in FAMILIES:
+        text = f"**{family.title}** (`{family.layers}`; {say(family)}): {name_all(family)}."
+        lines.append(textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False) + "\n")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(manual(), end="")
