@@ -57,6 +57,26 @@ CHAIN_FUNCTION(run_generic, , 8, 12)
 #undef STEP
 #undef BEGIN
 
+/* Words, as vpmaddubsw saturates. The product is the same each time, which the compiler must not know; sums are held in
+ * their registers, which gcc would else spill. */
+#define VECTOR __m256i
+#define NEW(i) _mm256_set1_epi32(i)
+#define ADD _mm256_add_epi32
+#define FIRST(v) _mm_cvtsi128_si32(_mm256_castsi256_si128(v))
+#define BEGIN __m256i words = _mm256_set1_epi32(chain_bits_in)
+#define STEP(r)                                                                                                        \
+    r = _mm256_add_epi32(r, _mm256_madd_epi16(words, words));                                                          \
+    __asm__("" : "+x"(words), "+x"(r))
+CHAIN_FUNCTION(run_avx2_words, __attribute__((target("avx2"))), 32, 12)
+#undef VECTOR
+#undef BEGIN
+#undef NEW
+#undef STEP
+#undef ADD
+#undef FIRST
+
+/* Compilers that know all that follows. */
+#if defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11
 /* Sums of pairs of products grow by ½ up to 2^24, then stay. */
 #define VECTOR __m512
 #define BEGIN const __m512i pairs = _mm512_set1_epi32(chain_bits_in)
@@ -72,7 +92,7 @@ CHAIN_FUNCTION(run_avx512_bf16, __attribute__((target("avx512f,avx512bf16"))), 6
 #undef ADD
 #undef FIRST
 
-/* Sums in integers may wrap around. They are held in their registers, which gcc would else spill. */
+/* Sums in integers may wrap around. */
 #define VECTOR __m512i
 #define BEGIN const __m512i quads = _mm512_set1_epi32(chain_bits_in)
 #define NEW(i) _mm512_set1_epi32(i)
@@ -98,15 +118,6 @@ CHAIN_FUNCTION(run_avx512_vnni, __attribute__((target("avx512f,avx512vnni"))), 1
 #define ADD _mm256_add_epi32
 #define FIRST(v) _mm_cvtsi128_si32(_mm256_castsi256_si128(v))
 CHAIN_FUNCTION(run_avx_vnni, __attribute__((target("avx2,avxvnni"))), 64, 12)
-#undef BEGIN
-#undef STEP
-
-/* Words, as vpmaddubsw saturates. The product is the same each time, which the compiler must not know. */
-#define BEGIN __m256i words = _mm256_set1_epi32(chain_bits_in)
-#define STEP(r)                                                                                                        \
-    r = _mm256_add_epi32(r, _mm256_madd_epi16(words, words));                                                          \
-    __asm__("" : "+x"(words), "+x"(r))
-CHAIN_FUNCTION(run_avx2_words, __attribute__((target("avx2"))), 32, 12)
 
 /* Tiles of 16 rows of 64 bytes: six sums, of which each takes as long as it takes the others to begin. */
 enum { TILE_ROWS = 16, TILE_BYTES = 64, TILE_SUMS = 6, TILES = 8 };
@@ -150,7 +161,6 @@ static tile_shapes all_full(void) {
 TILE_FUNCTION(run_amx_bf16, __attribute__((target("amx-tile,amx-bf16"))), 2 * 16 * 16 * 32, TILE_BF16)
 TILE_FUNCTION(run_amx_int8, __attribute__((target("amx-tile,amx-int8"))), 2 * 16 * 16 * 64, TILE_INT8)
 
-/* What compilers have known for shorter than AVX-512. */
 typedef struct narrow_isa {
     bool avx512_bf16, avx512_vnni, avx_vnni, amx_bf16, amx_int8;
 } narrow_isa;
@@ -179,6 +189,28 @@ static narrow_isa find_narrow(void) {
     return has;
 }
 
+/* The fastest of these that this CPU has; none where run is NULL. */
+static chain narrow_chain(peak_type type) {
+    const narrow_isa has = find_narrow();
+    if (type == PEAK_BF16 && has.amx_bf16)
+        return (chain){run_amx_bf16, "AMX-BF16", 5e7};
+    if (type == PEAK_BF16 && has.avx512_bf16)
+        return (chain){run_avx512_bf16, "AVX512_BF16", 8e6};
+    if (type == PEAK_INT8 && has.amx_int8)
+        return (chain){run_amx_int8, "AMX-INT8", 1e8};
+    if (type == PEAK_INT8 && has.avx512_vnni)
+        return (chain){run_avx512_vnni, "AVX512_VNNI", 2e7};
+    if (type == PEAK_INT8 && has.avx_vnni)
+        return (chain){run_avx_vnni, "AVX-VNNI", 1e7};
+    return (chain){0};
+}
+#else
+static chain narrow_chain(peak_type type) {
+    (void)type;
+    return (chain){0};
+}
+#endif
+
 static chain chain_of_f32(void) {
     if (__builtin_cpu_supports("avx512f"))
         return (chain){run_avx512, "AVX-512", 4e6};
@@ -187,23 +219,11 @@ static chain chain_of_f32(void) {
     return (chain){run_generic, "generic", 2e6};
 }
 
-static chain chain_of_bf16(const narrow_isa *has) {
-    if (has->amx_bf16)
-        return (chain){run_amx_bf16, "AMX-BF16", 5e7};
-    return has->avx512_bf16 ? (chain){run_avx512_bf16, "AVX512_BF16", 8e6} : chain_of_f32();
-}
-
-static chain chain_of_int8(const narrow_isa *has) {
-    if (has->amx_int8)
-        return (chain){run_amx_int8, "AMX-INT8", 1e8};
-    if (has->avx512_vnni)
-        return (chain){run_avx512_vnni, "AVX512_VNNI", 2e7};
-    if (has->avx_vnni)
-        return (chain){run_avx_vnni, "AVX-VNNI", 1e7};
-    return __builtin_cpu_supports("avx2") ? (chain){run_avx2_words, "AVX2", 8e6} : chain_of_f32();
-}
-
 chain chain_of(peak_type type) {
-    const narrow_isa has = type != PEAK_F32 ? find_narrow() : (narrow_isa){0};
-    return type == PEAK_F32 ? chain_of_f32() : type == PEAK_BF16 ? chain_of_bf16(&has) : chain_of_int8(&has);
+    const chain narrow = type != PEAK_F32 ? narrow_chain(type) : (chain){0};
+    if (narrow.run != NULL)
+        return narrow;
+    if (type == PEAK_INT8 && __builtin_cpu_supports("avx2"))
+        return (chain){run_avx2_words, "AVX2", 8e6};
+    return chain_of_f32();
 }

@@ -334,8 +334,8 @@ FAMILIES = [
 ]
 
 ROLES = ("self_norm", "q", "k", "v", "qkv", "q_norm", "k_norm", "relative_bias", "sinks", "out", "self_output_norm",
-         "self_layer_scale", "cross_norm", "cross_q", "cross_k", "cross_v", "cross_out", "feed_norm", "gate_up", "gate", "up", "xielu",
-         "down", "feed_output_norm", "feed_layer_scale")
+         "self_layer_scale", "cross_norm", "cross_q", "cross_k", "cross_v", "cross_out", "feed_norm", "gate_up", "gate",
+         "up", "xielu", "down", "feed_output_norm", "feed_layer_scale")
 SAID = dict(parallel="parallel", post="post-norm", unit="norms are 1 + weight", all_heads="QK-norm over all heads",
             after_rotary="QK-norm after rotary", interleaved="interleaved rotary", alibi="ALiBi", window="window",
             both_sides="window to both sides", rows="relative_bias backwards", shift="windows as sequences",
