@@ -143,6 +143,8 @@ static void meet(const attni_back_sequence *s, size_t n, const attni_back_desk *
     attni_await(passed, group_number);
     if (group_number == 0)
         memset(dq, 0, t.rows * s->call.D * sizeof *dq);
+    else /* from the cache of another core, before it is needed */
+        s->e.kernels->prefetch(1, t.rows * s->call.D * sizeof *dq, dq, 0);
     for (size_t from = 0; from < group->count && attni_next_run(&s->e, &t, group, from, &seen);
          from = seen.begin + seen.columns)
         step(s, &t, &seen, dq, d);
@@ -163,7 +165,7 @@ static void walk_group(attni_backward *w, size_t n, size_t b, size_t g, attni_ba
     s.e.weights = d->p;
     attni_open_group(&d->group, b, g, n * keys, attni_min(keys, s.call.Tk - n * keys));
     pack_group(&s, d);
-    for (size_t i = 0; i < tiles; i++)
+    for (size_t i = tiles; i-- > 0;) /* behind a causal mask all groups have the last tiles in common */
         meet(&s, i, d);
     attni_back_put_keys(&s, &d->group, &s.call.k_turn, &s.gradients.dk, w->at.dk, s.call.D, d->dk, d->room);
     attni_back_put_keys(&s, &d->group, &s.call.v_turn, &s.gradients.dv, w->at.dv, s.call.E, d->dv, d->room);
