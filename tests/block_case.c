@@ -16,6 +16,8 @@ void init_block(struct block_case *c, size_t M, size_t heads, size_t F, unsigned
     ATTN_INIT(&c->feed_output_norm);
     ATTN_INIT(&c->feed);
     ATTN_INIT(&c->activation);
+    ATTN_INIT(&c->hidden_norm);
+    c->hidden_norm.eps = 0.04F; /* errors become no more than five times as large */
     c->self.model_width = c->cross.model_width = M;
     c->self.heads = c->cross.heads = heads;
     c->feed.hidden_width = F;
@@ -71,6 +73,7 @@ void fill_block(struct block_case *c, bool biases) {
     fill_layer(&c->self, true, biases ? ALL_BIASES : 0);
     fill_layer(&c->cross, false, biases ? ALL_BIASES : 0);
     fill_feed(&c->feed, M, biases);
+    fill_norm(&c->hidden_norm, c->feed.hidden_width, biases);
     fill_norm(&c->self_norm, M, biases);
     fill_norm(&c->cross_norm, M, biases);
     fill_norm(&c->feed_norm, M, biases);
@@ -134,6 +137,8 @@ double reference_activation(attn_activation kind, const attn_activation_params *
         return x < 0 ? 0 : x * x;
     case ATTN_XIELU:
         return xielu(x, p);
+    case ATTN_SIGMOID:
+        return 1 / (1 + exp(-x));
     default:
         return x;
     }
@@ -225,6 +230,8 @@ static void feed(struct stream *s, const attn_feed_params *p, const struct rim *
         hidden[i] = gate ? reference_activation(p->activation, p->activation_params, gate[i]) *
                                reference_up(p->activation_params, hidden[i])
                          : reference_activation(p->activation, p->activation_params, hidden[i]);
+    for (size_t r = 0; r < rows && p->hidden_norm; r++)
+        reference_norm(p->hidden_norm, F, hidden + r * F, hidden + r * F);
     add(s, map(p, p->down_weight, p->down_scale, p->down_bias, hidden, rows, F, s->M), rim);
 }
 

@@ -14,6 +14,7 @@ struct block_case {
     attn_norm_params self_norm, cross_norm, feed_norm;
     attn_norm_params self_output_norm, cross_output_norm, feed_output_norm;
     attn_feed_params feed;
+    attn_norm_params hidden_norm; /* joined by the caller */
     attn_activation_params activation;
 };
 

@@ -32,19 +32,31 @@ static bool take(struct model_pool *p, int *page) {
     return false;
 }
 
-struct model_pool new_model_pool(attn_context *context, size_t pages, size_t page_size, attn_dtype dtype, size_t G,
-                                 size_t D, size_t E) {
-    struct model_pool pool = {.dtype = dtype, .pages = pages, .page_size = page_size, .G = G, .D = D, .E = E};
+static struct model_pool new_pool(attn_context *context, struct model_pool pool) {
     attn_cache_pool_params params;
     ATTN_INIT(&params);
-    params.pages = pages;
-    params.page_size = page_size;
-    params.dtype = dtype;
-    params.kv_heads = G;
-    params.head_width = D;
-    params.value_width = E;
+    params.pages = pool.pages;
+    params.page_size = pool.page_size;
+    params.dtype = pool.dtype;
+    params.kv_heads = pool.G;
+    params.head_width = pool.D;
+    params.value_width = pool.latent ? 0 : pool.E;
+    params.latent_width = pool.latent ? pool.E : 0;
     assert_ok(context, attn_cache_pool_create(context, &params, &pool.real));
     return pool;
+}
+
+struct model_pool new_model_pool(attn_context *context, size_t pages, size_t page_size, attn_dtype dtype, size_t G,
+                                 size_t D, size_t E) {
+    return new_pool(
+        context, (struct model_pool){.dtype = dtype, .pages = pages, .page_size = page_size, .G = G, .D = D, .E = E});
+}
+
+struct model_pool new_latent_model_pool(attn_context *context, size_t pages, size_t page_size, attn_dtype dtype,
+                                        size_t G, size_t D, size_t E) {
+    return new_pool(
+        context, (struct model_pool){
+                     .dtype = dtype, .pages = pages, .page_size = page_size, .G = G, .D = D, .E = E, .latent = true});
 }
 
 /* ---- caches ---- */
@@ -57,6 +69,11 @@ static void forget_all(struct model_sequence *s) {
 
 struct model_cache new_model_cache(attn_context *context, struct model_pool *pool, size_t B, size_t capacity,
                                    size_t window, size_t first_tokens) {
+    return new_scaled_model_cache(context, pool, B, capacity, window, first_tokens, NULL);
+}
+
+struct model_cache new_scaled_model_cache(attn_context *context, struct model_pool *pool, size_t B, size_t capacity,
+                                          size_t window, size_t first_tokens, const float *key_scales) {
     struct model_cache c = {.pool = pool, .B = B, .capacity = capacity, .window = window, .first_tokens = first_tokens};
     attn_cache_params params;
     ATTN_INIT(&params);
@@ -65,6 +82,7 @@ struct model_cache new_model_cache(attn_context *context, struct model_pool *poo
     params.pool = pool->real;
     params.window = window;
     params.first_tokens = first_tokens;
+    params.key_scales = c.key_scales = key_scales;
     assert_ok(context, attn_cache_create(context, &params, &c.real));
     for (size_t b = 0; b < B; b++) {
         forget_all(&c.of[b]);
@@ -168,8 +186,9 @@ static bool append_pages(struct model_cache *c, const struct model_tokens *t) {
     return true;
 }
 
-static void store(const struct model_sequence *s, float *to, attn_tensor t, size_t b, size_t start, size_t count) {
-    const size_t G = t.size[1], width = t.size[3];
+static void store(const struct model_sequence *s, float *to, size_t width, attn_tensor t, size_t b, size_t start,
+                  size_t count) {
+    const size_t G = t.size[1];
     for (size_t i = 0; i < count; i++)
         for (size_t g = 0; g < G; g++)
             for (size_t d = 0; d < width; d++)
@@ -177,11 +196,11 @@ static void store(const struct model_sequence *s, float *to, attn_tensor t, size
 }
 
 static void store_tokens(struct model_cache *c, const struct model_tokens *t) {
-    const attn_tensor k = t->kept.data ? t->kept : t->k;
+    const attn_tensor k = t->kept.data ? t->kept : t->k, v = c->pool->latent ? k : t->v;
     for (size_t b = 0; b < c->B; b++) {
         struct model_sequence *s = &c->of[b];
-        store(s, s->k, k, t->params.starts ? 0 : b, start_of(t, b), count_of(t, b));
-        store(s, s->v, t->v, t->params.starts ? 0 : b, start_of(t, b), count_of(t, b));
+        store(s, s->k, c->pool->D, k, t->params.starts ? 0 : b, start_of(t, b), count_of(t, b));
+        store(s, s->v, c->pool->E, v, t->params.starts ? 0 : b, start_of(t, b), count_of(t, b));
         s->length += count_of(t, b);
     }
 }
@@ -191,7 +210,7 @@ attn_status model_append_as(attn_context *context, struct model_cache *c, const 
     const struct model_cache before = *c;
     const bool fits = append_pages(c, t);
     const attn_status want = fits ? ATTN_OK : ATTN_ERROR_FULL;
-    const attn_status status = attn_cache_append(context, c->real, &t->k, &t->v, &t->params);
+    const attn_status status = attn_cache_append(context, c->real, &t->k, c->pool->latent ? NULL : &t->v, &t->params);
     if (!(fits && t->starved && status == ATTN_ERROR_MEMORY))
         assert_status(context, status, want);
     if (status == ATTN_OK) {
@@ -223,20 +242,42 @@ attn_status model_truncate(attn_context *context, struct model_cache *c, size_t 
     return want;
 }
 
-void model_fork(attn_context *context, struct model_cache *c, size_t from, size_t to) {
+/* `to`, which is empty, becomes what `from` is. */
+static void share(struct model_cache *c, const struct model_sequence *s, struct model_sequence *t) {
     const struct model_pool *pool = c->pool;
-    struct model_sequence *s = &c->of[from], *t = &c->of[to];
+    memcpy(t->k, s->k, s->length * pool->G * pool->D * sizeof(float));
+    memcpy(t->v, s->v, s->length * pool->G * pool->E * sizeof(float));
+    memcpy(t->pages, s->pages, sizeof t->pages);
+    t->length = s->length;
+    t->forgotten = s->forgotten;
+    for (size_t n = 0; n < MODEL_SLOTS; n++)
+        if (t->pages[n] != NO_PAGE)
+            c->pool->users[t->pages[n]]++;
+}
+
+void model_fork(attn_context *context, struct model_cache *c, size_t from, size_t to) {
     assert_ok(context, attn_cache_fork(context, c->real, from, to));
     if (from != to) {
         drop(c, to, 0);
-        memcpy(t->k, s->k, s->length * pool->G * pool->D * sizeof(float));
-        memcpy(t->v, s->v, s->length * pool->G * pool->E * sizeof(float));
-        memcpy(t->pages, s->pages, sizeof t->pages);
-        t->length = s->length;
-        t->forgotten = s->forgotten;
+        share(c, &c->of[from], &c->of[to]);
+    }
+    check_model(context, c);
+}
+
+void model_reorder(attn_context *context, struct model_cache *c, const int64_t *from) {
+    struct model_sequence before[MODEL_BATCH];
+    assert_ok(context, attn_cache_reorder(context, c->real, from));
+    memcpy(before, c->of, sizeof before);
+    for (size_t b = 0; b < c->B; b++) {
+        c->of[b].k = calloc(c->capacity * c->pool->G * c->pool->D, sizeof(float));
+        c->of[b].v = calloc(c->capacity * c->pool->G * c->pool->E, sizeof(float));
+        share(c, &before[from[b]], &c->of[b]);
+    }
+    for (size_t b = 0; b < c->B; b++) {
         for (size_t n = 0; n < MODEL_SLOTS; n++)
-            if (t->pages[n] != NO_PAGE)
-                c->pool->users[t->pages[n]]++;
+            give(c->pool, &before[b].pages[n]);
+        free(before[b].k);
+        free(before[b].v);
     }
     check_model(context, c);
 }

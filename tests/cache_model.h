@@ -12,6 +12,7 @@ struct model_pool {
     attn_cache_pool *real;
     attn_dtype dtype;
     size_t pages, page_size, G, D, E;
+    bool latent; /* values are the first E elements of keys */
     unsigned users[MODEL_PAGES];
 };
 
@@ -25,13 +26,18 @@ struct model_cache {
     attn_cache *real;
     struct model_pool *pool;
     size_t B, capacity, window, first_tokens;
+    const float *key_scales; /* [G, D], powers of two, or NULL */
     struct model_sequence of[MODEL_BATCH];
 };
 
 struct model_pool new_model_pool(attn_context *context, size_t pages, size_t page_size, attn_dtype dtype, size_t G,
                                  size_t D, size_t E);
+struct model_pool new_latent_model_pool(attn_context *context, size_t pages, size_t page_size, attn_dtype dtype,
+                                        size_t G, size_t D, size_t E);
 struct model_cache new_model_cache(attn_context *context, struct model_pool *pool, size_t B, size_t capacity,
                                    size_t window, size_t first_tokens);
+struct model_cache new_scaled_model_cache(attn_context *context, struct model_pool *pool, size_t B, size_t capacity,
+                                          size_t window, size_t first_tokens, const float *key_scales);
 void delete_model_cache(struct model_cache *c);
 
 /* Tokens that the pool's type holds without rounding: [B,heads,T,width] of f32 or, sometimes, of that type. */
@@ -51,6 +57,7 @@ attn_status model_append(attn_context *context, struct model_cache *c, attn_tens
 attn_status model_append_as(attn_context *context, struct model_cache *c, const struct model_tokens *tokens);
 attn_status model_truncate(attn_context *context, struct model_cache *c, size_t sequence, size_t length);
 void model_fork(attn_context *context, struct model_cache *c, size_t from, size_t to);
+void model_reorder(attn_context *context, struct model_cache *c, const int64_t *from);
 void model_reset(attn_context *context, struct model_cache *c);
 void check_model(attn_context *context, const struct model_cache *c);
 

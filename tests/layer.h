@@ -25,6 +25,21 @@ attn_linear_params linear_of(attn_dtype dtype, attn_weight_order order, size_t i
  * are N(0,1). */
 void fill_layer(attn_mha_params *p, bool packed, unsigned biases);
 
+/* The forms of a layer, by bits; those that do not go with one matrix, or with three, are left out. Between the sizes
+ * and fill_layer. */
+enum {
+    BY_GROUP = 1,
+    CLIPPED = 2,
+    GATED = 4,
+    GATE_PER_HEAD = 8,
+    GATE_IN_Q = 16,
+    OUT_NORM = 32,
+    LATENT_Q = 64,
+    LATENT_KV = 128, /* where each query head has a key head, of more than one number, and one input is read */
+    LAYER_FORMS = 256
+};
+void set_layer_form(attn_mha_params *p, bool packed, unsigned form);
+
 struct mha_case {
     attn_mha_params layer;
     attn_tensor query, key, value; /* without data: the argument is NULL */

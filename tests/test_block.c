@@ -31,17 +31,21 @@ static void set_random_options(struct block_case *c) {
     c->self_norm.kind = (attn_norm_kind)random_below(2);
     c->cross_norm.kind = c->feed_norm.kind = c->self_norm.kind;
     c->self_norm.eps = random_below(2) ? 0 : 1e-3F;
-    c->feed.activation = (attn_activation)random_below(ATTN_XIELU + 1);
+    c->feed.activation = (attn_activation)random_below(ATTN_SIGMOID + 1);
     c->activation.beta = c->feed.activation == ATTN_SILU || c->feed.activation == ATTN_XIELU ? 1.3F : 0;
     c->activation.limit = random_below(2) ? 0 : 0.7F;
     c->activation.up_offset = c->feed.gate_weight && random_below(2) ? 1 : 0;
     c->feed.activation_params = random_below(2) ? &c->activation : NULL;
     c->feed.order = (attn_weight_order)random_below(2);
+    c->hidden_norm.kind = (attn_norm_kind)random_below(2);
+    c->feed.hidden_norm = random_below(4) ? NULL : &c->hidden_norm;
     c->self.order = (attn_weight_order)random_below(2);
     c->self.kv_heads = c->self.heads % 2 == 0 && random_below(2) ? c->self.heads / 2 : 0;
     c->cross.key_input_width = c->cross.value_input_width = random_below(2) ? 0 : 21;
     c->self_output_norm.kind = c->cross_output_norm.kind = c->feed_output_norm.kind = (attn_norm_kind)random_below(2);
     set_residual_form(c, (unsigned)random_below(RESIDUAL_FORMS));
+    set_layer_form(&c->self, true, random_below(2) ? 0 : (unsigned)random_below(LAYER_FORMS));
+    set_layer_form(&c->cross, false, random_below(2) ? 0 : (unsigned)random_below(LAYER_FORMS));
     if (c->block.feed_output_norm && c->feed.hidden_width == 1) /* its error would be made as large as itself */
         c->feed.hidden_width = 11;
 }

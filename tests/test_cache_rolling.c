@@ -169,6 +169,27 @@ static void beams_need_no_spare_page(void **state) {
     attn_cache_destroy(cache);
 }
 
+/* A search that goes on from the best beams, in rolling caches too; the pool has room for what is kept alone. */
+static void beams_are_reordered(void **state) {
+    (void)state;
+    static const int64_t orders[][3] = {{2, 0, 1}, {1, 1, 1}, {0, 1, 2}, {2, 1, 0}, {0, 2, 2}};
+    attn_context *context = new_context_of(2, 0);
+    seed(8);
+    for (size_t window = 0; window < 200; window += 100) {
+        struct model_pool pool = new_model_pool(context, 12, 128, ATTN_F16, 2, 8, 5);
+        struct model_cache c = new_model_cache(context, &pool, 3, 600, window, window / 50);
+        append_random(context, &c, 140, (const int64_t[]){140, 3, 0});
+        for (size_t i = 0; i < COUNT(orders); i++) {
+            model_reorder(context, &c, orders[i]);
+            append_random(context, &c, 70, (const int64_t[]){70, 1, 30});
+            check_last(context, &c, 1);
+            end_case();
+        }
+        delete_model_cache(&c);
+        attn_cache_pool_destroy(pool.real);
+    }
+}
+
 /* Pages that forks share are free for them once none needs them any more. */
 static void the_last_fork_frees_a_page(void **state) {
     (void)state;
@@ -226,9 +247,9 @@ static void forgotten_tokens_score_nothing(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(long_sequences),           TEST(own_pool_is_enough),
-                                       TEST(truncation_has_limits),    TEST(forks_roll),
-                                       TEST(beams_need_no_spare_page), TEST(the_last_fork_frees_a_page),
-                                       TEST(no_tokens_forget_nothing), TEST(forgotten_tokens_score_nothing)};
+    const struct CMUnitTest tests[] = {
+        TEST(long_sequences),      TEST(own_pool_is_enough),       TEST(truncation_has_limits),
+        TEST(forks_roll),          TEST(beams_need_no_spare_page), TEST(the_last_fork_frees_a_page),
+        TEST(beams_are_reordered), TEST(no_tokens_forget_nothing), TEST(forgotten_tokens_score_nothing)};
     return cmocka_run_group_tests_name("cache_rolling", tests, NULL, NULL);
 }

@@ -6,7 +6,8 @@
 #include "numbers.h"
 #include "sdpa_case.h"
 
-static attn_cache *new_cache(attn_context *context, attn_dtype dtype, size_t G, size_t D, size_t E) {
+static attn_cache *new_scaled_cache(attn_context *context, attn_dtype dtype, size_t G, size_t D, size_t E,
+                                    const float *key_scales) {
     attn_cache_params params;
     attn_cache *cache;
     ATTN_INIT(&params);
@@ -16,8 +17,13 @@ static attn_cache *new_cache(attn_context *context, attn_dtype dtype, size_t G, 
     params.head_width = D;
     params.value_width = E;
     params.dtype = dtype;
+    params.key_scales = key_scales;
     assert_ok(context, attn_cache_create(context, &params, &cache));
     return cache;
+}
+
+static attn_cache *new_cache(attn_context *context, attn_dtype dtype, size_t G, size_t D, size_t E) {
+    return new_scaled_cache(context, dtype, G, D, E, NULL);
 }
 
 /* What is stored of the values [1,G,T,E]: each token's output where it is the only one seen. */
@@ -174,6 +180,65 @@ static void not_finite(void **state) {
     }
 }
 
+/* Of all scores of N(0,1) queries, the largest error. */
+static double score_error(attn_context *context, attn_cache *cache, attn_tensor k, attn_tensor q) {
+    const size_t G = k.size[1], T = k.size[2], D = k.size[3], Tq = q.size[2];
+    const attn_tensor v = new_normal(BHTD, 1, G, T, 4), out = new_tensor(BHTD, 1, q.size[1], Tq, 4);
+    const attn_tensor scores = new_tensor(BHTD, 1, q.size[1], Tq, T);
+    const attn_sdpa_params params = {.struct_size = sizeof params, .weights = &scores, .weights_stage = ATTN_STAGE_RAW};
+    double most = 0;
+    append(context, cache, k, v);
+    assert_ok(context, attn_cache_attend(context, cache, &q, &out, &params));
+    for (size_t n = 0; n < element_count(scores); n++) {
+        const size_t h = n / T / Tq, g = h / (q.size[1] / G);
+        double s = 0;
+        for (size_t d = 0; d < D; d++)
+            s += value_at(q, 0, h, n / T % Tq, d) * value_at(k, 0, g, n % T, d);
+        most = fmax(most, fabs(value(scores, n) - s / sqrt((double)D)));
+    }
+    attn_cache_destroy(cache);
+    return most;
+}
+
+/* A channel 30 times as large takes the digits of the others, but for a scale of its own, whatever the head. */
+static void channels_of_keys(void **state) {
+    (void)state;
+    enum { G = 2, H = 6, T = 200, D = 64, OUTLIER = 5 };
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(2, contexts);
+    for (size_t i = 0; i < 2 * n; i++) {
+        seed(7);
+        float *scales = new_floats((size_t)G * D);
+        const attn_tensor k = new_normal(BTHD, 1, G, T, D), q = new_normal(BTHD, 1, H, i % 2 ? 1 : 20, D);
+        for (size_t c = 0; c < (size_t)G * D; c++) {
+            const size_t g = c / D, d = c % D;
+            scales[c] = d == OUTLIER + g ? 30 : 1 + 0.1F * (float)(d % 3);
+            for (size_t t = 0; t < T; t++)
+                *element_at(k, 0, g, t, d) *= scales[c];
+        }
+        const double plain = score_error(contexts[i / 2], new_cache(contexts[i / 2], ATTN_INT8, G, D, 4), k, q);
+        const double scaled =
+            score_error(contexts[i / 2], new_scaled_cache(contexts[i / 2], ATTN_INT8, G, D, 4, scales), k, q);
+        name_case("errors of scores: %g, with scales of channels %g", plain, scaled);
+        assert_true(plain > 0.1 && scaled < plain / 3);
+        end_case();
+    }
+}
+
+/* What a scale makes infinite is told. */
+static void divided_beyond_floats(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    const float scales[] = {1, 1e-30F, 1, 1};
+    attn_cache *cache = new_scaled_cache(context, ATTN_INT8, 1, 4, 4, scales);
+    const attn_tensor k = new_normal(BHTD, 1, 1, 3, 4);
+    *element_at(k, 0, 0, 2, 1) = 1e30F;
+    assert_status(context, attn_cache_append(context, cache, &k, &k, NULL), ATTN_ERROR_VALUE);
+    assert_mentions(attn_context_last_error(context), "token 2");
+    assert_int_equal(attn_cache_length(cache, 0), 0);
+    attn_cache_destroy(cache);
+}
+
 /* The sizes are as small as the types. */
 static void page_bytes(void **state) {
     (void)state;
@@ -195,6 +260,8 @@ static void page_bytes(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(every_element), TEST(extremes), TEST(not_finite), TEST(page_bytes)};
+    const struct CMUnitTest tests[] = {
+        TEST(every_element),         TEST(extremes),  TEST(not_finite), TEST(channels_of_keys),
+        TEST(divided_beyond_floats), TEST(page_bytes)};
     return cmocka_run_group_tests_name("cache_types", tests, NULL, NULL);
 }

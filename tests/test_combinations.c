@@ -259,6 +259,7 @@ static struct mha_case layer_for(const struct sdpa_case *c, enum layout layout) 
     layer.layer.kv_heads = c->k.size[1];
     layer.layer.head_width = c->q.size[3];
     layer.layer.value_width = c->v.size[3];
+    set_layer_form(&layer.layer, false, random_below(2) ? 0 : (unsigned)random_below(LAYER_FORMS));
     fill_layer(&layer.layer, false, ALL_BIASES);
     layer.query = new_normal(layout, c->q.size[0], 1, c->q.size[2], M);
     layer.key = new_normal(layout, c->k.size[0], 1, c->k.size[2], M);

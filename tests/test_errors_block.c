@@ -56,9 +56,12 @@ typedef struct call {
     X(feed_struct, ATTN_ERROR_STRUCT, "feed", c->parts.feed.struct_size = 1)                                           \
     X(no_hidden, ATTN_ERROR_SHAPE, "hidden_width", c->parts.feed.hidden_width = 0)                                     \
     X(huge_hidden, ATTN_ERROR_OVERFLOW, "hidden_width", c->parts.feed.hidden_width = SIZE_MAX / 2)                     \
-    X(activation, ATTN_ERROR_VALUE, "activation", c->parts.feed.activation = (attn_activation)(ATTN_XIELU + 1))        \
+    X(activation, ATTN_ERROR_VALUE, "activation", c->parts.feed.activation = (attn_activation)(ATTN_SIGMOID + 1))      \
     X(activation_limit, ATTN_ERROR_VALUE, "limit", c->parts.feed.activation_params = &c->parts.activation;             \
       c->parts.activation.limit = -1)                                                                                  \
+    X(hidden_norm, ATTN_ERROR_VALUE, "params.feed.hidden_norm.kind",                                                   \
+      c->parts.feed.hidden_norm = &c->parts.hidden_norm;                                                               \
+      c->parts.hidden_norm.kind = (attn_norm_kind)9)                                                                   \
     X(ungated_offset, ATTN_ERROR_VALUE, "up_offset", c->parts.feed.activation_params = &c->parts.activation;           \
       c->parts.activation.up_offset = 1; c->parts.feed.gate_weight = c->parts.feed.gate_bias = NULL)                   \
     X(norm_output, ATTN_ERROR_VALUE, "params.self_norm.mean", c->parts.self_norm.mean = (float *)(void *)c)            \

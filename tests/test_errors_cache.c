@@ -20,7 +20,7 @@ typedef struct call {
     attn_tensor k, v, q, out;
     const attn_tensor *k_argument, *v_argument, *q_argument, *out_argument;
     WITH_TAIL(attn_cache_append_params) append;
-    int64_t counts[B], lengths[B], positions[B * APPENDED];
+    int64_t counts[B], lengths[B], order[B], positions[B * APPENDED];
     attn_rotary rotary; /* and norm: set, but not yet asked for */
     attn_qk_norm norm;
     float weight[D];
@@ -44,6 +44,8 @@ typedef struct call {
     X(pool_bool, ATTN_ERROR_DTYPE, "dtype", c->pool.known.dtype = ATTN_BOOL)                                           \
     X(pool_dtype, ATTN_ERROR_DTYPE, "dtype", c->pool.known.dtype = (attn_dtype)77)                                     \
     X(pool_dtype_below, ATTN_ERROR_DTYPE, "dtype", c->pool.known.dtype = (attn_dtype)-1)                               \
+    X(wide_latent, ATTN_ERROR_SHAPE, "latent_width", c->pool.known.latent_width = D + 1)                               \
+    X(latent_and_values, ATTN_ERROR_SHAPE, "value_width", c->pool.known.latent_width = E - 1)                          \
     X(huge_pages, ATTN_ERROR_OVERFLOW, "pages", c->pool.known.pages = SIZE_MAX / 4)                                    \
     X(huge_pool_heads, ATTN_ERROR_OVERFLOW, "kv_heads", c->pool.known.kv_heads = SIZE_MAX / 4)                         \
     X(huge_pool_width, ATTN_ERROR_OVERFLOW, "head_width", c->pool.known.head_width = SIZE_MAX / 4)                     \
@@ -61,6 +63,15 @@ typedef struct call {
     X(no_capacity, ATTN_ERROR_SHAPE, "capacity", c->create.known.capacity = 0)                                         \
     X(page_size, ATTN_ERROR_SHAPE, "page_size", c->create.known.page_size = 100)                                       \
     X(dtype, ATTN_ERROR_DTYPE, "dtype", c->create.known.dtype = ATTN_BOOL)                                             \
+    X(scales_of_f32, ATTN_ERROR_VALUE, "key_scales", c->create.known.key_scales = c->weight)                           \
+    X(zero_scale, ATTN_ERROR_VALUE, "key_scales[0]", c->create.known.key_scales = c->weight;                           \
+      c->create.known.dtype = ATTN_INT8)                                                                               \
+    X(nan_scale, ATTN_ERROR_VALUE, "key_scales[0]", c->create.known.key_scales = c->weight; c->weight[0] = NAN;        \
+      c->create.known.dtype = ATTN_INT8)                                                                               \
+    X(scale_of_latent, ATTN_ERROR_VALUE, "key_scales", c->create.known.key_scales = c->weight; c->weight[0] = 1;       \
+      c->create.known.dtype = ATTN_INT8; c->create.known.latent_width = E)                                             \
+    X(infinite_scale, ATTN_ERROR_VALUE, "key_scales[0]", c->create.known.key_scales = c->weight;                       \
+      c->weight[0] = INFINITY; c->create.known.dtype = ATTN_INT8)                                                      \
     X(first_of_no_window, ATTN_ERROR_VALUE, "first_tokens", c->create.known.first_tokens = 1)                          \
     X(huge_batch, ATTN_ERROR_OVERFLOW, "batch", c->create.known.batch = SIZE_MAX / 2)                                  \
     X(huge_width, ATTN_ERROR_OVERFLOW, "head_width", c->create.known.head_width = SIZE_MAX / 2)                        \
@@ -81,6 +92,8 @@ typedef struct call {
     X(share_page_size, ATTN_ERROR_SHAPE, "page_size", c->create.known.page_size = 256)                                 \
     X(share_dtype, ATTN_ERROR_DTYPE, "dtype", c->create.known.dtype = ATTN_F16)                                        \
     X(share_bool, ATTN_ERROR_DTYPE, "dtype", c->create.known.dtype = (attn_dtype)77)                                   \
+    X(share_latent, ATTN_ERROR_SHAPE, "latent_width", c->create.known.latent_width = E)                                \
+    X(share_scales, ATTN_ERROR_VALUE, "key_scales", c->create.known.key_scales = c->weight)                            \
     X(share_no_batch, ATTN_ERROR_SHAPE, "batch", c->create.known.batch = 0)                                            \
     X(share_huge, ATTN_ERROR_OVERFLOW, "batch", c->create.known.batch = SIZE_MAX / 8)
 
@@ -161,6 +174,12 @@ typedef struct call {
     X(fork_from, ATTN_ERROR_SHAPE, "from", c->from = B)                                                                \
     X(fork_to, ATTN_ERROR_SHAPE, "to", c->to = SIZE_MAX)
 
+#define REORDER_FAULTS(X)                                                                                              \
+    X(reorder_null, ATTN_ERROR_NULL, "cache", c->target = NULL)                                                        \
+    X(reorder_negative, ATTN_ERROR_VALUE, "from[0]", c->order[0] = -1)                                                 \
+    X(reorder_above, ATTN_ERROR_VALUE, "from[1]", c->order[1] = B)                                                     \
+    X(reorder_huge, ATTN_ERROR_VALUE, "from[1]", c->order[1] = INT64_MAX)
+
 #define ATTEND_FAULTS(X)                                                                                               \
     X(attend_null, ATTN_ERROR_NULL, "cache", c->target = NULL)                                                         \
     X(q_null, ATTN_ERROR_NULL, "q", c->q_argument = NULL)                                                              \
@@ -209,6 +228,7 @@ DEFINE_FAULTS(share_faults, SHARE_FAULTS);
 DEFINE_FAULTS(append_faults, APPEND_FAULTS);
 DEFINE_FAULTS(truncate_faults, TRUNCATE_FAULTS);
 DEFINE_FAULTS(fork_faults, FORK_FAULTS);
+DEFINE_FAULTS(reorder_faults, REORDER_FAULTS);
 DEFINE_FAULTS(attend_faults, ATTEND_FAULTS);
 
 static attn_cache *new_cache(attn_context *context, attn_cache_pool *pool, size_t batch, attn_dtype dtype,
@@ -242,7 +262,7 @@ static const float *eighths(size_t n) {
 
 static call valid_call(attn_context *context, attn_cache_pool **pool) {
     call c = {.context = context, .length = HELD - 1, .from = 0, .to = 1, .lengths = {2, 2}, .counts = {4, 0}};
-    const attn_cache_pool_params p = {sizeof p, PAGES, G, D, E, 128, ATTN_F32};
+    const attn_cache_pool_params p = {sizeof p, PAGES, G, D, E, 128, ATTN_F32, 0};
     assert_ok(context, attn_cache_pool_create(context, &p, pool));
     c.pool.known = p;
     c.create.known = (attn_cache_params){
@@ -309,7 +329,7 @@ static void assert_unchanged(const call *c, attn_cache_pool *pool, const attn_te
     }
 }
 
-enum function { POOL, CREATE, SHARE, APPEND, TRUNCATE, FORK, ATTEND };
+enum function { POOL, CREATE, SHARE, APPEND, TRUNCATE, FORK, REORDER, ATTEND };
 
 static attn_status run(call *c, enum function function, attn_cache_pool *pool) {
     attn_cache_pool *made = (attn_cache_pool *)(void *)c;
@@ -335,6 +355,8 @@ static attn_status run(call *c, enum function function, attn_cache_pool *pool) {
         return attn_cache_truncate(c->context, c->target, c->from, c->length);
     case FORK:
         return attn_cache_fork(c->context, c->target, c->from, c->to);
+    case REORDER:
+        return attn_cache_reorder(c->context, c->target, c->order);
     case ATTEND:
         break;
     }
@@ -375,6 +397,7 @@ CHECK_FAULTS(SHARE, share_faults)
 CHECK_FAULTS(APPEND, append_faults)
 CHECK_FAULTS(TRUNCATE, truncate_faults)
 CHECK_FAULTS(FORK, fork_faults)
+CHECK_FAULTS(REORDER, reorder_faults)
 CHECK_FAULTS(ATTEND, attend_faults)
 
 /* Arguments that are no fields. */
@@ -410,6 +433,8 @@ static void other_faults(void **state) {
     assert_status(NULL, attn_cache_attend(NULL, c.cache, &c.q, &c.out, NULL), ATTN_ERROR_NULL);
     assert_status(NULL, attn_cache_truncate(NULL, c.cache, 0, 0), ATTN_ERROR_NULL);
     assert_status(NULL, attn_cache_fork(NULL, c.cache, 0, 1), ATTN_ERROR_NULL);
+    assert_status(NULL, attn_cache_reorder(NULL, c.cache, c.order), ATTN_ERROR_NULL);
+    assert_status(context, attn_cache_reorder(context, c.cache, NULL), ATTN_ERROR_NULL);
     assert_status(NULL, attn_cache_reset(NULL, c.cache), ATTN_ERROR_NULL);
     assert_status(NULL, attn_cache_create(NULL, &c.create.known, &cache), ATTN_ERROR_NULL);
     assert_status(NULL, attn_cache_pool_create(NULL, &c.pool.known, &made), ATTN_ERROR_NULL);
@@ -423,9 +448,9 @@ static void other_faults(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(pool_faults_are_told),     TEST(create_faults_are_told),
-                                       TEST(share_faults_are_told),    TEST(append_faults_are_told),
-                                       TEST(truncate_faults_are_told), TEST(fork_faults_are_told),
-                                       TEST(attend_faults_are_told),   TEST(other_faults)};
+    const struct CMUnitTest tests[] = {
+        TEST(pool_faults_are_told),    TEST(create_faults_are_told),   TEST(share_faults_are_told),
+        TEST(append_faults_are_told),  TEST(truncate_faults_are_told), TEST(fork_faults_are_told),
+        TEST(reorder_faults_are_told), TEST(attend_faults_are_told),   TEST(other_faults)};
     return cmocka_run_group_tests_name("errors_cache", tests, NULL, NULL);
 }

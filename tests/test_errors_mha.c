@@ -11,6 +11,7 @@ enum { B = 2, Tq = 3, Tk = 5, M = 12, H = 4, KEY = 10, VALUE = 6 };
 typedef struct call {
     attn_context *context;
     WITH_TAIL(attn_mha_params) layer;
+    attn_norm_params norm;
     attn_mha *mha;
     attn_tensor query, key, value, out, probabilities;
     attn_sdpa_params params;
@@ -52,6 +53,46 @@ typedef struct call {
       c->layer.known.key_input_width = KEY)                                                                            \
     X(in_weight_and_value_width, ATTN_ERROR_SHAPE, "value_input_width", use_in_weight(c);                              \
       c->layer.known.value_input_width = VALUE)                                                                        \
+    X(unknown_qkv_order, ATTN_ERROR_VALUE, "qkv_order", c->layer.known.qkv_order = (attn_qkv_order)2)                  \
+    X(qkv_order_of_three, ATTN_ERROR_VALUE, "qkv_order", c->layer.known.qkv_order = ATTN_QKV_BY_GROUP)                 \
+    X(negative_clip, ATTN_ERROR_VALUE, "clip", c->layer.known.clip = -1)                                               \
+    X(nan_clip, ATTN_ERROR_VALUE, "clip", c->layer.known.clip = NAN)                                                   \
+    X(infinite_clip, ATTN_ERROR_VALUE, "clip", c->layer.known.clip = INFINITY)                                         \
+    X(gate_bias_alone, ATTN_ERROR_VALUE, "gate_bias", c->layer.known.gate_bias = c->layer.known.q_bias)                \
+    X(gate_scale_alone, ATTN_ERROR_VALUE, "gate_scale", c->layer.known.gate_scale = c->layer.known.q_bias)             \
+    X(per_head_alone, ATTN_ERROR_VALUE, "gate_per_head", c->layer.known.gate_per_head = 1)                             \
+    X(two_gates, ATTN_ERROR_VALUE, "gate_weight", c->layer.known.gate_in_q = 1;                                        \
+      c->layer.known.gate_weight = c->layer.known.q_weight)                                                            \
+    X(gate_in_in_weight, ATTN_ERROR_VALUE, "gate_in_q", use_in_weight(c); c->layer.known.gate_in_q = 1)                \
+    X(no_gate_scale, ATTN_ERROR_NULL, "gate_scale", use_int8(c, true);                                                 \
+      c->layer.known.gate_weight = c->layer.known.out_weight)                                                          \
+    X(f32_with_gate_scale, ATTN_ERROR_VALUE, "gate_scale", c->layer.known.gate_weight = c->layer.known.q_weight;       \
+      c->layer.known.gate_scale = c->layer.known.q_bias)                                                               \
+    X(gate_in_latent_q, ATTN_ERROR_VALUE, "gate_in_q", use_latents(c); c->layer.known.gate_in_q = 1)                   \
+    X(no_q_down, ATTN_ERROR_NULL, "q_down_weight", use_latents(c); c->layer.known.q_down_weight = NULL)                \
+    X(no_kv_down, ATTN_ERROR_NULL, "kv_down_weight", use_latents(c); c->layer.known.kv_down_weight = NULL)             \
+    X(no_kv_up, ATTN_ERROR_NULL, "kv_up_weight", use_latents(c); c->layer.known.kv_up_weight = NULL)                   \
+    X(q_down_alone, ATTN_ERROR_VALUE, "q_latent", use_latents(c); c->layer.known.q_latent = 0)                         \
+    X(kv_down_alone, ATTN_ERROR_VALUE, "kv_down_weight", c->layer.known.kv_down_weight = c->layer.known.k_weight)      \
+    X(kv_up_alone, ATTN_ERROR_VALUE, "kv_up_weight", c->layer.known.kv_up_weight = c->layer.known.k_weight)            \
+    X(shared_alone, ATTN_ERROR_VALUE, "kv_latent", c->layer.known.shared_key_width = 1)                                \
+    X(shared_whole, ATTN_ERROR_SHAPE, "shared_key_width", use_latents(c); c->layer.known.shared_key_width = M / H)     \
+    X(latent_and_k, ATTN_ERROR_VALUE, "kv_latent", use_latents(c); c->layer.known.k_weight = c->layer.known.q_weight)  \
+    X(latent_in_weight, ATTN_ERROR_VALUE, "in_weight", use_latents(c);                                                 \
+      c->layer.known.in_weight = c->layer.known.out_weight; c->layer.known.q_weight = NULL)                            \
+    X(latent_kv_heads, ATTN_ERROR_SHAPE, "kv_heads", use_latents(c); c->layer.known.kv_heads = 2)                      \
+    X(latent_inputs, ATTN_ERROR_SHAPE, "value_input_width", use_latents(c); c->layer.known.value_input_width = 5)      \
+    X(latent_clip, ATTN_ERROR_VALUE, "clip", use_latents(c); c->layer.known.clip = 1)                                  \
+    X(latent_zero_key, ATTN_ERROR_VALUE, "zero_key", use_latents(c); c->layer.known.zero_key = 1)                      \
+    X(latent_extra_key, ATTN_ERROR_VALUE, "extra_key", use_latents(c);                                                 \
+      c->layer.known.extra_key = c->layer.known.extra_value = c->layer.known.out_bias)                                 \
+    X(huge_latent, ATTN_ERROR_OVERFLOW, "kv_latent", use_latents(c); c->layer.known.kv_latent = SIZE_MAX / 2)          \
+    X(huge_q_latent, ATTN_ERROR_OVERFLOW, "q_latent", use_latents(c); c->layer.known.q_latent = SIZE_MAX / 2)          \
+    X(latent_norm_kind, ATTN_ERROR_VALUE, "kv_latent_norm", use_latents(c); c->norm.kind = (attn_norm_kind)7;          \
+      c->layer.known.kv_latent_norm = &c->norm)                                                                        \
+    X(out_norm_kind, ATTN_ERROR_VALUE, "out_norm", c->norm.kind = (attn_norm_kind)7;                                   \
+      c->layer.known.out_norm = &c->norm)                                                                              \
+    X(out_norm_struct, ATTN_ERROR_STRUCT, "out_norm", c->norm.struct_size = 1; c->layer.known.out_norm = &c->norm)     \
     X(huge_heads, ATTN_ERROR_OVERFLOW, "heads", c->layer.known.heads = SIZE_MAX / 2; c->layer.known.head_width = 4)    \
     X(huge_head_width, ATTN_ERROR_OVERFLOW, "head_width", c->layer.known.head_width = SIZE_MAX / 2)                    \
     X(huge_value_width, ATTN_ERROR_OVERFLOW, "value_width", c->layer.known.value_width = SIZE_MAX / 2)                 \
@@ -132,6 +173,7 @@ typedef struct call {
     X(probabilities_in_key, ATTN_ERROR_ALIAS, "weights", c->probabilities.data = c->key.data)
 
 static void use_in_weight(call *c);
+static void use_latents(call *c);
 static void use_int8(call *c, bool in_weight);
 static void spoil_scale(const float *scale, size_t n, float x) { ((float *)(uintptr_t)scale)[n] = x; }
 
@@ -144,6 +186,7 @@ static attn_mha_params *make_valid_layer(attn_context *context, call *c) {
     memset(c, 0, sizeof *c);
     c->context = context;
     ATTN_INIT(layer);
+    ATTN_INIT(&c->norm);
     layer->model_width = M;
     layer->heads = H;
     layer->key_input_width = KEY;
@@ -159,6 +202,16 @@ static void use_in_weight(call *c) {
     p->model_width = M;
     p->heads = H;
     fill_layer(p, true, ALL_BIASES);
+}
+
+/* Makes it a layer of latents, which is right too. */
+static void use_latents(call *c) {
+    attn_mha_params *p = &c->layer.known;
+    ATTN_INIT(p);
+    p->model_width = M;
+    p->heads = H;
+    set_layer_form(p, false, LATENT_Q | LATENT_KV);
+    fill_layer(p, false, ALL_BIASES);
 }
 
 /* Makes it a layer of int8, with one matrix or with three, which is right too. */

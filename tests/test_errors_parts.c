@@ -200,7 +200,7 @@ static void faults_of_glu(void **state) {
         assert_mentions(attn_context_last_error(context), own_names[i]);
         *own[i] = 0;
     }
-    assert_status(context, attn_glu(context, (attn_activation)8, &p, &x, &x, &out), ATTN_ERROR_VALUE);
+    assert_status(context, attn_glu(context, (attn_activation)(ATTN_SIGMOID + 1), &p, &x, &x, &out), ATTN_ERROR_VALUE);
     assert_status(context, attn_glu(context, ATTN_SILU, &p, &x, &small, &out), ATTN_ERROR_SHAPE);
     assert_status(context, attn_glu(context, ATTN_SILU, &p, NULL, &x, &out), ATTN_ERROR_NULL);
     assert_mentions(attn_context_last_error(context), "gate");

@@ -36,11 +36,12 @@ static struct mha_case random_case(void) {
     const size_t value_width = p.value_input_width ? p.value_input_width : p.model_width;
     struct mha_case c = mha_case_of(p.model_width, p.heads, B, Tq);
     c.layer = p;
+    set_layer_form(&c.layer, packed, random_below(2) ? 0 : (unsigned)random_below(LAYER_FORMS));
     fill_layer(&c.layer, packed, (unsigned)random_below(ALL_BIASES + 1));
     c.query = new_normal((enum layout)random_below(LAYOUTS), B, 1, Tq, p.model_width);
     if (key_width != p.model_width || random_below(2))
         c.key = new_normal((enum layout)random_below(LAYOUTS), B, 1, Tk, key_width);
-    if (value_width != key_width || random_below(2))
+    if (value_width != key_width || (random_below(2) && !c.layer.kv_latent))
         c.value = new_normal((enum layout)random_below(LAYOUTS), B, 1, c.key.size[3] ? Tk : Tq, value_width);
     c.out_layout = output_layout();
     c.params.causal = (attn_causal)random_below(4);
@@ -106,6 +107,24 @@ static void every_bias(void **state) {
         c.layer.order = i & 1 ? ATTN_OUT_IN : ATTN_IN_OUT;
         fill_layer(&c.layer, i & 2, i / 4);
         check_mha(context, &c);
+        end_case();
+    }
+}
+
+/* Each form with each other one, from one matrix and from three, in both orders. */
+static void every_form(void **state) {
+    (void)state;
+    attn_context *contexts[] = {new_context_of(1, 0), new_context_of(3, 0)};
+    seed(13);
+    for (unsigned i = 0; i < 4 * LAYER_FORMS; i++) {
+        struct mha_case c = mha_case_of(24, 6, 2, 9);
+        c.layer.kv_heads = i / 4 & LATENT_KV ? 0 : 1 + i % 3;
+        c.layer.value_width = i % 2 ? 7 : 0;
+        c.layer.order = i & 1 ? ATTN_OUT_IN : ATTN_IN_OUT;
+        set_layer_form(&c.layer, i & 2, i / 4);
+        fill_layer(&c.layer, i & 2, i % 5 ? ALL_BIASES : 0);
+        c.params.causal = ATTN_CAUSAL_TOP_LEFT;
+        check_mha(contexts[i % 2], &c);
         end_case();
     }
 }
@@ -281,6 +300,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {TEST(random_layers),
                                        TEST(extra_keys),
                                        TEST(every_bias),
+                                       TEST(every_form),
                                        TEST(wide_layers),
                                        TEST(cross_attention),
                                        TEST(weights_are_not_kept),

@@ -243,6 +243,9 @@ static void check_layer(attn_context *context, size_t n) {
         c.key = new_normal(BHTD, c.query.size[0], 1, 1 + random_below(40), 23);
         c.value = new_normal(BTHD, c.query.size[0], 1, c.key.size[2], c.layer.value_input_width);
     }
+    set_layer_form(&c.layer, packed, random_below(2) ? 0 : (unsigned)random_below(LAYER_FORMS));
+    if (c.layer.kv_latent)
+        c.value = (attn_tensor){0};
     fill_layer(&c.layer, packed, (unsigned)random_below(ALL_BIASES + 1));
     check_mha(context, &c);
     end_case();
@@ -264,7 +267,7 @@ static void init_narrow(struct block_case *c, attn_dtype self, attn_dtype cross,
     c->feed.weight_dtype = feed;
     c->self.order = random_order(self);
     c->feed.order = random_order(feed);
-    c->feed.activation = (attn_activation)random_below(ATTN_XIELU + 1);
+    c->feed.activation = (attn_activation)random_below(ATTN_SIGMOID + 1);
     c->block.norm_place = (attn_norm_place)random_below(2);
     fill_block(c, random_below(2) > 0);
 }

@@ -64,6 +64,7 @@ typedef struct attn_feed_params {
     const float *down_scale; /* [M] */
 
     const attn_activation_params *activation_params; /* NULL: all defaults. up_offset only with a gate. */
+    const attn_norm_params *hidden_norm; /* of the F numbers before `down`; or NULL. BitNet's ffn_sub_norm */
 } attn_feed_params;
 
 /* Sublayers in the order in which they run: self-attention, cross-attention, feed-forward, each with a norm and a

@@ -64,6 +64,11 @@ typedef struct attn_cache_pool_params {
                          * (rows of less than 1e-34 become 0). Arithmetic is f32, for bf16 as the context's precision
                          * says. With types other than f32, which no BLAS multiplies, the bits of a query's output
                          * depend on no other query, on any backend. */
+
+    /* Not 0: values are the first so many elements of their keys, as these are kept, and are not kept themselves;
+     * value_width is 0 or the same. The latent of DeepSeek's multi-head latent attention: G = 1, D = 576, E = 512 (see
+     * attn_mha_params). */
+    size_t latent_width;
 } attn_cache_pool_params;
 
 /* Keys and values of B sequences, each of its own length. */
@@ -86,6 +91,15 @@ typedef struct attn_cache_params {
      * see what is left of their window; of the weights at the stages RAW and CAPPED what is outside of it is
      * unspecified. */
     size_t window, first_tokens;
+
+    /* [G, D], copied, or NULL. Of int8: keys, normalised and rotated, are divided by these before they are quantised,
+     * and queries multiplied. Where some channels of keys are always larger than the others, as in Qwen2 and LLaMA,
+     * those others keep their digits: give the largest absolute value that each channel has in a sample, or the root of
+     * its mean square. With one channel 30 times as large the error of scores becomes about 20 times less. Positive and
+     * finite; not with a latent_width. */
+    const float *key_scales;
+
+    size_t latent_width; /* with `pool` 0 or the pool's; else as in attn_cache_pool_params */
 } attn_cache_params;
 
 /* How tokens are appended. */
@@ -148,7 +162,7 @@ ATTN_API attn_cache_pool *attn_cache_pool_of(const attn_cache *cache);
 
 /* Appends tokens: O(T), nothing is moved but at most one page of each sequence that it shares with another one.
  *   k       [B,G,T,D], f32, f16 or bf16; ragged [1,G,T,D]
- *   v       [B,G,T,E]
+ *   v       [B,G,T,E]; NULL where the cache has a latent_width
  *   params  NULL: all defaults
  * Scratch: none for a cache of f32 that takes both as they are, else 192 bytes times the larger of D and E (rounded up
  * to 16) for each thread. Errors: NULL, SHAPE, STRIDE, DTYPE, STRUCT, OVERFLOW, VALUE (counts, starts; a position
@@ -167,6 +181,14 @@ ATTN_API attn_status attn_cache_reset(attn_context *context, attn_cache *cache);
 /* Makes sequence `to` (whatever it held) the same as sequence `from`: O(pages), they share them until one of the two
  * appends into the last one. For beams, and prefixes in common. Errors: NULL, SHAPE (no such sequence). */
 ATTN_API attn_status attn_cache_fork(attn_context *context, attn_cache *cache, size_t from, size_t to);
+
+/* Makes each sequence b, all at once, what sequence from[b] was: the beams that a search keeps, by the index of the beam
+ * that each goes on from (Hugging Face's reorder_cache). In place: O(B · pages), tokens are shared as by attn_cache_fork,
+ * no page is copied, and none is needed.
+ *   from  [B], each from 0 to B − 1
+ * Scratch: the cache's tables, 4 bytes for each page that the sequences may have and 16 for each sequence. Errors: NULL,
+ * VALUE, MEMORY; nothing is changed then. */
+ATTN_API attn_status attn_cache_reorder(attn_context *context, attn_cache *cache, const int64_t *from);
 
 /* attn_sdpa of the queries over the tokens of the cache: Tk is the length of the longest sequence, key_lengths are
  * those of the cache (or less, if given: as if it were no longer). ATTN_CAUSAL_BOTTOM_RIGHT is the mask of a decoder

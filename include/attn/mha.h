@@ -9,12 +9,29 @@
 #include "context.h"
 #include "export.h"
 #include "linear.h"
+#include "norm.h"
 #include "sdpa.h"
 #include "status.h"
 #include "tensor.h"
 
 /* A layer's packed weights: immutable once made, may be used by any number of threads and contexts at the same time. */
 typedef struct attn_mha attn_mha;
+
+/* How the output features of in_weight, in_bias and in_scale lie. */
+typedef enum attn_qkv_order {
+    ATTN_QKV_STACKED = 0, /* [H·D + G·D + G·E]: PyTorch, GPT-2, Phi-3, MPT, DBRX */
+    ATTN_QKV_BY_GROUP = 1 /* [G, (H/G)·D + D + E]: for each key/value head the query heads that read it, its key, its
+                             value. With G = H [H, 3, D]: GPT-NeoX, BLOOM, Falcon RW; Falcon 7B and 40B */
+} attn_qkv_order;
+
+/* Forms of a layer, each alone or with others:
+ *     one matrix for q, k and v   in_weight, qkv_order
+ *     clip of q, k and v          clip: MPT, OLMo, DBRX (clip_qkv)
+ *     gate on attention's output  gate_weight, gate_in_q, gate_per_head: Qwen3-Next and Qiu et al., "Gated attention
+ *                                 for large language models", 2025
+ *     norm before out_weight      out_norm: BitNet (attn_sub_norm)
+ *     low-rank q                  q_latent: DeepSeek V2 and V3, MiniCPM 3, Kimi K2
+ *     latent keys and values      kv_latent: the same, DeepSeek V2 Lite; "MLA" of DeepSeek-AI, "DeepSeek-V2", 2024 */
 
 /* PyTorch's nn.MultiheadAttention(embed_dim, num_heads) has model_width and heads of these; in_proj_weight and
  * in_proj_bias are in_weight and in_bias, or with a kdim or vdim q_proj_weight, k_proj_weight and v_proj_weight are
@@ -66,6 +83,47 @@ typedef struct attn_mha_params {
     const float *k_scale;   /* [G·D] */
     const float *v_scale;   /* [G·E] */
     const float *out_scale; /* [M] */
+
+    attn_qkv_order qkv_order; /* of in_weight; else 0 */
+    float clip; /* q, k and v become min(max(x, −clip), clip) once they are projected, before qk_norm and
+                                 rotary. 0: off. Finite and positive */
+
+    /* Attention's output, [H,E] for a token, is multiplied by sigmoid(gate), [H,E] too or [H], the gate being a
+     * projection of the query input (also where a token sees no key, or is not there: 0 · NaN is NaN). */
+    const void *gate_weight; /* [H·E, M], per head [H, M]; NULL: none */
+    const float *gate_bias;  /* [H·E] or [H] */
+    const float *gate_scale; /* [H·E] or [H] */
+    int gate_per_head;
+    int gate_in_q; /* not 0: q_weight is [H, D + E, M], per head [H, D + 1, M]: each head's rows of q and then those of
+                      its gate, q_bias and q_scale alike; gate_weight and the others are NULL. Qwen3-Next's q_proj */
+
+    const attn_norm_params *out_norm; /* of the H·E numbers of a token, gated if they are, before out_weight; or NULL */
+
+    /* Low-rank queries: q_weight is [H·D, q_latent], and what it reads is norm(q_down_weight · query). Not with
+     * in_weight. */
+    size_t q_latent;                       /* "q_lora_rank"; 0: off */
+    const void *q_down_weight;             /* [q_latent, M]: q_a_proj */
+    const float *q_down_bias;              /* [q_latent] */
+    const float *q_down_scale;             /* [q_latent] */
+    const attn_norm_params *q_latent_norm; /* [q_latent]: q_a_layernorm; or NULL */
+
+    /* Multi-head latent attention. [c, r] = kv_down_weight · key, L = kv_latent and R = shared_key_width numbers of a
+     * token, and c becomes norm(c). Head h has the key [K_h · c, r] of D numbers and the value V_h · c of E. G = H;
+     * k_weight, v_weight and what belongs to them, in_weight, clip and the extra keys are not there, and key and value
+     * inputs are one. rotary must turn nothing but the last R elements (offset D − R, or more), and there is no qk_norm.
+     *
+     * Without a cache keys and values are made of the latents, also for a prompt into one that is empty. Caches have
+     * kv_heads 1, head_width L + R and latent_width L, and keep [c, r], once. Queries and outputs of heads are then
+     * multiplied by K_h and V_h instead of the keys and values ("absorbed"), which is the same but for rounding; a
+     * callback sees the queries [K_hᵀ · q, q_r] and the keys [c, r]. */
+    size_t kv_latent;                       /* L, "kv_lora_rank"; 0: off */
+    size_t shared_key_width;                /* R, "qk_rope_head_dim", less than D; may be 0 */
+    const void *kv_down_weight;             /* [L + R, key_input_width]: kv_a_proj_with_mqa */
+    const float *kv_down_bias;              /* [L + R] */
+    const float *kv_down_scale;             /* [L + R] */
+    const attn_norm_params *kv_latent_norm; /* [L]: kv_a_layernorm; or NULL */
+    const void *kv_up_weight;               /* [H, (D − R) + E, L], of each head K and then V: kv_b_proj */
+    const float *kv_up_scale;               /* [H, (D − R) + E] */
 } attn_mha_params;
 
 /* What a call of a layer attends to, where that is in a cache. */

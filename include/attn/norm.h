@@ -43,7 +43,8 @@ typedef enum attn_activation {
     /* alpha_p·x² + beta·x for x > 0, else alpha_n·(exp(x) − 1 − x) + beta·x: Apertus; Huang and Schlag, "Deriving
      * activation functions using integration", 2024. Hugging Face puts −1e-6 for x in the exponent where x is larger,
      * which changes a result by no more than alpha_n · 1e-6. */
-    ATTN_XIELU = 7
+    ATTN_XIELU = 7,
+    ATTN_SIGMOID = 8 /* 1 / (1 + exp(−x)): a gated one is GLU; Dauphin et al., 2017 */
 } attn_activation;
 
 /* The numbers of an activation; those that it has none of are 0. */

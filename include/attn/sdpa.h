@@ -71,7 +71,7 @@ typedef struct attn_score_tile {
     size_t stride;
 
     /* What was multiplied, for places that are multiplied with it (Shaw, XLNet, DeBERTa, Conformer): f32, normed and
-     * rotated; element d of query i is q[i·width + d], that of key j
+     * rotated, with a cache's key_scales in q instead of k; element d of query i is q[i·width + d], that of key j
      * k[(j / block · width + d) · block + j mod block]. RAW is factor · Σ_d of their products. */
     const float *q, *k;
     size_t width, block;

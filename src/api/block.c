@@ -85,6 +85,7 @@ static attn_status make_feed(attn_context *context, const attn_feed_params *para
     ATTNI_TRY(attni_check_activation(context, "params.feed.activation", p.activation, "params.feed.activation_params",
                                      p.activation_params, p.gate_weight, &feed->activation));
     ATTNI_TRY(check_feed(context, &p, M, w));
+    ATTNI_TRY(make_norm(context, "params.feed.hidden_norm", p.hidden_norm, p.hidden_width, &feed->norm));
     feed->up = attni_linear_new(context, &w[0]);
     feed->gate = p.gate_weight ? attni_linear_new(context, &w[1]) : NULL;
     feed->down = attni_linear_new(context, &w[2]);

@@ -6,6 +6,7 @@
 
 /* A call of the block: the tensors, and what the attentions write besides. */
 typedef struct arguments {
+    const attn_block *block;
     const attn_tensor *x, *out;
     attn_block_inputs inputs;
     attni_tokens tokens;
@@ -18,8 +19,9 @@ enum { STREAMS = 8 };
 
 static attn_status check_options(attn_context *context, arguments *a, const attn_cache *cache,
                                  const attni_append *append, bool self, attni_sdpa *call) {
-    return attni_check_layer_params(context, self ? a->inputs.self_params : a->inputs.cross_params, &a->tokens, cache,
-                                    append, self, a->data, call, self ? &a->self_extras : &a->cross_extras);
+    return attni_check_layer_params(context, self ? a->block->self : a->block->cross,
+                                    self ? a->inputs.self_params : a->inputs.cross_params, &a->tokens, cache, append,
+                                    self, a->data, call, self ? &a->self_extras : &a->cross_extras);
 }
 
 static attn_status check_self(attn_context *context, const attn_block *block, arguments *a, attni_mha_call *call) {
@@ -130,7 +132,7 @@ static attn_status check_aliases(attn_context *context, const arguments *a) {
 
 static attn_status check(attn_context *context, const attn_block *block, const attn_tensor *x, const attn_tensor *out,
                          const attn_block_inputs *inputs, bool data, attni_block_call *call) {
-    arguments a = {.x = x, .out = out, .data = data};
+    arguments a = {.block = block, .x = x, .out = out, .data = data};
     *call = (attni_block_call){.block = block};
     ATTNI_TRY(attni_check_pointer(context, "block", block));
     ATTNI_TRY(attni_check_params(context, "inputs", inputs, sizeof a.inputs, &a.inputs));

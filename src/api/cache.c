@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "attn/cache.h"
 
+#include <math.h>
+
 #include "api/cached.h"
 #include "api/parts.h"
 #include "context/sizes.h"
@@ -27,7 +29,13 @@ static attn_status check_pool(attn_context *context, const char *pages, attn_cac
     size_t product;
     ATTNI_TRY(check_at_least_one(context, "kv_heads", p->kv_heads));
     ATTNI_TRY(check_at_least_one(context, "head_width", p->head_width));
-    p->value_width = p->value_width ? p->value_width : p->head_width;
+    if (p->latent_width > p->head_width)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "params.latent_width is %zu, expected up to head_width, %zu",
+                          p->latent_width, p->head_width);
+    if (p->latent_width && p->value_width && p->value_width != p->latent_width)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "params.value_width is %zu, expected 0 or latent_width, %zu",
+                          p->value_width, p->latent_width);
+    p->value_width = p->value_width ? p->value_width : p->latent_width ? p->latent_width : p->head_width;
     if (p->dtype != ATTN_F32 && p->dtype != ATTN_F16 && p->dtype != ATTN_BF16 && p->dtype != ATTN_INT8)
         return attni_fail(context, ATTN_ERROR_DTYPE,
                           "params.dtype is %d, expected ATTN_F32 (0), ATTN_F16 (1), ATTN_BF16 (2) or ATTN_INT8 (4)",
@@ -85,10 +93,15 @@ static attn_status check_same(attn_context *context, const char *name, size_t gi
                       of_pool);
 }
 
-static attn_status check_given_pool(attn_context *context, const attn_cache_params *p) {
+static attn_status check_given_pool(attn_context *context, const attn_cache_params *p, attn_cache_pool_params *pool) {
+    pool->kv_heads = p->pool->G;
+    pool->head_width = p->pool->D;
+    pool->latent_width = p->pool->form.latent ? p->pool->E : 0;
+    pool->dtype = p->pool->form.dtype;
     ATTNI_TRY(check_same(context, "kv_heads", p->kv_heads, p->pool->G));
     ATTNI_TRY(check_same(context, "head_width", p->head_width, p->pool->D));
     ATTNI_TRY(check_same(context, "value_width", p->value_width, p->pool->E));
+    ATTNI_TRY(check_same(context, "latent_width", p->latent_width, p->pool->form.latent ? p->pool->E : 0));
     ATTNI_TRY(check_same(context, "page_size", p->page_size, p->pool->form.tokens));
     if (p->dtype == ATTN_F32 || p->dtype == p->pool->form.dtype)
         return ATTN_OK;
@@ -110,6 +123,7 @@ static attn_status describe_own_pool(attn_context *context, const attn_cache_par
     pool->value_width = p->value_width;
     pool->page_size = p->page_size;
     pool->dtype = p->dtype;
+    pool->latent_width = p->latent_width;
     ATTNI_TRY(check_page_size(context, pool));
     ATTNI_TRY(
         attni_check_product(context, "params.batch", p->batch, pages_of_sequence(p, pool->page_size), &pool->pages));
@@ -129,6 +143,20 @@ static attn_status check_cache(attn_context *context, const attn_cache_params *p
     return attni_check_product(context, "params.batch", p->batch, p->capacity + 64, &product);
 }
 
+static attn_status check_key_scales(attn_context *context, const float *scales, const attn_cache_pool_params *pool) {
+    if (scales && pool->dtype != ATTN_INT8)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.key_scales is set, but dtype is %d, not ATTN_INT8 (4)",
+                          (int)pool->dtype);
+    if (scales && pool->latent_width)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.key_scales is set, and latent_width is %zu",
+                          pool->latent_width);
+    for (size_t n = 0; scales && n < pool->kv_heads * pool->head_width; n++)
+        if (!isfinite(scales[n]) || scales[n] <= 0)
+            return attni_fail(context, ATTN_ERROR_VALUE,
+                              "params.key_scales[%zu] is %g, expected positive, finite numbers", n, (double)scales[n]);
+    return ATTN_OK;
+}
+
 attn_status attn_cache_create(attn_context *context, const attn_cache_params *params, attn_cache **cache) {
     attn_cache_params p;
     attn_cache_pool_params of_own;
@@ -139,7 +167,8 @@ attn_status attn_cache_create(attn_context *context, const attn_cache_params *pa
     ATTNI_TRY(attni_check_pointer(context, "params", params));
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
     ATTNI_TRY(check_cache(context, &p));
-    ATTNI_TRY(p.pool ? check_given_pool(context, &p) : describe_own_pool(context, &p, &of_own));
+    ATTNI_TRY(p.pool ? check_given_pool(context, &p, &of_own) : describe_own_pool(context, &p, &of_own));
+    ATTNI_TRY(check_key_scales(context, p.key_scales, &of_own));
     attn_cache_pool *own = p.pool ? NULL : attni_pool_new(context, &of_own);
     *cache = p.pool || own ? attni_cache_new(context, &p, own ? own : p.pool) : NULL;
     if (*cache) {
@@ -212,34 +241,51 @@ static attn_status check_key_positions(attn_context *context, const attni_append
                                  (ptrdiff_t)a->cache->lengths[b]);
 }
 
-static attn_status check_append_turn(attn_context *context, const attn_cache_append_params *p, const attni_append *a,
-                                     attni_turn turns[2]) {
+static attn_status check_append_turn(attn_context *context, const attn_cache_append_params *p, const attni_kept *heads,
+                                     const attni_append *a, attni_turn turns[2]) {
     const attn_cache *cache = a->cache;
-    const size_t G = cache->pool->G;
+    const size_t G = heads->G;
     const attn_sdpa_params options = {.qk_norm = p->qk_norm, .rotary = p->rotary};
-    attni_sdpa call = {
-        .B = cache->B, .H = G, .G = G, .D = cache->pool->D, .E = cache->pool->E, .query_starts = a->starts};
+    attni_sdpa call = {.B = cache->B, .H = G, .G = G, .D = heads->D, .E = heads->E, .query_starts = a->starts};
     attni_extras extras = {0};
     ATTNI_TRY(attni_check_turns(context, &options, a->T, true, &call, &extras));
     turns[0] = call.k_turn;
     turns[1] = call.v_turn;
+    if (attni_turns(&turns[1]) && cache->pages.form->latent)
+        return attni_fail(context, ATTN_ERROR_VALUE,
+                          "params.%s is set, but values are in the keys of this cache, as these are kept",
+                          call.v_turn.pairs ? "rotary.rotate_values" : "qk_norm.norm_values");
     for (size_t b = 0; b < cache->B; b++)
         ATTNI_TRY(check_key_positions(context, a, &turns[0], b));
     return ATTN_OK;
 }
 
-attn_status attni_check_append_params(attn_context *context, const attn_cache_append_params *p, attni_append *a,
-                                      attni_turn turns[2]) {
+attn_status attni_check_append_params(attn_context *context, const attn_cache_append_params *p, const attni_kept *heads,
+                                      attni_append *a, attni_turn turns[2]) {
     const size_t B = a->cache->B;
     size_t longest;
     if (a->starts)
         ATTNI_TRY(attni_check_starts(context, "params.starts", a->starts, B, a->T, &longest));
     ATTNI_TRY(attni_check_counts(context, "params.counts", a->counts, a->starts, B, a->T));
     ATTNI_TRY(attni_within(context, "cache", attni_check_room(context, a)));
-    ATTNI_TRY(check_append_turn(context, p, a, turns));
+    ATTNI_TRY(check_append_turn(context, p, heads, a, turns));
     a->turn = attni_turns(&turns[0]) ? &turns[0] : NULL;
     a->v_turn = attni_turns(&turns[1]) ? &turns[1] : NULL;
     return ATTN_OK;
+}
+
+static attn_status check_values(attn_context *context, const attni_append *a, const attn_tensor *v, size_t T) {
+    if (!a->cache->pages.form->latent) {
+        ATTNI_TRY(check_appended(context, a, "v", v, "E", a->cache->pool->E));
+        return attni_check_size(context, "v", v, 2, "T", T);
+    }
+    return v ? attni_fail(context, ATTN_ERROR_VALUE, "v is set, but values are in the keys of this cache") : ATTN_OK;
+}
+
+static attni_view appended_view(const attni_append *a, const attn_tensor *t) {
+    attni_view view = attni_view_of(t);
+    view.stride_b = a->starts ? 0 : view.stride_b;
+    return view;
 }
 
 attn_status attn_cache_append(attn_context *context, attn_cache *cache, const attn_tensor *k, const attn_tensor *v,
@@ -251,14 +297,12 @@ attn_status attn_cache_append(attn_context *context, attn_cache *cache, const at
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
     attni_append a = {.cache = cache, .starts = p.starts, .counts = p.counts};
     ATTNI_TRY(check_appended(context, &a, "k", k, "D", cache->pool->D));
-    ATTNI_TRY(check_appended(context, &a, "v", v, "E", cache->pool->E));
-    ATTNI_TRY(attni_check_size(context, "v", v, 2, "T", k->size[2]));
+    ATTNI_TRY(check_values(context, &a, v, k->size[2]));
     a.T = k->size[2];
-    a.k = attni_view_of(k);
-    a.v = attni_view_of(v);
-    a.k.stride_b = a.starts ? 0 : a.k.stride_b;
-    a.v.stride_b = a.starts ? 0 : a.v.stride_b;
-    ATTNI_TRY(attni_check_append_params(context, &p, &a, turns));
+    a.k = appended_view(&a, k);
+    a.v = v ? appended_view(&a, v) : a.k;
+    ATTNI_TRY(attni_check_append_params(context, &p, &(attni_kept){cache->pool->G, cache->pool->D, cache->pool->E}, &a,
+                                        turns));
     ATTNI_TRY(attni_scratch_reserve(context, attni_append_scratch(context, &a)));
     return attni_append_run(context, &a, context->scratch);
 }
@@ -299,6 +343,19 @@ attn_status attn_cache_fork(attn_context *context, attn_cache *cache, size_t fro
     ATTNI_TRY(check_sequence(context, cache, "from", from));
     ATTNI_TRY(check_sequence(context, cache, "to", to));
     attni_cache_fork(cache, from, to);
+    return ATTN_OK;
+}
+
+attn_status attn_cache_reorder(attn_context *context, attn_cache *cache, const int64_t *from) {
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "cache", cache));
+    ATTNI_TRY(attni_check_pointer(context, "from", from));
+    for (size_t b = 0; b < cache->B; b++)
+        if (from[b] < 0 || (uint64_t)from[b] >= cache->B)
+            return attni_fail(context, ATTN_ERROR_VALUE, "from[%zu] is %lld, but the cache has %zu sequences", b,
+                              (long long)from[b], cache->B);
+    ATTNI_TRY(attni_scratch_reserve(context, attni_cache_reorder_scratch(cache)));
+    attni_cache_reorder(cache, from, context->scratch);
     return ATTN_OK;
 }
 
@@ -397,6 +454,8 @@ attn_status attni_check_cached(attn_context *context, const attn_cache *cache, c
     ATTNI_TRY(attni_check_attention(context, p, data, call, extras));
     ATTNI_TRY(check_turns(context, cache, a, p, data, call, extras));
     ATTNI_TRY(set_window(context, cache, p, call));
+    call->q_turn.channels = cache->key_scales;
+    call->q_turn.sharers = call->H / call->G;
     if (!p->key_lengths && !even)
         call->key_lengths = cache->lengths;
     return ATTN_OK;

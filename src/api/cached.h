@@ -14,9 +14,10 @@ attn_status attni_check_counts(attn_context *context, const char *name, const in
 attn_status attni_check_room(attn_context *context, const attni_append *append);
 
 /* All but the views of a call that appends as the params tell, a copy from attni_check_params: the starts and counts,
- * which are in `append` already, the room, and what is done to keys and values, which is put into it, too. */
-attn_status attni_check_append_params(attn_context *context, const attn_cache_append_params *p, attni_append *append,
-                                      attni_turn turns[2]);
+ * which are in `append` already, the room, and what is done to keys and values of these heads, which is put into it,
+ * too. */
+attn_status attni_check_append_params(attn_context *context, const attn_cache_append_params *p, const attni_kept *heads,
+                                      attni_append *append, attni_turn turns[2]);
 
 /* The options of a call that attends to a cache once that which is appended, or NULL, is in it, and what the cache
  * says: Tk, pages, lengths, window. B, H … E of the call are set. */

@@ -5,17 +5,34 @@
 
 attn_status attni_check_layer_cache(attn_context *context, const char *name, const attn_cache *cache,
                                     const attn_mha *mha, size_t N) {
+    const attni_kept kept = attni_kept_of(mha);
     const struct {
         const char *field;
         size_t is, expected;
     } sizes[] = {{"batch", cache->B, N},
-                 {"kv_heads", cache->pool->G, mha->G},
-                 {"head_width", cache->pool->D, mha->D},
-                 {"value_width", cache->pool->E, mha->E}};
+                 {"kv_heads", cache->pool->G, kept.G},
+                 {"head_width", cache->pool->D, kept.D},
+                 {"value_width", cache->pool->E, kept.E},
+                 {"latent_width", cache->pool->form.latent ? cache->pool->E : 0, mha->L}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i].is != sizes[i].expected)
             return attni_fail(context, ATTN_ERROR_SHAPE, "%s: %s is %zu, expected %zu", name, sizes[i].field,
                               sizes[i].is, sizes[i].expected);
+    return ATTN_OK;
+}
+
+attn_status attni_check_latent(attn_context *context, const attn_mha *mha, const attni_turn *k, const attni_turn *v) {
+    if (mha->L == 0)
+        return ATTN_OK;
+    if (k->normed)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.qk_norm is set, but the layer has latent keys and values");
+    if (attni_turns(v))
+        return attni_fail(context, ATTN_ERROR_VALUE,
+                          "params.rotary.rotate_values is set, but the layer has latent keys and values");
+    if (k->pairs && k->offset < mha->D - mha->R)
+        return attni_fail(context, ATTN_ERROR_SHAPE,
+                          "params.rotary.offset is %zu, but %zu elements are not shared by the heads: expected no less",
+                          k->offset, mha->D - mha->R);
     return ATTN_OK;
 }
 
@@ -71,9 +88,9 @@ static attn_status check_unsaid(attn_context *context, const attn_sdpa_params *p
     return ATTN_OK;
 }
 
-attn_status attni_check_layer_params(attn_context *context, const attn_sdpa_params *params, const attni_tokens *tokens,
-                                     const attn_cache *cache, const attni_append *append, bool of_x, bool data,
-                                     attni_sdpa *call, attni_extras *extras) {
+attn_status attni_check_layer_params(attn_context *context, const attn_mha *mha, const attn_sdpa_params *params,
+                                     const attni_tokens *tokens, const attn_cache *cache, const attni_append *append,
+                                     bool of_x, bool data, attni_sdpa *call, attni_extras *extras) {
     attn_sdpa_params p;
     size_t longest;
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
@@ -81,14 +98,17 @@ attn_status attni_check_layer_params(attn_context *context, const attn_sdpa_para
     p.query_lengths = tokens->counts;
     p.query_starts = tokens->starts;
     p.sequences = tokens->given;
-    if (cache)
-        return attni_check_cached(context, cache, append, &p, data, call, extras);
+    if (cache) {
+        ATTNI_TRY(attni_check_cached(context, cache, append, &p, data, call, extras));
+        return attni_check_latent(context, mha, &call->k_turn, &call->v_turn);
+    }
     if (of_x && tokens->counts)
         p.key_lengths = tokens->counts;
     if (tokens->starts && !p.key_starts)
         ATTNI_TRY(attni_check_starts(context, "inputs.starts", tokens->starts, tokens->given, call->Tk, &longest));
     ATTNI_TRY(attni_check_sequences(context, &p, call));
-    return attni_check_attention(context, &p, data, call, extras);
+    ATTNI_TRY(attni_check_attention(context, &p, data, call, extras));
+    return attni_check_latent(context, mha, &call->k_turn, &call->v_turn);
 }
 
 static attn_status check_input(attn_context *context, const char *name, const attn_tensor *t, size_t B,
@@ -112,7 +132,8 @@ attn_status attni_layer_append(attn_context *context, const attn_mha *mha, const
     ATTNI_TRY(attni_check_size(context, value_name, value, 2, "T", key->size[2]));
     ATTNI_TRY(attni_check_layer_cache(context, "cache", cache, mha, cache->B));
     attni_append append = {.cache = cache, .T = key->size[2], .starts = p.starts, .counts = p.counts};
-    ATTNI_TRY(attni_check_append_params(context, &p, &append, turns));
+    ATTNI_TRY(attni_check_append_params(context, &p, &(attni_kept){mha->G, mha->D, mha->E}, &append, turns));
+    ATTNI_TRY(attni_check_latent(context, mha, &turns[0], &turns[1]));
     ATTNI_TRY(attni_check_projected(context, NULL, key_name, mha, B, 0, key->size[2], 2));
     attni_mha_call call = attni_layer_call(mha, B, 0, key->size[2]);
     call.key = attni_view_of(key);

@@ -24,14 +24,17 @@ attn_status attni_check_tokens(attn_context *context, const char *name, const at
 attn_status attni_check_layer_cache(attn_context *context, const char *name, const attn_cache *cache,
                                     const attn_mha *mha, size_t N);
 
+/* What may be done to keys and values of latents. */
+attn_status attni_check_latent(attn_context *context, const attn_mha *mha, const attni_turn *k, const attni_turn *v);
+
 /* A call of a layer, of which the views, the cache and the options are to be set. */
 attni_mha_call attni_layer_call(const attn_mha *mha, size_t B, size_t T, size_t keys);
 
 /* The options of one attention, to a cache, or NULL, with what is appended to it, or NULL. Where its keys are made of
  * x, too (`of_x`), nothing of these may be said twice. */
-attn_status attni_check_layer_params(attn_context *context, const attn_sdpa_params *params, const attni_tokens *tokens,
-                                     const attn_cache *cache, const attni_append *append, bool of_x, bool data,
-                                     attni_sdpa *call, attni_extras *extras);
+attn_status attni_check_layer_params(attn_context *context, const attn_mha *mha, const attn_sdpa_params *params,
+                                     const attni_tokens *tokens, const attn_cache *cache, const attni_append *append,
+                                     bool of_x, bool data, attni_sdpa *call, attni_extras *extras);
 
 /* Appends the projected keys and values of tensors [B,1,T,width] to a cache. */
 attn_status attni_layer_append(attn_context *context, const attn_mha *mha, const char *key_name, const attn_tensor *key,

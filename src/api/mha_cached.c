@@ -53,7 +53,7 @@ static attn_status check(attn_context *context, const attn_mha *mha, const attn_
     if (in.cache && data)
         ATTNI_TRY(attni_within(context, "inputs.cache", attni_check_room(context, &append)));
     ATTNI_TRY(attni_within(context, "inputs.params",
-                           attni_check_layer_params(context, in.params, &tokens, cache, in.cache ? &append : NULL,
+                           attni_check_layer_params(context, mha, in.params, &tokens, cache, in.cache ? &append : NULL,
                                                     in.cache != NULL, data, &call->attention, &extras)));
     return data ? check_aliases(context, query, out, &tokens, &extras) : ATTN_OK;
 }
@@ -84,5 +84,7 @@ attn_status attn_mha_append(attn_context *context, const attn_mha *mha, const at
                             const attn_tensor *value, attn_cache *cache, const attn_cache_append_params *params) {
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "mha", mha));
+    if (mha->L && value)
+        return attni_fail(context, ATTN_ERROR_VALUE, "value is set, but the layer makes values of the key's latents");
     return attni_layer_append(context, mha, "key", key, value ? "value" : "key", value ? value : key, cache, params);
 }

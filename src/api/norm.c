@@ -2,7 +2,7 @@
 #include "attn/norm.h"
 
 #include "api/parts.h"
-#include "block/rows.h"
+#include "mha/rows.h"
 
 static attni_rows rows_of(const attn_tensor *x, const attn_tensor *out) {
     return (attni_rows){.B = x->size[0],

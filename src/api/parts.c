@@ -64,9 +64,9 @@ attn_status attni_check_activation(attn_context *context, const char *name, attn
                                    const char *params_name, const attn_activation_params *params, bool gated,
                                    attni_activation *activation) {
     attn_activation_params p;
-    if ((int)kind < ATTN_GELU || (int)kind > ATTN_XIELU)
+    if ((int)kind < ATTN_GELU || (int)kind > ATTN_SIGMOID)
         return attni_fail(context, ATTN_ERROR_VALUE, "%s is %d, expected an attn_activation of 0 to %d", name,
-                          (int)kind, (int)ATTN_XIELU);
+                          (int)kind, (int)ATTN_SIGMOID);
     ATTNI_TRY(attni_check_params(context, params_name, params, sizeof p, &p));
     ATTNI_TRY(check_numbers(context, params_name, &p));
     ATTNI_TRY(check_kind_has(context, params_name, kind, &p));

@@ -7,17 +7,18 @@
 #include "linear/linear.h"
 #include "mha/mha.h"
 
-typedef struct attni_feed {
-    attn_linear *up, *gate, *down; /* gate may be NULL; all are where there is no feed-forward */
-    attni_activation activation;
-} attni_feed;
-
 /* weight and bias are the block's, in one piece. */
 typedef struct attni_owned_norm {
     bool present;
     attni_norm norm;
     float *memory;
 } attni_owned_norm;
+
+typedef struct attni_feed {
+    attn_linear *up, *gate, *down; /* gate may be NULL; all are where there is no feed-forward */
+    attni_activation activation;
+    attni_owned_norm norm; /* of the hidden layer */
+} attni_feed;
 
 /* What is around a sublayer: x + factor · scale ⊙ output(f(norm(x))), `factor` being the block's. */
 typedef struct attni_rim {

@@ -3,8 +3,8 @@
 
 #include <math.h>
 
-#include "block/rows.h"
 #include "context/sizes.h"
+#include "mha/rows.h"
 
 static void add(size_t n, const float *x, float *y) {
     for (size_t j = 0; j < n; j++)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The feed-forward, so many rows at a time that its memory does not grow with them. */
 #include "block/block.h"
-#include "block/rows.h"
 #include "context/sizes.h"
 #include "mha/matrix.h"
+#include "mha/rows.h"
 
 /* Whole bands of a projection; enough for many threads. */
 enum { ROWS = 4 * 192 };
@@ -31,18 +31,25 @@ size_t attni_feed_scratch(const attn_context *context, const attn_block *block, 
     return block->feed.up ? lay(context, block, rows).end * sizeof(float) : 0;
 }
 
-static attni_matrix normalised(attn_context *context, const attni_norm *norm, size_t M, const attni_matrix *x,
-                               float *room) {
-    if (!norm)
-        return *x;
+/* y = norm(x), both [rows, width]; y may be x. */
+static void normalise(attn_context *context, const attni_norm *norm, size_t width, const attni_matrix *x,
+                      const attni_matrix *y) {
     const attni_rows rows = {.B = 1,
                              .H = 1,
                              .T = x->rows,
-                             .width = M,
+                             .width = width,
                              .x = {x->data, ATTN_F32, 0, 0, (ptrdiff_t)x->ld},
-                             .y = {room, ATTN_F32, 0, 0, (ptrdiff_t)M}};
+                             .y = {y->data, ATTN_F32, 0, 0, (ptrdiff_t)y->ld}};
     attni_norm_rows(context, norm, &rows);
-    return (attni_matrix){room, x->rows, M};
+}
+
+static attni_matrix normalised(attn_context *context, const attni_norm *norm, size_t M, const attni_matrix *x,
+                               float *room) {
+    const attni_matrix y = {room, x->rows, M};
+    if (!norm)
+        return *x;
+    normalise(context, norm, M, x, &y);
+    return y;
 }
 
 /* The input is normed already. */
@@ -65,6 +72,8 @@ static void run_chunk(attn_context *context, const attn_block *block, const attn
                                 .residual = joined ? NULL : y,
                                 .room = scratch + at->product};
     attni_project(context, &up, 1);
+    if (feed->norm.present)
+        normalise(context, &feed->norm.norm, feed->up->map.out, &hidden, &hidden);
     attni_project(context, &down, 1);
     if (joined)
         attni_join(context, block, ATTNI_FEED, &sum, y, y);

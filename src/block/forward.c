@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Forward of a block. The output is where the residual stream lives: each sublayer adds to it in place. */
 #include "block/block.h"
-#include "block/rows.h"
 #include "context/sizes.h"
 #include "mha/matrix.h"
+#include "mha/rows.h"
 
 typedef struct layout {
     size_t stream;                  /* x and then the output, where either is no matrix */

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "block/block.h"
-#include "block/rows.h"
+#include "mha/rows.h"
 
 typedef struct job {
     const attni_kernels *kernels;

@@ -27,6 +27,7 @@ void attni_block_delete(attn_block *block) {
     delete_linear(block->feed.up);
     delete_linear(block->feed.gate);
     delete_linear(block->feed.down);
+    attni_release(&allocator, block->feed.norm.memory);
     for (size_t i = 0; i < ATTNI_SUBLAYERS; i++) {
         attni_release(&allocator, block->rims[i].norm.memory);
         attni_release(&allocator, block->rims[i].output.memory);

@@ -57,6 +57,7 @@ typedef struct attni_activation {
     float beta, alpha_p, alpha_n;
     bool clamped; /* activation(min(x, limit)) · (min(max(factor, −limit), limit) + offset) */
     float limit, offset;
+    bool clips; /* nothing but min(max(x, −limit), limit) */
 } attni_activation;
 
 /* The columns [begin, end) of a row that are visible; the others are masked. begin ≤ end ≤ columns. */

@@ -10,12 +10,16 @@ static inline V v_sigmoid(V n) {
     return v_div(e, v_add(e, v_set(1.0F)));
 }
 
+/* The same for any x. */
+static inline V v_logistic(V x) {
+    const V zero = v_set(0.0F), less = v_sigmoid(v_sub(zero, v_abs(x)));
+    return v_where_equal(v_max(zero, x), 0.0F, v_sub(v_set(1.0F), less), less);
+}
+
 static void sigmoid_row(size_t n, float *s) {
     const V zero = v_set(0.0F);
-    for (size_t j = 0; j < n; j += VL) {
-        const V x = load_up_to(s + j, n - j, zero), less = v_sigmoid(v_sub(zero, v_abs(x)));
-        store_up_to(s + j, n - j, v_where_equal(v_max(zero, x), 0.0F, v_sub(v_set(1.0F), less), less));
-    }
+    for (size_t j = 0; j < n; j += VL)
+        store_up_to(s + j, n - j, v_logistic(load_up_to(s + j, n - j, zero)));
 }
 
 static void sigmoid_step(size_t rows, size_t columns, float *s, size_t lds, const attni_range *range, attni_row *state,
@@ -108,6 +112,8 @@ static inline __attribute__((always_inline)) V v_activate(attn_activation kind, 
         return v_relu_squared(x);
     case ATTN_XIELU:
         return v_xielu(x, a);
+    case ATTN_SIGMOID:
+        return v_logistic(x);
     default:
         return x;
     }
@@ -146,6 +152,7 @@ static void activate_plain(const attni_activation *a, size_t rows, size_t column
         CASE(ATTN_IDENTITY);
         CASE(ATTN_RELU_SQUARED);
         CASE(ATTN_XIELU);
+        CASE(ATTN_SIGMOID);
     }
 #undef CASE
 }
@@ -157,6 +164,7 @@ static void limit_above(size_t n, const float *x, float most, float *y) {
         store_up_to(y + j, n - j, v_sub(zero, v_max(least, v_sub(zero, load_up_to(x + j, n - j, zero)))));
 }
 
+/* y = offset + x between −most and most; NaN stays. */
 static void limit_and_shift(size_t n, const float *x, float most, float offset, float *y) {
     const V zero = v_set(0.0F), least = v_set(-most), o = v_set(offset);
     for (size_t j = 0; j < n; j += VL) {
@@ -180,7 +188,9 @@ static void activate_clamped(const attni_activation *a, size_t n, const float *x
 
 static void activate(const attni_activation *a, size_t rows, size_t columns, const float *x, ptrdiff_t ldx,
                      const float *factor, ptrdiff_t ldf, float *y, ptrdiff_t ldy) {
-    if (!a->clamped)
+    for (size_t r = 0; a->clips && r < rows; r++)
+        limit_and_shift(columns, x + (ptrdiff_t)r * ldx, a->limit, 0.0F, y + (ptrdiff_t)r * ldy);
+    if (!a->clips && !a->clamped)
         activate_plain(a, rows, columns, x, ldx, factor, ldf, y, ldy);
     for (size_t r = 0; a->clamped && r < rows; r++, x += ldx, y += ldy, factor = factor ? factor + ldf : NULL)
         activate_clamped(a, columns, x, factor, y);

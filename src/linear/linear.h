@@ -74,7 +74,8 @@ typedef struct attni_product {
     float *room;              /* attni_product_floats */
 } attni_product;
 
-/* Runs up to four independent products as one parallel job. */
+/* Runs up to so many independent products as one parallel job. */
+enum { ATTNI_MOST_PRODUCTS = 16 };
 void attni_project(attn_context *context, const attni_product *products, size_t count);
 
 /* What a product of so many rows makes of x, in the context's precision. */

@@ -6,8 +6,6 @@
 #include "context/sizes.h"
 #include "linear/linear.h"
 
-enum { MOST_PRODUCTS = 4 };
-
 /* Rows of x that stay in the L2 while a panel goes by, at most, and the fewest for which it pays to read panels again.
  */
 enum { BAND = 192, LEAST_BAND = 64 };
@@ -15,9 +13,9 @@ enum { BAND = 192, LEAST_BAND = 64 };
 typedef struct job {
     const attn_context *context;
     const attni_product *products;
-    size_t cuts;                    /* of what would be a band */
-    attni_left left[MOST_PRODUCTS]; /* of each, x in its form; */
-    bool same[MOST_PRODUCTS];       /* the one before may have made it already */
+    size_t cuts;                          /* of what would be a band */
+    attni_left left[ATTNI_MOST_PRODUCTS]; /* of each, x in its form; */
+    bool same[ATTNI_MOST_PRODUCTS];       /* the one before may have made it already */
 } job;
 
 static size_t count_columns(const attni_product *p) { return attni_ceil_div(p->linear->out, p->linear->panel.unit); }

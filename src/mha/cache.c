@@ -10,8 +10,10 @@ attn_cache *attni_cache_new(const attn_context *context, const attn_cache_params
     const attn_allocator *allocator = &context->allocator;
     const size_t slots = attni_ceil_div(p->capacity, pool->form.tokens);
     const size_t lengths = p->batch * sizeof(int64_t), forgotten = p->batch * sizeof(size_t);
+    const size_t table = p->batch * slots * sizeof(uint32_t), scales = p->key_scales ? pool->G * pool->D : 0;
     attn_cache *cache = attni_allocate(allocator, sizeof *cache);
-    char *memory = cache ? attni_allocate(allocator, lengths + forgotten + p->batch * slots * sizeof(uint32_t)) : NULL;
+    char *memory =
+        cache ? attni_allocate(allocator, lengths + forgotten + table + scales * sizeof *p->key_scales) : NULL;
     if (!memory) {
         attni_release(allocator, cache);
         return NULL;
@@ -29,6 +31,10 @@ attn_cache *attni_cache_new(const attn_context *context, const attn_cache_params
     cache->pages = (attni_pages){&pool->form, pool->memory, pool->pages, cache->table, slots};
     for (size_t n = 0; n < p->batch * slots; n++)
         cache->table[n] = ATTNI_NO_PAGE;
+    if (scales) {
+        cache->key_scales = (float *)(void *)(memory + lengths + forgotten + table);
+        memcpy(cache->key_scales, p->key_scales, scales * sizeof *p->key_scales);
+    }
     return cache;
 }
 
@@ -69,6 +75,33 @@ void attni_cache_fork(attn_cache *cache, size_t from, size_t to) {
     }
     cache->lengths[to] = cache->lengths[from];
     cache->forgotten[to] = cache->forgotten[from];
+}
+
+/* Lengths, forgotten and table follow each other. */
+size_t attni_cache_reorder_scratch(const attn_cache *cache) {
+    return cache->B * (sizeof *cache->lengths + sizeof *cache->forgotten + cache->pages.slots * sizeof *cache->table);
+}
+
+/* All users come before any goes, so that no page is free in between. */
+void attni_cache_reorder(attn_cache *cache, const int64_t *from, void *scratch) {
+    const size_t B = cache->B, slots = cache->pages.slots;
+    const int64_t *lengths = scratch;
+    const size_t *forgotten = (const size_t *)(const void *)(lengths + B);
+    const uint32_t *table = (const uint32_t *)(const void *)(forgotten + B);
+    memcpy(scratch, cache->lengths, attni_cache_reorder_scratch(cache));
+    for (size_t b = 0; b < B; b++) {
+        const size_t source = (size_t)from[b];
+        cache->lengths[b] = lengths[source];
+        cache->forgotten[b] = forgotten[source];
+        for (size_t n = 0; n < slots; n++) {
+            const uint32_t page = cache->table[b * slots + n] = table[source * slots + n];
+            if (page != ATTNI_NO_PAGE)
+                cache->pool->users[page]++;
+        }
+    }
+    for (size_t n = 0; n < B * slots; n++)
+        if (table[n] != ATTNI_NO_PAGE)
+            attni_pool_give(cache->pool, table[n]);
 }
 
 /* The pages of a sequence that no query of the tokens to come will see: [first, end). */

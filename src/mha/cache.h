@@ -6,6 +6,11 @@
 #include "context/context.h"
 #include "sdpa/sdpa.h"
 
+/* Heads of keys and values, and their widths. */
+typedef struct attni_kept {
+    size_t G, D, E;
+} attni_kept;
+
 struct attn_cache_pool {
     attn_allocator allocator;
     size_t G, D, E;
@@ -24,6 +29,7 @@ struct attn_cache {
     size_t *forgotten; /* [B]: tokens below, but for the first, have no pages any more; a multiple of the page size */
     uint32_t *table;   /* [B, pages.slots] */
     attni_pages pages; /* as the engine sees it */
+    float *key_scales; /* [G, D], or NULL */
 };
 
 /* pool.c. The form of pages for a context's backend. NULL: no memory. The sizes are checked. */
@@ -39,6 +45,9 @@ attn_cache *attni_cache_new(const attn_context *context, const attn_cache_params
 void attni_cache_delete(attn_cache *cache);
 void attni_cache_truncate(attn_cache *cache, size_t sequence, size_t length);
 void attni_cache_fork(attn_cache *cache, size_t from, size_t to);
+/* Sequence b becomes what from[b] was; with so many bytes of scratch. */
+size_t attni_cache_reorder_scratch(const attn_cache *cache);
+void attni_cache_reorder(attn_cache *cache, const int64_t *from, void *scratch);
 
 /* Appending counts[b] tokens (NULL: all) to each sequence, of T tokens each, or of those from starts[b] to starts[b+1]
  * of T in all: how many pages that takes, less those that it frees; then the pages, and the tokens into them (store.c),

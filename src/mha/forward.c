@@ -3,13 +3,18 @@
 #include <string.h>
 
 #include "context/sizes.h"
+#include "mha/latent.h"
 #include "mha/matrix.h"
 #include "mha/mha.h"
+#include "mha/rows.h"
 
 /* The buffers of a call, in floats from the start of the scratch; 0 floats where the caller's memory serves. */
 typedef struct layout {
     size_t query, key, value, out; /* dense copies of inputs and output that a BLAS cannot use in place */
-    size_t q, k, v, o;             /* projected heads, [B·T, H·D] and so on */
+    size_t q, k, v, o, gate;       /* projected heads, [B·T, H·D] and so on */
+    size_t q_down;                 /* what q is made of, if that is a latent */
+    size_t keys, values;           /* of latents, what the heads make of k: [B·Tk, H·D] and [B·Tk, H·E], */
+    size_t queries, sums;          /* or of q, [B·Tq, H·(L + R)], and what attention makes of it, [B·Tq, H·L] */
     size_t rest;                   /* scratch of the cache, then of attention, to the end */
 } layout;
 
@@ -17,7 +22,25 @@ static bool same(const attni_view *x, const attni_view *y) {
     return x->data == y->data && x->dtype == y->dtype && x->stride_b == y->stride_b && x->stride_t == y->stride_t;
 }
 
-static layout lay(const attni_mha_call *call) {
+/* -- latents -- */
+
+static bool is_empty(const attn_cache *cache) {
+    for (size_t b = 0; b < cache->B; b++)
+        if (cache->lengths[b])
+            return false;
+    return true;
+}
+
+/* What attention is over: keys and values of heads that are made of the call's own latents, or latents in a cache. */
+typedef enum manner { PLAIN, EXPANDED, ABSORBED } manner;
+
+/* A prompt is its own keys. */
+static manner manner_of(const attni_mha_call *call) {
+    const bool own = !call->attention.pages || (call->cache && is_empty(call->cache));
+    return call->mha->L == 0 ? PLAIN : own ? EXPANDED : ABSORBED;
+}
+
+static layout lay(const attni_mha_call *call, manner way) {
     const attn_mha *m = call->mha;
     const size_t B = call->B, Tq = call->Tq, Tk = call->Tk;
     size_t used = 0;
@@ -30,6 +53,12 @@ static layout lay(const attni_mha_call *call) {
     at.k = attni_reserve(&used, B * Tk * m->k.out);
     at.v = attni_reserve(&used, B * Tk * m->v.out);
     at.o = attni_reserve(&used, B * Tq * m->out.in);
+    at.gate = attni_reserve(&used, B * Tq * m->gate.out);
+    at.q_down = attni_reserve(&used, B * Tq * m->q_down.out);
+    at.keys = attni_reserve(&used, way == EXPANDED ? B * Tk * m->H * m->D : 0);
+    at.values = attni_reserve(&used, way == EXPANDED ? B * Tk * m->H * m->E : 0);
+    at.queries = attni_reserve(&used, way == ABSORBED ? B * Tq * m->H * (m->L + m->R) : 0);
+    at.sums = attni_reserve(&used, way == ABSORBED ? B * Tq * m->H * m->L : 0);
     at.rest = used;
     return at;
 }
@@ -43,60 +72,140 @@ static attni_view heads_of(const attni_mha_call *call, float *data, size_t T, si
 
 static attni_matrix dense(float *data, size_t rows, size_t width) { return (attni_matrix){data, rows, width}; }
 
-static attni_sdpa attention_of(const attni_mha_call *call, const layout *at, float *scratch) {
+/* The call's options on what there is to attend to, without views. */
+static attni_sdpa options_of(const attni_mha_call *call, manner way) {
     const attn_mha *m = call->mha;
     attni_sdpa s = call->attention;
     s.extra_key = m->extra_key;
     s.extra_value = m->extra_value;
     s.zero_key = m->zero_key;
-    s.q = heads_of(call, scratch + at->q, call->Tq, m->H, m->D);
-    s.k = heads_of(call, scratch + at->k, call->Tk, m->G, m->D);
-    s.v = heads_of(call, scratch + at->v, call->Tk, m->G, m->E);
-    s.out = heads_of(call, scratch + at->o, call->Tq, m->H, m->E);
+    if (way == EXPANDED && s.pages) {
+        s.pages = NULL;
+        s.forgotten = NULL;
+        s.key_starts = s.query_starts;
+        s.ragged_keys = s.ragged_tokens;
+        s.key_lengths = s.query_lengths;
+    } else if (way == ABSORBED) {
+        const attni_kept kept = attni_kept_of(m);
+        s.G = kept.G;
+        s.D = kept.D;
+        s.E = kept.E;
+        s.q_turn.offset += kept.D - m->D;
+    }
     return s;
 }
 
-static attni_append append_of(const attni_mha_call *call, const attni_sdpa *attention) {
-    const attni_turn *turn = &attention->k_turn, *v_turn = &attention->v_turn;
+static attni_sdpa attention_of(const attni_mha_call *call, manner way, const layout *at, float *scratch) {
+    const attn_mha *m = call->mha;
+    attni_sdpa s = options_of(call, way);
+    s.q = heads_of(call, scratch + (way == ABSORBED ? at->queries : at->q), call->Tq, m->H, s.D);
+    s.k = heads_of(call, scratch + (way == EXPANDED ? at->keys : at->k), call->Tk, s.G, s.D);
+    s.v = heads_of(call, scratch + (way == EXPANDED ? at->values : at->v), call->Tk, s.G, s.E);
+    s.out = heads_of(call, scratch + (way == ABSORBED ? at->sums : at->o), call->Tq, m->H, s.E);
+    return s;
+}
+
+/* Without views; `turn` is room for that of the keys. */
+static attni_append append_of(const attni_mha_call *call, attni_turn *turn) {
+    const attni_turn *v_turn = &call->attention.v_turn;
+    *turn = call->attention.k_turn;
+    turn->offset += attni_kept_of(call->mha).D - call->mha->D;
     return (attni_append){.cache = call->cache,
                           .T = call->Tk,
                           .starts = call->starts,
                           .counts = call->counts,
-                          .k = attention->k,
-                          .v = attention->v,
                           .turn = attni_turns(turn) ? turn : NULL,
                           .v_turn = attni_turns(v_turn) ? v_turn : NULL};
+}
+
+static size_t optional_floats(const attn_context *context, const attni_linear *linear, size_t rows) {
+    return linear->out ? attni_product_floats(context, linear, rows) : 0;
 }
 
 /* What the products make of their inputs lies where attention will work, or has worked. */
 static size_t input_floats(const attn_context *context, const attni_mha_call *call) {
     const attn_mha *m = call->mha;
-    return attni_product_floats(context, &m->q, call->B * call->Tq) +
-           attni_product_floats(context, &m->k, call->B * call->Tk) +
-           attni_product_floats(context, &m->v, call->B * call->Tk);
+    const size_t queries = call->B * call->Tq, keys = call->B * call->Tk;
+    return attni_product_floats(context, &m->q, queries) + optional_floats(context, &m->gate, queries) +
+           optional_floats(context, &m->q_down, queries) + attni_product_floats(context, &m->k, keys) +
+           attni_product_floats(context, &m->v, keys);
 }
 
 static size_t product_scratch(const attn_context *context, const attni_mha_call *call) {
     const size_t out = attni_product_floats(context, &call->mha->out, call->B * call->Tq);
-    return attni_max(input_floats(context, call), out) * sizeof(float);
+    const size_t heads = attni_latent_floats(context, call->mha, call->B * attni_max(call->Tq, call->Tk));
+    return attni_max(input_floats(context, call), attni_max(out, heads)) * sizeof(float);
 }
 
 static size_t append_scratch(const attn_context *context, const attni_mha_call *call) {
-    const attni_append append = append_of(call, &call->attention);
+    attni_turn turn;
+    const attni_append append = append_of(call, &turn);
     return call->cache ? attni_append_scratch(context, &append) : 0;
 }
 
-size_t attni_mha_append_scratch(const attn_context *context, const attni_mha_call *call) {
-    return lay(call).rest * sizeof(float) + attni_max(append_scratch(context, call), product_scratch(context, call));
+static size_t others_scratch(const attn_context *context, const attni_mha_call *call) {
+    return attni_max(append_scratch(context, call), product_scratch(context, call));
 }
 
+size_t attni_mha_append_scratch(const attn_context *context, const attni_mha_call *call) {
+    return lay(call, PLAIN).rest * sizeof(float) + others_scratch(context, call);
+}
+
+static size_t scratch_of(const attn_context *context, const attni_mha_call *call, manner way) {
+    const attni_sdpa options = options_of(call, way);
+    const size_t attention = attni_sdpa_scratch(context, &options);
+    return lay(call, way).rest * sizeof(float) + attni_max(attention, others_scratch(context, call));
+}
+
+/* Latents in a cache may be none yet, or some. */
 size_t attni_mha_scratch(const attn_context *context, const attni_mha_call *call) {
-    const size_t attention = attni_sdpa_scratch(context, &call->attention);
-    const size_t others = attni_max(append_scratch(context, call), product_scratch(context, call));
-    return lay(call).rest * sizeof(float) + attni_max(attention, others);
+    const size_t now = scratch_of(context, call, manner_of(call));
+    return call->mha->L && call->cache
+               ? attni_max(now, attni_max(scratch_of(context, call, EXPANDED), scratch_of(context, call, ABSORBED)))
+               : now;
+}
+
+/* Rows of latents, `width` of each row. */
+typedef struct latents {
+    const attni_kernels *kernels;
+    const attni_norm *norm;
+    const attni_matrix *x;
+    size_t width;
+} latents;
+
+static void norm_latents(void *arg, size_t begin, size_t end) {
+    const latents *l = arg;
+    float *x = l->x->data + begin * l->x->ld;
+    l->kernels->norm(l->norm, end - begin, l->width, x, (ptrdiff_t)l->x->ld, x, (ptrdiff_t)l->x->ld);
+}
+
+static void norm_latent(attn_context *context, const attn_mha *m, attni_norm_of which, const attni_matrix *x,
+                        size_t width) {
+    enum { FLOPS = 16 }; /* as long as an element takes */
+    latents l = {context->kernels, &m->norms[which].norm, x, width};
+    if (m->norms[which].there)
+        attni_share_rows(context, x->rows, width, FLOPS, norm_latents, &l);
+}
+
+/* What the latents become: q, and c. */
+static void finish_latents(attn_context *context, const attni_mha_call *call, const layout *at, float *scratch) {
+    const attn_mha *m = call->mha;
+    const size_t queries = call->B * call->Tq;
+    const attni_matrix q_down = dense(scratch + at->q_down, queries, m->q_down.out);
+    const attni_matrix k = dense(scratch + at->k, call->B * call->Tk, m->k.out);
+    const attni_product q = {.linear = &m->q,
+                             .x = q_down,
+                             .y = dense(scratch + at->q, queries, m->q.out),
+                             .activation = m->clip.clips ? &m->clip : NULL,
+                             .room = scratch + at->rest};
+    norm_latent(context, m, ATTNI_Q_NORM, &q_down, m->q_down.out);
+    norm_latent(context, m, ATTNI_KV_NORM, &k, m->L);
+    if (m->q_down.out)
+        attni_project(context, &q, 1);
 }
 
 static void project_inputs(attn_context *context, const attni_mha_call *call, const layout *at, float *scratch) {
+    static const attni_activation sigmoid = {.kind = ATTN_SIGMOID};
     const attn_mha *m = call->mha;
     const size_t B = call->B, Tq = call->Tq, Tk = call->Tk;
     const attni_matrix query = attni_matrix_read(context, &call->query, B, Tq, m->M, scratch + at->query);
@@ -104,32 +213,65 @@ static void project_inputs(attn_context *context, const attni_mha_call *call, co
     const attni_matrix value = same(&call->value, &call->key) && m->v.in == m->k.in
                                    ? key
                                    : attni_matrix_read(context, &call->value, B, Tk, m->v.in, scratch + at->value);
-    float *q_room = scratch + at->rest, *k_room = q_room + attni_product_floats(context, &m->q, B * Tq),
+    const attni_linear *q = m->q_down.out ? &m->q_down : &m->q;
+    float *q_room = scratch + at->rest, *gate_room = q_room + attni_product_floats(context, q, B * Tq),
+          *k_room = gate_room + optional_floats(context, &m->gate, B * Tq),
           *v_room = k_room + attni_product_floats(context, &m->k, B * Tk);
-    const attni_product products[3] = {
-        {.linear = &m->q, .x = query, .y = dense(scratch + at->q, B * Tq, m->q.out), .room = q_room},
-        {.linear = &m->k, .x = key, .y = dense(scratch + at->k, B * Tk, m->k.out), .room = k_room},
-        {.linear = &m->v, .x = value, .y = dense(scratch + at->v, B * Tk, m->v.out), .room = v_room}};
-    attni_project(context, products, 3);
+    const attni_activation *clip = m->clip.clips ? &m->clip : NULL;
+    const attni_product products[] = {
+        {.linear = q,
+         .x = query,
+         .y = dense(scratch + (m->q_down.out ? at->q_down : at->q), B * Tq, q->out),
+         .activation = m->q_down.out ? NULL : clip,
+         .room = q_room},
+        {.linear = &m->k, .x = key, .y = dense(scratch + at->k, B * Tk, m->k.out), .activation = clip, .room = k_room},
+        {.linear = &m->v,
+         .x = value,
+         .y = dense(scratch + at->v, B * Tk, m->v.out),
+         .activation = clip,
+         .room = v_room},
+        {.linear = &m->gate,
+         .x = query,
+         .y = dense(scratch + at->gate, B * Tq, m->gate.out),
+         .activation = &sigmoid,
+         .room = gate_room}};
+    attni_project(context, products, m->gate.out ? 4 : 3);
+    finish_latents(context, call, at, scratch);
 }
 
-static attn_status append(attn_context *context, const attni_mha_call *call, const layout *at,
-                          const attni_sdpa *attention, float *scratch) {
-    const attni_append append = append_of(call, attention);
+/* What attention reads instead of q, or of k and v. */
+static void make_heads(attn_context *context, const attni_mha_call *call, manner way, const layout *at,
+                       float *scratch) {
+    const attn_mha *m = call->mha;
+    const size_t queries = call->B * call->Tq, keys = call->B * call->Tk;
+    const attni_matrix q = dense(scratch + at->q, queries, m->q.out), k = dense(scratch + at->k, keys, m->k.out);
+    const attni_matrix all_keys = dense(scratch + at->keys, keys, m->H * m->D);
+    const attni_matrix all_values = dense(scratch + at->values, keys, m->H * m->E);
+    const attni_matrix absorbed = dense(scratch + at->queries, queries, m->H * (m->L + m->R));
+    if (way == EXPANDED)
+        attni_latent_expand(context, m, &k, &all_keys, &all_values, scratch + at->rest);
+    else if (way == ABSORBED)
+        attni_latent_absorb(context, m, &q, &absorbed, scratch + at->rest);
+}
+
+static attn_status append(attn_context *context, const attni_mha_call *call, const layout *at, float *scratch) {
+    const attni_kept kept = attni_kept_of(call->mha);
+    attni_turn turn;
+    attni_append append = append_of(call, &turn);
+    append.k = heads_of(call, scratch + at->k, call->Tk, kept.G, kept.D);
+    append.v = heads_of(call, scratch + at->v, call->Tk, kept.G, kept.E);
     return call->cache ? attni_append_run(context, &append, scratch + at->rest) : ATTN_OK;
 }
 
 attn_status attni_mha_append(attn_context *context, const attni_mha_call *call, float *scratch) {
-    const layout at = lay(call);
-    const attni_sdpa attention = attention_of(call, &at, scratch);
+    const layout at = lay(call, PLAIN);
     project_inputs(context, call, &at, scratch);
-    return append(context, call, &at, &attention, scratch);
+    return append(context, call, &at, scratch);
 }
 
-/* Tokens before and behind the sequences of a ragged batch, which attention does not write. */
-static void clear_outside(const attni_mha_call *call, float *o) {
+/* Tokens before and behind the sequences of a ragged batch, which attention does not write: rows of `width`. */
+static void clear_outside(const attni_mha_call *call, size_t width, float *o) {
     const int64_t *starts = call->attention.query_starts;
-    const size_t width = call->mha->out.in;
     if (!starts)
         return;
     const size_t first = (size_t)starts[0], end = (size_t)starts[call->attention.B];
@@ -137,11 +279,59 @@ static void clear_outside(const attni_mha_call *call, float *o) {
     memset(o + end * width, 0, (call->Tq - end) * width * sizeof *o);
 }
 
+/* What attention made, on its way to the output projection. */
+typedef struct finishing {
+    const attni_kernels *kernels;
+    const attn_mha *mha;
+    float *o;          /* [B·Tq, H·E] */
+    const float *gate; /* [B·Tq, H·E or H] */
+} finishing;
+
+static void gate_row(const finishing *f, const float *gate, float *o) {
+    static const attni_activation identity = {.kind = ATTN_IDENTITY};
+    const attn_mha *m = f->mha;
+    if (m->gate.out == m->out.in)
+        f->kernels->activate(&identity, 1, m->out.in, o, 0, gate, 0, o, 0);
+    for (size_t i = 0; i < m->out.in && m->gate.out != m->out.in; i++)
+        o[i] *= gate[i / m->E];
+}
+
+static void finish_rows(void *arg, size_t begin, size_t end) {
+    const finishing *f = arg;
+    const attn_mha *m = f->mha;
+    const size_t width = m->out.in;
+    float *o = f->o + begin * width;
+    for (size_t r = begin; r < end && m->gate.out; r++)
+        gate_row(f, f->gate + r * m->gate.out, f->o + r * width);
+    if (m->norms[ATTNI_OUT_NORM].there)
+        f->kernels->norm(&m->norms[ATTNI_OUT_NORM].norm, end - begin, width, o, (ptrdiff_t)width, o, (ptrdiff_t)width);
+}
+
+static void finish_heads(attn_context *context, const attni_mha_call *call, const layout *at, float *scratch) {
+    enum { FLOPS = 16 }; /* as long as an element takes */
+    const attn_mha *m = call->mha;
+    finishing f = {context->kernels, m, scratch + at->o, scratch + at->gate};
+    if (m->gate.out || m->norms[ATTNI_OUT_NORM].there)
+        attni_share_rows(context, call->B * call->Tq, m->out.in, FLOPS, finish_rows, &f);
+}
+
+static void attend(attn_context *context, const attni_mha_call *call, manner way, const layout *at, float *scratch) {
+    const attn_mha *m = call->mha;
+    const size_t rows = call->B * call->Tq;
+    const attni_sdpa attention = attention_of(call, way, at, scratch);
+    const attni_matrix sums = dense(scratch + at->sums, rows, m->H * m->L), o = dense(scratch + at->o, rows, m->out.in);
+    clear_outside(call, m->H * attention.E, attention.out.data);
+    attni_sdpa_run(context, &attention, scratch + at->rest);
+    if (way == ABSORBED)
+        attni_latent_values(context, m, &sums, &o, scratch + at->rest);
+    finish_heads(context, call, at, scratch);
+}
+
 attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, float *scratch) {
     const attn_mha *m = call->mha;
     const size_t B = call->B, Tq = call->Tq;
-    const layout at = lay(call);
-    const attni_sdpa attention = attention_of(call, &at, scratch);
+    const manner way = manner_of(call);
+    const layout at = lay(call, way);
     const attni_matrix out = attni_matrix_of(&call->out, B, Tq, m->M, scratch + at.out);
     const attni_product product = {.linear = &m->out,
                                    .x = dense(scratch + at.o, B * Tq, m->out.in),
@@ -149,11 +339,11 @@ attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, flo
                                    .residual = call->residual,
                                    .room = scratch + at.rest};
     project_inputs(context, call, &at, scratch);
-    const attn_status status = append(context, call, &at, &attention, scratch);
+    const attn_status status = append(context, call, &at, scratch);
     if (status != ATTN_OK)
         return status;
-    clear_outside(call, scratch + at.o);
-    attni_sdpa_run(context, &attention, scratch + at.rest);
+    make_heads(context, call, way, &at, scratch);
+    attend(context, call, way, &at, scratch);
     attni_project(context, &product, 1);
     attni_matrix_write(context, &call->out, B, Tq, m->M, scratch + at.out);
     return ATTN_OK;

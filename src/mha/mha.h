@@ -11,21 +11,62 @@
 #include "mha/cache.h"
 #include "sdpa/sdpa.h"
 
+/* Norms inside a layer: of what the output projection reads, and of the latents of q and of k and v. */
+typedef enum attni_norm_of { ATTNI_OUT_NORM, ATTNI_Q_NORM, ATTNI_KV_NORM, ATTNI_NORMS } attni_norm_of;
+
 struct attn_mha {
     attn_allocator allocator;
     void *memory; /* of all the panels and biases */
     size_t M, H, G, D, E;
     attni_linear q, k, v, out;
+    attni_linear gate;   /* out = H·E, H, or 0: none */
+    attni_linear q_down; /* out = what q reads, or 0: none */
+    struct {
+        bool there;
+        attni_norm norm;
+    } norms[ATTNI_NORMS];
+    attni_activation clip;          /* of q, k and v, if it clips */
     float *extra_key, *extra_value; /* [G,D] and [G,E], or NULL */
     bool zero_key;
+
+    /* Of latent attention, where L > 0: k makes [c, r], v nothing. */
+    size_t L, R;
+    attni_linear *of_heads; /* [ATTNI_OF_HEAD, H] */
 };
 
-typedef enum attni_role { ATTNI_W_Q, ATTNI_W_K, ATTNI_W_V, ATTNI_W_OUT } attni_role;
+/* The maps of head h: c to its key, without r; c to its value; and its query to what c is multiplied by. */
+typedef enum attni_of_head { ATTNI_KEY_OF, ATTNI_VALUE_OF, ATTNI_QUERY_TO, ATTNI_OF_HEAD } attni_of_head;
 
-/* Packs the weights, indexed by attni_role. The params are checked, without zeros that mean defaults. NULL: no memory.
- */
-attn_mha *attni_mha_new(const attn_context *context, const attn_mha_params *params, const attni_weight weights[4]);
+/* Of latent attention K is [c, r]; KV_UP is what the maps of the heads are made of, or has no features. */
+typedef enum attni_role {
+    ATTNI_W_Q,
+    ATTNI_W_K,
+    ATTNI_W_V,
+    ATTNI_W_OUT,
+    ATTNI_W_GATE,
+    ATTNI_W_Q_DOWN,
+    ATTNI_PACKED, /* so many are packed as they are */
+    ATTNI_W_KV_UP = ATTNI_PACKED,
+    ATTNI_WEIGHTS
+} attni_role;
+
+/* A weight of a layer. Its output features are in runs, each `pitch` features behind the one before; run = 0: all
+ * follow each other. */
+typedef struct attni_mha_weight {
+    attni_weight weight;
+    size_t run, pitch;
+} attni_mha_weight;
+
+/* Packs the weights, indexed by attni_role, and copies the norms, which may be NULL. The params are checked, without
+ * zeros that mean defaults. NULL: no memory. */
+attn_mha *attni_mha_new(const attn_context *context, const attn_mha_params *params,
+                        const attni_mha_weight weights[ATTNI_WEIGHTS], const attni_norm *const norms[ATTNI_NORMS]);
 void attni_mha_delete(attn_mha *mha);
+
+/* What a cache of the layer keeps. */
+static inline attni_kept attni_kept_of(const attn_mha *mha) {
+    return mha->L ? (attni_kept){1, mha->L + mha->R, mha->L} : (attni_kept){mha->G, mha->D, mha->E};
+}
 
 /* One call of the layer. Inputs and output are views [B,1,T,width]; `attention` has everything but q, k, v and out (in
  * a ragged batch its B, Tq and Tk are others, with a cache its Tk). */

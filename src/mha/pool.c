@@ -9,14 +9,18 @@
 attni_page_form attni_page_form_for(const attn_context *context, const attn_cache_pool_params *p) {
     const attni_tile tile = attni_tile_for_attention(context, p->head_width, p->value_width, SIZE_MAX, true, true);
     const size_t width = attni_output_width(p->value_width), size = attni_size_of(p->dtype);
-    attni_page_form form = {
-        .dtype = p->dtype, .width = tile.width, .panel = attni_min(tile.columns, width), .tokens = p->page_size};
+    attni_page_form form = {.dtype = p->dtype,
+                            .latent = p->latent_width > 0,
+                            .width = tile.width,
+                            .panel = attni_min(tile.columns, width),
+                            .tokens = p->page_size};
     form.panels = attni_ceil_div(width, form.panel);
     form.depth = attni_round_up(p->head_width, attni_together(p->dtype));
     form.values = attni_round_up(form.tokens * form.depth * size, ATTNI_LINE);
     const size_t beyond = attni_round_up(form.panel, 16) - form.panel; /* the last row is read as whole vectors */
-    form.scales = form.values + attni_round_up((form.tokens * form.panel * form.panels + beyond) * size, ATTNI_LINE);
-    form.bytes = form.scales + (p->dtype == ATTN_INT8 ? 2 * form.tokens * sizeof(float) : 0);
+    const size_t panels = (form.tokens * form.panel * form.panels + beyond) * size, scales = form.latent ? 1 : 2;
+    form.scales = form.values + (form.latent ? 0 : attni_round_up(panels, ATTNI_LINE));
+    form.bytes = form.scales + (p->dtype == ATTN_INT8 ? scales * form.tokens * sizeof(float) : 0);
     return form;
 }
 

@@ -90,8 +90,20 @@ static rows_given tokens_at(const store_job *j, const attni_view *view, const at
     return (rows_given){own->rows, ATTN_F32, (ptrdiff_t)width};
 }
 
+/* What keys of int8 are quantised from: divided by the scales of their channels. */
+static rows_given divided(const store_job *j, const rows_given *k, const float *scales, const space *own) {
+    const size_t D = j->append->cache->pool->D;
+    if (k->data != own->rows)
+        j->kernels->copy(1, D, k->dtype, k->data, 0, ATTN_F32, own->rows, 0);
+    for (size_t d = 0; d < D; d++)
+        own->rows[d] /= scales[d];
+    return (rows_given){own->rows, ATTN_F32, (ptrdiff_t)D};
+}
+
 static rows_given keys_at(const store_job *j, const batch *x, size_t i, size_t count, const space *own) {
-    return tokens_at(j, &j->append->k, j->append->turn, j->append->cache->pool->D, x, i, count, own);
+    const attn_cache *cache = j->append->cache;
+    const rows_given k = tokens_at(j, &j->append->k, j->append->turn, cache->pool->D, x, i, count, own);
+    return cache->key_scales ? divided(j, &k, cache->key_scales + x->g * cache->pool->D, own) : k;
 }
 
 static rows_given values_at(const store_job *j, const batch *x, size_t i, size_t count, const space *own) {
@@ -221,7 +233,7 @@ static void store_head(void *arg, size_t unit, size_t worker) {
     for (size_t t = 0; t < count;) {
         const size_t at = (length + t) % P;
         const batch x = {b, g, t, attni_min(count - t, P - at), at, page_at(cache, b, g, length + t)};
-        for (size_t i = 0; i < x.count;)
+        for (size_t i = 0; i < x.count && !cache->pages.form->latent;)
             i += store_values(j, &x, i, &own);
         for (size_t i = 0; i < x.count;)
             i += store_keys(j, &x, i, &own);
@@ -237,6 +249,8 @@ static attn_status check_token(attn_context *context, const store_job *j, size_t
     const batch x = {.b = b, .g = g, .t = t};
     const rows_given k = keys_at(j, &x, 0, 1, own);
     const bool holds_key = j->kernels->all_finite(1, a->cache->pool->D, k.dtype, k.data, 0);
+    if (holds_key && a->cache->pages.form->latent)
+        return ATTN_OK;
     const rows_given v = values_at(j, &x, 0, 1, own);
     if (holds_key && j->kernels->all_finite(1, a->cache->pool->E, v.dtype, v.data, 0))
         return ATTN_OK;

@@ -1,13 +1,62 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The four linear maps of a layer, in one piece of memory. */
+/* The linear maps of a layer, in one piece of memory. */
+#include <string.h>
+
 #include "context/sizes.h"
+#include "mha/latent.h"
 #include "mha/mha.h"
 
-attn_mha *attni_mha_new(const attn_context *context, const attn_mha_params *p, const attni_weight weights[4]) {
-    const size_t key = p->kv_heads * p->head_width, value = p->kv_heads * p->value_width;
-    size_t floats = attni_round_up(key, 16) + attni_round_up(value, 16);
-    for (size_t i = 0; i < 4; i++)
-        floats += attni_linear_floats(context, &weights[i]);
+/* -- weights in runs -- */
+
+/* Feature o of the matrix that a weight's runs are in. */
+static size_t feature_of(const attni_mha_weight *from, size_t o) { return o / from->run * from->pitch + o % from->run; }
+
+/* x [out, each] */
+static void gather_floats(const attni_mha_weight *from, size_t each, const float *x, float *to) {
+    for (size_t o = 0; o < from->weight.out && x; o++)
+        memcpy(to + o * each, x + feature_of(from, o) * each, each * sizeof *x);
+}
+
+/* Rows of [out, in], or pieces of the rows of its transpose. */
+static void gather_matrix(const attni_mha_weight *from, char *to) {
+    const attni_weight *w = &from->weight;
+    const size_t row = attni_weight_bytes(w->type, 1, w->in), size = attni_size_of(w->type);
+    for (size_t o = 0; o < w->out; o++) {
+        const char *feature = (const char *)w->data + attni_weight_bytes(w->type, feature_of(from, o), w->stride_out);
+        if (w->stride_in == 1)
+            memcpy(to + o * row, feature, row);
+        for (size_t i = 0; i < w->in && w->stride_in != 1; i++)
+            memcpy(to + (i * w->out + o) * size, feature + i * w->stride_in * size, size);
+    }
+}
+
+/* Makes *to the weight with all its features one after the other: itself, or a copy in *memory, which is NULL
+ * otherwise. False: no memory. */
+static bool gather(const attn_allocator *allocator, const attni_mha_weight *from, attni_weight *to, char **memory) {
+    const attni_weight *w = &from->weight;
+    const size_t each = attni_count_scales(w->type, 1, w->in), bytes = attni_weight_bytes(w->type, w->out, w->in);
+    *to = *w;
+    *memory = NULL;
+    if (from->run == 0)
+        return true;
+    *memory = attni_allocate(allocator, (1 + each) * w->out * sizeof(float) + bytes);
+    if (!*memory)
+        return false;
+    float *scale = (float *)(void *)*memory, *bias = scale + each * w->out;
+    gather_floats(from, each, w->scale, scale);
+    gather_floats(from, 1, w->bias, bias);
+    gather_matrix(from, (char *)(bias + w->out));
+    to->data = bias + w->out;
+    to->scale = w->scale ? scale : NULL;
+    to->bias = w->bias ? bias : NULL;
+    to->stride_out = w->stride_in == 1 ? w->in : 1;
+    to->stride_in = w->stride_in == 1 ? 1 : w->out;
+    return true;
+}
+
+/* -- the layer -- */
+
+static attn_mha *new_layer(const attn_context *context, const attn_mha_params *p, size_t floats) {
     attn_mha *mha = attni_allocate(&context->allocator, sizeof *mha);
     void *memory = mha ? attni_allocate(&context->allocator, floats * sizeof(float)) : NULL;
     if (!memory) {
@@ -21,20 +70,72 @@ attn_mha *attni_mha_new(const attn_context *context, const attn_mha_params *p, c
                       .G = p->kv_heads,
                       .D = p->head_width,
                       .E = p->value_width,
-                      .zero_key = p->zero_key != 0};
-    attni_linear *const linears[4] = {&mha->q, &mha->k, &mha->v, &mha->out};
-    float *next = memory;
-    for (size_t i = 0; i < 4; i++) {
+                      .L = p->kv_latent,
+                      .R = p->shared_key_width,
+                      .zero_key = p->zero_key != 0,
+                      .clip = {.kind = ATTN_IDENTITY, .clips = p->clip > 0, .limit = p->clip}};
+    return mha;
+}
+
+static attn_mha *pack(const attn_context *context, const attn_mha_params *p, const attni_weight weights[ATTNI_WEIGHTS],
+                      const attni_norm *const norms[ATTNI_NORMS]) {
+    const size_t key = p->kv_heads * p->head_width, value = p->kv_heads * p->value_width;
+    const size_t widths[ATTNI_NORMS] = {p->heads * p->value_width, p->q_latent, p->kv_latent};
+    size_t floats = attni_round_up(key, 16) + attni_round_up(value, 16);
+    for (size_t i = 0; i < ATTNI_NORMS; i++)
+        floats += 2 * attni_round_up(widths[i], 16);
+    for (size_t i = 0; i < ATTNI_PACKED; i++)
+        floats += attni_linear_floats(context, &weights[i]);
+    attn_mha *mha = new_layer(context, p, floats);
+    if (!mha)
+        return NULL;
+    attni_linear *const linears[ATTNI_PACKED] = {&mha->q, &mha->k, &mha->v, &mha->out, &mha->gate, &mha->q_down};
+    float *next = mha->memory;
+    for (size_t i = 0; i < ATTNI_PACKED; i++) {
         *linears[i] = attni_linear_pack(context, &weights[i], next);
         next += attni_linear_floats(context, &weights[i]);
     }
     mha->extra_key = attni_keep(p->extra_key, key, &next);
     mha->extra_value = attni_keep(p->extra_value, value, &next);
+    for (size_t i = 0; i < ATTNI_NORMS; i++) {
+        mha->norms[i].there = norms[i] != NULL;
+        if (norms[i]) {
+            mha->norms[i].norm = *norms[i];
+            mha->norms[i].norm.weight = attni_keep(norms[i]->weight, widths[i], &next);
+            mha->norms[i].norm.bias = attni_keep(norms[i]->bias, widths[i], &next);
+        }
+    }
     return mha;
+}
+
+/* NULL: no memory, and the layer is gone. */
+static attn_mha *add_latent(const attn_context *context, attn_mha *mha, const attni_weight *up) {
+    char *memory = attni_allocate(&context->allocator, attni_latent_bytes(context, mha, up));
+    if (memory && attni_latent_pack(context, mha, up, memory))
+        return mha;
+    attni_release(&context->allocator, memory);
+    mha->of_heads = NULL;
+    attni_mha_delete(mha);
+    return NULL;
+}
+
+attn_mha *attni_mha_new(const attn_context *context, const attn_mha_params *p,
+                        const attni_mha_weight weights[ATTNI_WEIGHTS], const attni_norm *const norms[ATTNI_NORMS]) {
+    const attn_allocator *allocator = &context->allocator;
+    attni_weight gathered[ATTNI_WEIGHTS];
+    char *memory[ATTNI_WEIGHTS] = {0};
+    bool fits = true;
+    for (size_t i = 0; i < ATTNI_WEIGHTS && fits; i++)
+        fits = gather(allocator, &weights[i], &gathered[i], &memory[i]);
+    attn_mha *mha = fits ? pack(context, p, gathered, norms) : NULL;
+    for (size_t i = 0; i < ATTNI_WEIGHTS; i++)
+        attni_release(allocator, memory[i]);
+    return mha && mha->L ? add_latent(context, mha, &weights[ATTNI_W_KV_UP].weight) : mha;
 }
 
 void attni_mha_delete(attn_mha *mha) {
     const attn_allocator allocator = mha->allocator;
+    attni_release(&allocator, mha->of_heads);
     attni_release(&allocator, mha->memory);
     attni_release(&allocator, mha);
 }

@@ -210,6 +210,57 @@ static void widen_keys(const attni_engine *e, attni_key_group *group) {
     group->k_floats = group->k_room;
 }
 
+/* Elements that lie together along the features of K become those that do along the tokens of V. */
+static void turn_latent_16(size_t keys, size_t columns, size_t together, const uint16_t *from, size_t W, uint16_t *to,
+                           size_t width) {
+    for (size_t c = 0; c < columns; c++)
+        for (size_t j = 0; j < keys; j++)
+            to[(j / together * width + c) * together + j % together] =
+                from[(c / together * W + j) * together + c % together];
+}
+
+static void turn_latent_32(size_t keys, size_t columns, const float *from, size_t W, float *to, size_t width) {
+    for (size_t c = 0; c < columns; c++)
+        for (size_t j = 0; j < keys; j++)
+            to[j * width + c] = from[c * W + j];
+}
+
+static void turn_latent_8(size_t keys, size_t columns, const uint8_t *from, size_t W, uint8_t *to, size_t width) {
+    for (size_t c = 0; c < columns; c++)
+        for (size_t j = 0; j < keys; j++)
+            to[(j / 4 * width + c) * 4 + j % 4] = from[(c / 4 * W + j) * 4 + c % 4];
+}
+
+/* Values that are the features of one block of keys from c on, a multiple of what lies together. */
+static void turn_block(const attni_engine *e, const attni_key_group *group, const char *block, size_t c, char *to) {
+    const size_t W = e->cut.tile.width, width = panel_width(e), columns = real_columns(e, c);
+    const char *from = block + c * W * attni_size_of(group->dtype);
+    if (group->dtype == ATTN_F32 && columns % 16 == 0)
+        e->kernels->transpose(ATTN_F32, columns, W, from, (ptrdiff_t)W, columns, (float *)(void *)to, width);
+    else if (group->dtype == ATTN_F32)
+        turn_latent_32(W, columns, (const float *)(const void *)from, W, (float *)(void *)to, width);
+    else if (group->dtype == ATTN_INT8)
+        turn_latent_8(W, columns, (const uint8_t *)from, W, (uint8_t *)to, width);
+    else
+        turn_latent_16(W, columns, attni_together(group->dtype), (const uint16_t *)(const void *)from, W,
+                       (uint16_t *)(void *)to, width);
+}
+
+/* Panels of the values that pages with a latent have in their keys. */
+static void turn_latent(const attni_engine *e, attni_key_group *group) {
+    const size_t W = e->cut.tile.width, width = panel_width(e), rows = attni_round_up(group->count, W);
+    const size_t size = attni_size_of(group->dtype);
+    char *to = (char *)group->v_copy;
+    group->v = (attni_values){to, width * rows, width};
+    for (size_t c = 0; c < e->call->E; c += width, to += width * rows * size) {
+        if (real_columns(e, c) < width)
+            memset(to, 0, width * rows * size);
+        for (size_t j = 0; j < rows; j += W)
+            turn_block(e, group, group->k + j * group->depth * size, c, to + j * width * size);
+    }
+    group->v_scale = group->k_scale;
+}
+
 /* Pages have K and V as they must be, in their own type. */
 static void use_page(const attni_engine *e, const char *page, attni_key_group *group) {
     const attni_page_form *form = e->call->pages->form;
@@ -217,11 +268,15 @@ static void use_page(const attni_engine *e, const char *page, attni_key_group *g
     group->dtype = form->dtype;
     group->depth = form->depth;
     group->k = page + at * form->depth * size;
-    group->v = (attni_values){page + form->values + at * form->panel * size, form->tokens * form->panel, form->panel};
     if (form->dtype == ATTN_INT8) {
         group->k_scale = (const float *)(const void *)(page + form->scales) + at;
         group->v_scale = group->k_scale + form->tokens;
     }
+    if (form->latent)
+        turn_latent(e, group);
+    else
+        group->v =
+            (attni_values){page + form->values + at * form->panel * size, form->tokens * form->panel, form->panel};
     group->k_floats = (const float *)(const void *)group->k;
     if (e->call->score && form->dtype != ATTN_F32)
         widen_keys(e, group);

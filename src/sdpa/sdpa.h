@@ -36,9 +36,10 @@ typedef struct attni_overlay {
 /* Keys and values in the engine's own form, in pages of `tokens` each. Of one head, a page is `bytes` long: K in
  * blocks [tokens/width][depth][width], depth being D up to whole pairs or quads, from `values` on V in panels
  * [panels][tokens][panel], columns beyond E being zeros; of int8, from `scales` on scales [tokens] of K and then of V.
- */
+ * Where V is the first E elements of K (`latent`), there is nothing of V. */
 typedef struct attni_page_form {
     attn_dtype dtype;
+    bool latent;
     size_t width, depth, panel, panels, tokens;
     size_t values, scales, bytes;
 } attni_page_form;
@@ -110,11 +111,13 @@ typedef struct attni_turn {
     attn_query_factor factor;  /* by position; period = 0 and table = NULL: none */
     size_t axes, axis_stride;  /* pair d has position [axis[d]·axis_stride + b·stride + t] */
     const int32_t *axis;       /* [pairs], or NULL: 0 */
+    const float *channels;     /* [heads/sharers, D], factors of the elements of head h at h/sharers; or NULL */
+    size_t sharers;
 } attni_turn;
 
 static inline bool attni_has_factor(const attni_turn *turn) { return turn->factor.table || turn->factor.period; }
 static inline bool attni_turns(const attni_turn *turn) {
-    return turn->normed || turn->pairs || turn->head_factors || attni_has_factor(turn);
+    return turn->normed || turn->pairs || turn->head_factors || turn->channels || attni_has_factor(turn);
 }
 
 /* x [count, D] = rows (b, h, t) and following of a view, D wide, in f32, normed, rotated and multiplied. `first` is the

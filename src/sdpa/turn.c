@@ -117,6 +117,13 @@ static void multiply(const attni_turn *turn, size_t h, ptrdiff_t position, size_
         x[d] *= factor;
 }
 
+static void multiply_channels(const attni_turn *turn, size_t h, size_t count, size_t D, float *x) {
+    const float *factors = turn->channels + h / turn->sharers * D;
+    for (size_t r = 0; r < count; r++, x += D)
+        for (size_t d = 0; d < D; d++)
+            x[d] *= factors[d];
+}
+
 static void multiply_rows(const head_rows *of, size_t count, float *x) {
     const attni_turn *turn = of->turn;
     const int64_t *positions = turn->positions ? turn->positions + of->b * turn->stride + of->t : NULL;
@@ -137,6 +144,8 @@ void attni_turn_rows(const attni_kernels *kernels, const attni_turn *turn, const
     if (!turn->after)
         rotate(&of, count, x);
     multiply_rows(&of, count, x);
+    if (turn->channels)
+        multiply_channels(turn, h, count, D, x);
 }
 
 /* -- back -- */

@@ -38,11 +38,21 @@ static attn_context *starved_context(const struct world *w, struct meter *meter)
 
 /* ---- a world ---- */
 
+/* Powers of two, so that storable keys times these are storable. They live as long as the caches. */
+static const float *random_scales(const struct model_pool *p) {
+    float *scales = new_floats(p->G * p->D);
+    for (size_t n = 0; n < p->G * p->D; n++)
+        scales[n] = ldexpf(1, (int)random_below(3) - 1);
+    return scales;
+}
+
 static struct model_cache random_cache(struct world *w) {
     static const size_t windows[] = {1, 5, 100, 128, 129, 200, 256, 300}, firsts[] = {0, 1, 4, 127, 128, 130, 300};
     const size_t window = random_below(3) ? 0 : random_pick(windows), first = window ? random_pick(firsts) : 0;
     const size_t B = 1 + random_below(MODEL_BATCH), capacity = 1 + random_below(w->tall ? 5000 : w->turns ? 380 : 600);
-    return new_model_cache(any_context(w), &w->pool, B, capacity, window, first);
+    const float *scales =
+        w->pool.dtype == ATTN_INT8 && !w->pool.latent && random_below(2) ? random_scales(&w->pool) : NULL;
+    return new_scaled_model_cache(any_context(w), &w->pool, B, capacity, window, first, scales);
 }
 
 static const float *weights_or_none(size_t n) { return random_below(2) ? random_weights(n) : NULL; }
@@ -66,8 +76,9 @@ static void new_world(struct world *w, struct bytes *in) {
     w->tall = take_below(in, 128) == 1;
     const size_t page_size = take_pick(in, page_sizes), pages = (w->tall ? 40 : 6) + take_below(in, 16);
     w->maker = any_context(w);
-    w->pool = new_model_pool(w->maker, pages, page_size, dtype, 1 + take_below(in, 2), take_pick(in, widths),
-                             take_pick(in, widths));
+    const size_t G = 1 + take_below(in, 2), D = take_pick(in, widths), E = take_pick(in, widths);
+    w->pool = E <= D && take_below(in, 3) == 0 ? new_latent_model_pool(w->maker, pages, page_size, dtype, G, D, E)
+                                               : new_model_pool(w->maker, pages, page_size, dtype, G, D, E);
     w->turns = dtype == ATTN_F32 && !w->tall && w->pool.D > 3 && take_below(in, 2);
     if (w->turns)
         make_turns(w);
@@ -139,6 +150,8 @@ static struct model_tokens random_tokens(const struct world *w, const struct mod
         B = 1;
     }
     t.k = new_storable(p->dtype, (enum layout)random_below(OUTPUT_LAYOUTS), B, p->G, T, p->D);
+    for (size_t n = 0; n < element_count(t.k) && c->key_scales; n++)
+        set_value(t.k, n, value(t.k, n) * (double)c->key_scales[n / p->D / T % p->G * p->D + n % p->D]);
     t.v = new_storable(p->dtype, (enum layout)random_below(OUTPUT_LAYOUTS), B, p->G, T, p->E);
     if (random_below(2))
         t.params.counts = random_counts(c, t.params.starts, T);
@@ -206,7 +219,7 @@ static void add_options(const struct model_cache *c, struct sdpa_case *of, size_
         of->params.documents = new_spans(c->B, Tk, random_below(2));
     if (random_below(4) == 0)
         of->params.spans = new_spans(c->B, Tk, random_below(2));
-    if (random_below(4) == 0)
+    if (random_below(4) == 0 && !c->key_scales) /* which its q and k would show */
         of->params.score = lean;
     if (random_below(6) == 0)
         set_sigmoid(of);
@@ -257,8 +270,10 @@ static struct model_cache fresh_copy(struct world *w, const struct model_cache *
     const struct model_pool *p = &w->pool;
     const size_t pages = c->B * (model_longest(c) + p->page_size - 1) / p->page_size + c->B;
     attn_context *context = w->maker;
-    *pool = new_model_pool(context, pages, p->page_size, p->dtype, p->G, p->D, p->E);
-    struct model_cache copy = new_model_cache(context, pool, c->B, c->capacity, c->window, c->first_tokens);
+    *pool = p->latent ? new_latent_model_pool(context, pages, p->page_size, p->dtype, p->G, p->D, p->E)
+                      : new_model_pool(context, pages, p->page_size, p->dtype, p->G, p->D, p->E);
+    struct model_cache copy =
+        new_scaled_model_cache(context, pool, c->B, c->capacity, c->window, c->first_tokens, c->key_scales);
     const attn_tensor k = model_tokens(c, false), v = model_tokens(c, true);
     assert_int_equal(model_append(context, &copy, k, v, model_lengths(c)), ATTN_OK);
     return copy;
@@ -334,16 +349,26 @@ static void replace(struct world *w, struct model_cache *c) {
     *c = random_cache(w);
 }
 
+static void reorder(struct world *w, struct model_cache *c) {
+    int64_t from[MODEL_BATCH];
+    for (size_t b = 0; b < c->B; b++)
+        from[b] = (int64_t)random_below(c->B);
+    model_reorder(any_context(w), c, from);
+}
+
 static void step(struct world *w, size_t number, struct bytes *in) {
     struct model_cache *c = &w->caches[take_below(in, CACHES)];
     const size_t choice = take_below(in, 100);
-    name_case("cache: step %zu, choice %zu, cache %td, type %d, D=%zu E=%zu page %zu window %zu first %zu turns %d",
-              number, choice, c - w->caches, (int)w->pool.dtype, w->pool.D, w->pool.E, w->pool.page_size, c->window,
-              c->first_tokens, w->turns);
+    name_case(
+        "cache: step %zu, choice %zu, cache %td, type %d, D=%zu E=%zu page %zu window %zu first %zu turns %d latent %d",
+        number, choice, c - w->caches, (int)w->pool.dtype, w->pool.D, w->pool.E, w->pool.page_size, c->window,
+        c->first_tokens, w->turns, w->pool.latent);
     if (choice < 45)
         append(w, c);
     else if (choice < 60)
         truncate_one(w, c);
+    else if (choice < 65)
+        reorder(w, c);
     else if (choice < 75)
         model_fork(any_context(w), c, random_below(c->B), random_below(c->B));
     else if (choice < 77)

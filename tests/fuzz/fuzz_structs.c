@@ -223,12 +223,19 @@ static const struct field fields[] = {
     F(MHA, mha, out_bias, INPUT) F(MHA, mha, extra_key, INPUT) F(MHA, mha, extra_value, INPUT)
     F(MHA, mha, zero_key, CHOICE) F(MHA, mha, weight_dtype, CHOICE) F(MHA, mha, in_scale, INPUT)
     F(MHA, mha, q_scale, INPUT) F(MHA, mha, k_scale, INPUT) F(MHA, mha, v_scale, INPUT) F(MHA, mha, out_scale, INPUT)
+    F(MHA, mha, qkv_order, CHOICE) F(MHA, mha, clip, FLOAT) F(MHA, mha, gate_weight, INPUT)
+    F(MHA, mha, gate_bias, INPUT) F(MHA, mha, gate_scale, INPUT) F(MHA, mha, gate_per_head, CHOICE)
+    F(MHA, mha, q_latent, SIZE) F(MHA, mha, q_down_weight, INPUT) F(MHA, mha, q_down_bias, INPUT)
+    F(MHA, mha, q_down_scale, INPUT) P(MHA, mha, q_latent_norm, NESTED, &w.norm) F(MHA, mha, kv_latent, SIZE)
+    F(MHA, mha, shared_key_width, SIZE) F(MHA, mha, kv_down_weight, INPUT) F(MHA, mha, kv_down_bias, INPUT)
+    F(MHA, mha, kv_down_scale, INPUT) P(MHA, mha, kv_latent_norm, NESTED, &w.norm)
+    F(MHA, mha, kv_up_weight, INPUT) F(MHA, mha, kv_up_scale, INPUT) F(MHA, mha, gate_in_q, CHOICE) P(MHA, mha, out_norm, NESTED, &w.norm)
     F(FEED, feed, struct_size, SIZE) F(FEED, feed, hidden_width, SIZE) F(FEED, feed, activation, CHOICE)
     F(FEED, feed, order, CHOICE) F(FEED, feed, up_weight, INPUT) F(FEED, feed, up_bias, INPUT)
     F(FEED, feed, gate_weight, INPUT) F(FEED, feed, gate_bias, INPUT) F(FEED, feed, down_weight, INPUT)
     F(FEED, feed, down_bias, INPUT) F(FEED, feed, weight_dtype, CHOICE) F(FEED, feed, up_scale, INPUT)
     F(FEED, feed, gate_scale, INPUT) F(FEED, feed, down_scale, INPUT)
-    P(FEED, feed, activation_params, NESTED, &w.activation)
+    P(FEED, feed, activation_params, NESTED, &w.activation) P(FEED, feed, hidden_norm, NESTED, &w.norm)
     F(BLOCK, block, struct_size, SIZE) F(BLOCK, block, norm_place, CHOICE)
     P(BLOCK, block, self_attention, NESTED, &w.mha) P(BLOCK, block, self_norm, NESTED, &w.norm)
     P(BLOCK, block, cross_attention, NESTED, &w.mha) P(BLOCK, block, cross_norm, NESTED, &w.norm)
@@ -248,12 +255,13 @@ static const struct field fields[] = {
     F(INPUTS, layer_inputs, starts, INPUT)
     F(POOL, pool, struct_size, SIZE) F(POOL, pool, pages, SIZE) F(POOL, pool, kv_heads, SIZE)
     F(POOL, pool, head_width, SIZE) F(POOL, pool, value_width, SIZE) F(POOL, pool, page_size, SIZE)
-    F(POOL, pool, dtype, CHOICE)
+    F(POOL, pool, dtype, CHOICE) F(POOL, pool, latent_width, SIZE)
     F(POOL_INFO, pool_info, struct_size, SIZE)
     F(CACHE, cache, struct_size, SIZE) F(CACHE, cache, batch, SIZE) F(CACHE, cache, capacity, SIZE)
     P(CACHE, cache, pool, FUNCTION, &pool) F(CACHE, cache, kv_heads, SIZE) F(CACHE, cache, head_width, SIZE)
     F(CACHE, cache, value_width, SIZE) F(CACHE, cache, page_size, SIZE) F(CACHE, cache, dtype, CHOICE)
-    F(CACHE, cache, window, SIZE) F(CACHE, cache, first_tokens, SIZE)
+    F(CACHE, cache, window, SIZE) F(CACHE, cache, first_tokens, SIZE) F(CACHE, cache, key_scales, INPUT)
+    F(CACHE, cache, latent_width, SIZE)
     F(APPEND, append, struct_size, SIZE) F(APPEND, append, counts, INPUT)
     P(APPEND, append, qk_norm, NESTED, &w.qk_norm) P(APPEND, append, rotary, NESTED, &w.rotary)
     F(APPEND, append, starts, INPUT)
@@ -609,7 +617,10 @@ static attn_status call_sequences(void) {
     switch (take_below(in, 8)) {
     case 0:
         return attn_cache_reset(any, MAYBE(cache));
-    case 1:
+    case 1: {
+        const int64_t from[] = {(int64_t)w.n[6], (int64_t)w.n[7], 0, 1};
+        return attn_cache_reorder(any, MAYBE(cache), MAYBE(from));
+    }
     case 2:
         return attn_cache_fork(any, MAYBE(cache), w.n[6], w.n[7]);
     default:

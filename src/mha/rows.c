@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "block/rows.h"
+#include "mha/rows.h"
 
 #include "context/sizes.h"
 

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Latent attention: what the heads make of latents, or of queries instead. */
+#ifndef ATTNI_LATENT_H
+#define ATTNI_LATENT_H
+
+#include "mha/mha.h"
+
+/* The maps of the heads, in memory of so many bytes, out of `up` [H·(D − R + E), L]. */
+size_t attni_latent_bytes(const attn_context *context, const attn_mha *mha, const attni_weight *up);
+/* False: no memory for what it needs meanwhile. */
+bool attni_latent_pack(const attn_context *context, attn_mha *mha, const attni_weight *up, char *memory);
+
+/* Floats of room that these need for so many rows. */
+size_t attni_latent_floats(const attn_context *context, const attn_mha *mha, size_t rows);
+
+/* keys [rows, H·D] and values [rows, H·E] of latents [rows, L + R]. */
+void attni_latent_expand(attn_context *context, const attn_mha *mha, const attni_matrix *latents,
+                         const attni_matrix *keys, const attni_matrix *values, float *room);
+/* y [rows, H·(L + R)] of queries [rows, H·D]. */
+void attni_latent_absorb(attn_context *context, const attn_mha *mha, const attni_matrix *queries, const attni_matrix *y,
+                         float *room);
+/* o [rows, H·E] of sums of latents [rows, H·L]. */
+void attni_latent_values(attn_context *context, const attn_mha *mha, const attni_matrix *sums, const attni_matrix *o,
+                         float *room);
+
+#endif
