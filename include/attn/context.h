@@ -63,7 +63,7 @@ enum {
  *   INT8  Rows that meet int8 weights are quantised as they come, each with a scale of its own (max |x| / 127), and
  *         multiplied in integers, whose sums are exact; a row with Inf or NaN gives NaN. With int4
  *         weights each group of 32 numbers of a row has a scale. Everything else is as in BF16. Measured as above,
- *         0.008–0.009 for the rows alone, 0.011–0.0125 with weights of attn_quantize_weight; with int4 weights 0.0055
+ *         0.008–0.009 for the rows alone, 0.011–0.0125 with weights of attn_quantize_weight; with int4 weights 0.005
  *         for the rows alone, and 0.077, as in F32, with those of attn_quantize_weight_int4.
  * With BF16 and INT8 the bits of a row depend neither on other rows nor on the batch, on any backend, but where a cache
  * keeps f32. Without instructions for bf16, BF16 is as fast as "builtin" in F32, of which it halves the memory; INT8 is
