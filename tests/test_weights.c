@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Weights of f16, bf16, int8 and int4 against the double reference, which computes with the numbers that they stand for. */
+/* Weights of f16, bf16, int8 and int4 against the double reference, which computes with the numbers that they stand
+for. */
 #include <fenv.h>
 #include <float.h>
 #include <math.h>

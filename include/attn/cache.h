@@ -182,12 +182,12 @@ ATTN_API attn_status attn_cache_reset(attn_context *context, attn_cache *cache);
  * appends into the last one. For beams, and prefixes in common. Errors: NULL, SHAPE (no such sequence). */
 ATTN_API attn_status attn_cache_fork(attn_context *context, attn_cache *cache, size_t from, size_t to);
 
-/* Makes each sequence b, all at once, what sequence from[b] was: the beams that a search keeps, by the index of the beam
- * that each goes on from (Hugging Face's reorder_cache). In place: O(B · pages), tokens are shared as by attn_cache_fork,
- * no page is copied, and none is needed.
+/* Makes each sequence b, all at once, what sequence from[b] was: the beams that a search keeps, by the index of the
+ * beam that each goes on from (Hugging Face's reorder_cache). In place: O(B · pages), tokens are shared as by
+ * attn_cache_fork, no page is copied, and none is needed.
  *   from  [B], each from 0 to B − 1
- * Scratch: the cache's tables, 4 bytes for each page that the sequences may have and 16 for each sequence. Errors: NULL,
- * VALUE, MEMORY; nothing is changed then. */
+ * Scratch: the cache's tables, 4 bytes for each page that the sequences may have and 16 for each sequence. Errors:
+ * NULL, VALUE, MEMORY; nothing is changed then. */
 ATTN_API attn_status attn_cache_reorder(attn_context *context, attn_cache *cache, const int64_t *from);
 
 /* attn_sdpa of the queries over the tokens of the cache: Tk is the length of the longest sequence, key_lengths are

@@ -57,9 +57,9 @@ enum {
  *         cache keeps) come as bf16. (Such instructions take numbers below 1.2e-38 as 0.)
  *   BF16  Operands are rounded to bf16 once, to the nearest, ties to even: q, k, v and the weights of attention, x
  *         and the weights of linear maps. Those of f32 and f16 are packed as bf16, in half the memory of f32; int8
- *         and int4 weights, caches of other types than bf16, and attention with a callback are multiplied as in F32. Measured
- *         on inputs N(0,1), against F32, as root mean squares of error over result: 0.0024 for a linear map of 768 or
- *         4096 features, 0.0027–0.0034 for attention to 128–2048 keys. What is beyond 3.39e38 becomes infinite.
+ *         and int4 weights, caches of other types than bf16, and attention with a callback are multiplied as in F32.
+ *         Measured on inputs N(0,1), against F32, as root mean squares of error over result: 0.0024 for a linear map of
+ *         768 or 4096 features, 0.0027–0.0034 for attention to 128–2048 keys. What is beyond 3.39e38 becomes infinite.
  *   INT8  Rows that meet int8 weights are quantised as they come, each with a scale of its own (max |x| / 127), and
  *         multiplied in integers, whose sums are exact; a row with Inf or NaN gives NaN. With int4
  *         weights each group of 32 numbers of a row has a scale. Everything else is as in BF16. Measured as above,

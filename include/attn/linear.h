@@ -25,9 +25,9 @@ typedef struct attn_linear attn_linear;
  * another precision (attn_precision), in which f32 and f16 are packed as bf16. Inf and NaN among them propagate as IEEE
  * says. With weights that are not packed as f32 the bits of a row of the output depend on no other row, on any backend.
  *
- * ATTN_INT4 is [out_width, ⌈in_width/2⌉] bytes, in ATTN_OUT_IN only: number 2i of an output feature is in the lower half
- * of byte i, number 2i + 1 in the upper one. The numbers, 0 to 15, are in groups of 32 along the inputs, the last of
- * which may be shorter, and each group has a scale and an offset: a weight is scale · number + offset. What other
+ * ATTN_INT4 is [out_width, ⌈in_width/2⌉] bytes, in ATTN_OUT_IN only: number 2i of an output feature is in the lower
+ * half of byte i, number 2i + 1 in the upper one. The numbers, 0 to 15, are in groups of 32 along the inputs, the last
+ * of which may be shorter, and each group has a scale and an offset: a weight is scale · number + offset. What other
  * programs have becomes that without loss:
  *     GGUF Q4_0   scale d, offset −8·d; numbers i and i + 16 of a group are the halves of its byte i there
  *     GGUF Q4_1   scale d, offset m; numbers as in Q4_0
@@ -86,9 +86,9 @@ ATTN_API attn_status attn_linear_scratch_size(attn_context *context, const attn_
 ATTN_API attn_status attn_quantize_weight(attn_context *context, attn_weight_order order, size_t out_width,
                                           size_t in_width, const float *weight, int8_t *out, float *scales);
 
-/* Makes int4 weights of f32 ones. From the least weight of a group, its offset, 15 steps of its scale reach the largest,
- * and each weight becomes the nearest step. Where the largest |weight| is from 2^-8 to 2^15, scale and offset are f16
- * numbers, the scale rounded up and the offset down: the error is half a scale at most.
+/* Makes int4 weights of f32 ones. From the least weight of a group, its offset, 15 steps of its scale reach the
+ * largest, and each weight becomes the nearest step. Where the largest |weight| is from 2^-8 to 2^15, scale and offset
+ * are f16 numbers, the scale rounded up and the offset down: the error is half a scale at most.
  *   order    of `weight`; of `out` it is ATTN_OUT_IN
  *   weight   [out_width, in_width], or transposed, dense
  *   out      [out_width, ⌈in_width/2⌉], output

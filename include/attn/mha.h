@@ -110,7 +110,8 @@ typedef struct attn_mha_params {
     /* Multi-head latent attention. [c, r] = kv_down_weight · key, L = kv_latent and R = shared_key_width numbers of a
      * token, and c becomes norm(c). Head h has the key [K_h · c, r] of D numbers and the value V_h · c of E. G = H;
      * k_weight, v_weight and what belongs to them, in_weight, clip and the extra keys are not there, and key and value
-     * inputs are one. rotary must turn nothing but the last R elements (offset D − R, or more), and there is no qk_norm.
+     * inputs are one. rotary must turn nothing but the last R elements (offset D − R, or more), and there is no
+     * qk_norm.
      *
      * Without a cache keys and values are made of the latents, also for a prompt into one that is empty. Caches have
      * kv_heads 1, head_width L + R and latent_width L, and keep [c, r], once. Queries and outputs of heads are then

@@ -107,9 +107,9 @@ typedef struct attn_key_lists {
 } attn_key_lists;
 
 /* A factor of q by its position, that of rotary.query_positions, if they are given, or p; below 0 it counts as 0.
- * table [positions], if it is not NULL, finite: table[position], beyond its end the last. Else 1 + amount · ln(1 + ⌊(position +
- * shift) / period⌋): Llama 4's temperature has amount 0.1, period 8192 and shift 1, Ministral 3's amount 0.1 and period
- * original_max_position_embeddings. Qwen's logn is a table. */
+ * table [positions], if it is not NULL, finite: table[position], beyond its end the last. Else 1 + amount · ln(1 +
+ * ⌊(position + shift) / period⌋): Llama 4's temperature has amount 0.1, period 8192 and shift 1, Ministral 3's amount
+ * 0.1 and period original_max_position_embeddings. Qwen's logn is a table. */
 typedef struct attn_query_factor {
     const float *table;
     size_t positions;

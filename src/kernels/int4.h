@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Products by int4 weights, of rows of f32 or of rows quantised to int8: a table for each and each instruction set. Both
- * read the same panels, in which 32 rows of the depth are a group. */
+/* Products by int4 weights, of rows of f32 or of rows quantised to int8: a table for each and each instruction set.
+ * Both read the same panels, in which 32 rows of the depth are a group. */
 #ifndef ATTNI_INT4_H
 #define ATTNI_INT4_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Products by int4 panels as they lie, over the operations of an int4_f32.h or int4_int8_*.h included before. A group is
- * summed in registers, in numbers of 0 to 15; then its scale and offset join the sums of a row. */
+/* Products by int4 panels as they lie, over the operations of an int4_f32.h or int4_int8_*.h included before. A group
+ * is summed in registers, in numbers of 0 to 15; then its scale and offset join the sums of a row. */
 #include <string.h>
 
 #include "attn/context.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The operations of int4_body.h for rows of f32, over the vector operations of the simd_*.h included before. Numbers are
- * not shifted to the end of their word but stay 16^i too large, which the row makes up for. */
+/* The operations of int4_body.h for rows of f32, over the vector operations of the simd_*.h included before. Numbers
+ * are not shifted to the end of their word but stay 16^i too large, which the row makes up for. */
 #include "kernels/int4.h"
 
 #define GROUP_ISA SIMD_ISA
