@@ -282,6 +282,29 @@ void model_reorder(attn_context *context, struct model_cache *c, const int64_t *
     check_model(context, c);
 }
 
+attn_status model_shift(attn_context *context, struct model_cache *c, size_t sequence, size_t begin, size_t count) {
+    const size_t P = c->pool->page_size, kD = c->pool->G * c->pool->D, vE = c->pool->G * c->pool->E;
+    struct model_sequence *s = &c->of[sequence];
+    const bool fits = begin % P == 0 && count % P == 0 && begin + count <= s->length && begin >= c->first_tokens;
+    const attn_status want = fits ? ATTN_OK : ATTN_ERROR_SHAPE;
+    assert_status(context, attn_cache_shift(context, c->real, sequence, begin, count, NULL), want);
+    if (fits) {
+        const size_t gone = count / P, left = s->length - begin - count;
+        for (size_t n = begin / P; n < begin / P + gone; n++)
+            give(c->pool, &s->pages[n]);
+        memmove(s->pages + begin / P, s->pages + begin / P + gone, (MODEL_SLOTS - begin / P - gone) * sizeof *s->pages);
+        for (size_t n = MODEL_SLOTS - gone; n < MODEL_SLOTS; n++)
+            s->pages[n] = NO_PAGE;
+        memmove(s->k + begin * kD, s->k + (begin + count) * kD, left * kD * sizeof *s->k);
+        memmove(s->v + begin * vE, s->v + (begin + count) * vE, left * vE * sizeof *s->v);
+        s->length -= count;
+        if (s->forgotten > begin)
+            s->forgotten -= s->forgotten - begin < count ? s->forgotten - begin : count;
+    }
+    check_model(context, c);
+    return want;
+}
+
 void model_reset(attn_context *context, struct model_cache *c) {
     assert_ok(context, attn_cache_reset(context, c->real));
     for (size_t b = 0; b < c->B; b++)

@@ -58,6 +58,8 @@ attn_status model_append_as(attn_context *context, struct model_cache *c, const 
 attn_status model_truncate(attn_context *context, struct model_cache *c, size_t sequence, size_t length);
 void model_fork(attn_context *context, struct model_cache *c, size_t from, size_t to);
 void model_reorder(attn_context *context, struct model_cache *c, const int64_t *from);
+/* Without rotary embedding. */
+attn_status model_shift(attn_context *context, struct model_cache *c, size_t sequence, size_t begin, size_t count);
 void model_reset(attn_context *context, struct model_cache *c);
 void check_model(attn_context *context, const struct model_cache *c);
 

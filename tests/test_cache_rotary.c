@@ -343,7 +343,139 @@ static void scratch(void **state) {
     attn_context_destroy(context);
 }
 
+/* ---- shifts ---- */
+
+/* The same tokens in another cache, those behind the gap `count` places earlier than they were. */
+static attn_cache *shifted_anew(attn_context *context, const attn_cache *like, attn_dtype type, attn_tensor k,
+                                attn_tensor v, size_t begin, size_t count, const attn_rotary *rotary) {
+    attn_cache *cache = new_cache(context, type, 1, k.size[1], k.size[3], v.size[3], 600);
+    const attn_cache_append_params turns = {.struct_size = sizeof turns, .rotary = rotary};
+    const size_t left = k.size[2] - begin - count;
+    const attn_tensor first_k = tokens_of(k, 0, begin), first_v = tokens_of(v, 0, begin);
+    const attn_tensor rest_k = tokens_of(k, begin + count, left), rest_v = tokens_of(v, begin + count, left);
+    assert_ok(context, attn_cache_append(context, cache, &first_k, &first_v, &turns));
+    assert_ok(context, attn_cache_append(context, cache, &rest_k, &rest_v, &turns));
+    assert_int_equal(attn_cache_length(cache, 0), attn_cache_length(like, 0));
+    return cache;
+}
+
+/* A stream that has been shifted is one that had never been so long; again and again, and its fork stays what it is. */
+static void streams_are_shifted(void **state) {
+    (void)state;
+    enum { T = 500, P = 256, G = 2, H = 4, D = 24, E = 10 };
+    static const struct {
+        attn_dtype type;
+        double most;
+    } types[] = {{ATTN_F32, 2e-5}, {ATTN_F16, 4e-3}, {ATTN_BF16, 4e-2}, {ATTN_INT8, 6e-2}};
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(2, contexts);
+    seed(9);
+    for (size_t i = 0; i < n * COUNT(types) * 2; i++) {
+        attn_context *context = contexts[i % n];
+        const attn_dtype type = types[i / n % COUNT(types)].type;
+        float cosines[(T + 100) * 8], sines[(T + 100) * 8];
+        attn_rotary_tables_params scaled = {.struct_size = sizeof scaled, .scaling = ATTN_ROTARY_YARN, .factor = 4};
+        scaled.original_positions = 100;
+        attn_rotary rotary = {.struct_size = sizeof rotary, .width = 16, .positions = T + 100, .offset = i % 3 ? 8 : 0};
+        rotary.kind = (attn_rotary_kind)(i % 2);
+        rotary.cos = cosines;
+        rotary.sin = sines;
+        assert_ok(context, attn_rotary_tables(context, T + 100, 16, i % 4 ? &scaled : NULL, cosines, sines));
+        const attn_tensor k = new_normal(BHTD, 1, G, T, D), v = new_normal(BTHD, 1, G, T, E);
+        const attn_cache_append_params turns = {.struct_size = sizeof turns, .rotary = &rotary};
+        attn_cache *cache = new_cache(context, type, 2, G, D, E, 600);
+        const int64_t only[] = {T, 0};
+        attn_cache_append_params first = turns;
+        first.counts = only;
+        attn_tensor two_k = k, two_v = v;
+        two_k.size[0] = two_v.size[0] = 2;
+        two_k.stride[0] = two_v.stride[0] = 0;
+        assert_ok(context, attn_cache_append(context, cache, &two_k, &two_v, &first));
+        assert_ok(context, attn_cache_fork(context, cache, 0, 1));
+        const attn_tensor q = new_normal(BHTD, 2, H, 3, D), before = new_tensor(BHTD, 2, H, 3, E);
+        const attn_tensor out = new_tensor(BHTD, 2, H, 3, E), want = new_tensor(BHTD, 1, H, 3, E);
+        attn_sdpa_params params = {.struct_size = sizeof params, .causal = ATTN_CAUSAL_BOTTOM_RIGHT, .rotary = &rotary};
+        assert_ok(context, attn_cache_attend(context, cache, &q, &before, &params));
+        assert_ok(context, attn_cache_shift(context, cache, 0, 0, P, &rotary));
+        assert_ok(context, attn_cache_attend(context, cache, &q, &out, &params));
+        attn_cache *anew = shifted_anew(context, cache, type, k, v, 0, P, &rotary);
+        attn_tensor q_one = q;
+        q_one.size[0] = 1;
+        assert_ok(context, attn_cache_attend(context, anew, &q_one, &want, &params));
+        for (size_t e = 0; e < element_count(want); e++) {
+            name_case("shifted: type %d, kind %d", (int)type, (int)rotary.kind);
+            assert_true(fabs(value(out, e) - value(want, e)) <= types[i / n % COUNT(types)].most);
+            assert_true(value(out, e + element_count(want)) == value(before, e + element_count(want)));
+        }
+        attn_cache_destroy(anew);
+        attn_cache_destroy(cache);
+        end_case();
+    }
+}
+
+/* A rolling cache with first tokens, past its tables and its capacity: first tokens keep their places. */
+static void an_endless_stream(void **state) {
+    (void)state;
+    enum { P = 128, TABLES = 640, G = 1, D = 16, WINDOW = 100, FIRST = 4, STEP = 50, STEPS = 60 };
+    attn_context *context = new_context_of(2, 0);
+    float cosines[TABLES * D / 2], sines[TABLES * D / 2];
+    attn_rotary rotary = {.struct_size = sizeof rotary, .positions = TABLES, .cos = cosines, .sin = sines};
+    attn_cache_params p = {.struct_size = sizeof p, .batch = 1, .capacity = TABLES, .kv_heads = G, .head_width = D};
+    attn_cache *cache;
+    seed(10);
+    p.window = WINDOW;
+    p.first_tokens = FIRST;
+    p.page_size = P;
+    assert_ok(context, attn_cache_create(context, &p, &cache));
+    assert_ok(context, attn_rotary_tables(context, TABLES, D, NULL, cosines, sines));
+    const attn_cache_append_params turns = {.struct_size = sizeof turns, .rotary = &rotary};
+    const attn_sdpa_params params = {
+        .struct_size = sizeof params, .causal = ATTN_CAUSAL_BOTTOM_RIGHT, .rotary = &rotary};
+    const attn_tensor k = new_normal(BHTD, 1, G, STEP * STEPS, D), v = new_normal(BHTD, 1, G, STEP * STEPS, D);
+    size_t gone = 0;
+    for (size_t s = 0; s < STEPS; s++) {
+        const attn_tensor some_k = tokens_of(k, s * STEP, STEP), some_v = tokens_of(v, s * STEP, STEP);
+        if (attn_cache_length(cache, 0) + STEP > TABLES) {
+            const size_t count = (attn_cache_length(cache, 0) - WINDOW - P) / P * P;
+            assert_ok(context, attn_cache_shift(context, cache, 0, P, count, &rotary));
+            gone += count;
+        }
+        assert_ok(context, attn_cache_append(context, cache, &some_k, &some_v, &turns));
+        const size_t length = attn_cache_length(cache, 0), all = length + gone;
+        const size_t near = length < WINDOW + FIRST ? length - FIRST : WINDOW;
+        assert_int_equal(all, (s + 1) * STEP);
+        /* The last query sees the first tokens at 0 to 3 and the last ones where they are now. */
+        const attn_tensor seen_k = new_tensor(BHTD, 1, G, FIRST + near, D),
+                          seen_v = new_tensor(BHTD, 1, G, FIRST + near, D);
+        int64_t positions[FIRST + WINDOW], last = (int64_t)length - 1;
+        for (size_t j = 0; j < FIRST + near; j++) {
+            const size_t from = j < FIRST ? j : all - near + j - FIRST;
+            positions[j] = (int64_t)(j < FIRST ? j : from - gone);
+            for (size_t d = 0; d < D; d++) {
+                set_value_at(seen_k, 0, 0, j, d, value_at(k, 0, 0, from, d));
+                set_value_at(seen_v, 0, 0, j, d, value_at(v, 0, 0, from, d));
+            }
+        }
+        const attn_tensor q = new_normal(BHTD, 1, 2, 1, D), out = new_tensor(BHTD, 1, 2, 1, D);
+        const attn_tensor want = new_tensor(BHTD, 1, 2, 1, D);
+        attn_rotary placed = rotary;
+        placed.key_positions = positions;
+        placed.query_positions = &last;
+        const attn_sdpa_params plain = {.struct_size = sizeof plain, .rotary = &placed};
+        assert_ok(context, attn_cache_attend(context, cache, &q, &out, &params));
+        assert_ok(context, attn_sdpa(context, &q, &seen_k, &seen_v, &want, &plain));
+        for (size_t e = 0; e < element_count(out); e++) {
+            name_case("step %zu of an endless stream, %zu tokens are gone", s, gone);
+            assert_true(fabs(value(out, e) - value(want, e)) <= 3e-5);
+        }
+    }
+    assert_true(gone > 3 * TABLES);
+    attn_cache_destroy(cache);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(in_pieces), TEST(encoder), TEST(overflows), TEST(scratch)};
+    const struct CMUnitTest tests[] = {TEST(in_pieces),           TEST(encoder),
+                                       TEST(overflows),           TEST(scratch),
+                                       TEST(streams_are_shifted), TEST(an_endless_stream)};
     return cmocka_run_group_tests_name("cache_rotary", tests, NULL, NULL);
 }

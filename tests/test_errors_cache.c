@@ -27,7 +27,8 @@ typedef struct call {
     attn_window window;
     attn_tensor mask;
     attn_sdpa_params params;
-    size_t from, to, length;
+    size_t from, to, length, begin, count;
+    int32_t axes[D / 2];
 } call;
 
 #define POOL_FAULTS(X)                                                                                                 \
@@ -180,6 +181,21 @@ typedef struct call {
     X(reorder_above, ATTN_ERROR_VALUE, "from[1]", c->order[1] = B)                                                     \
     X(reorder_huge, ATTN_ERROR_VALUE, "from[1]", c->order[1] = INT64_MAX)
 
+#define SHIFT_FAULTS(X)                                                                                                \
+    X(shift_null, ATTN_ERROR_NULL, "cache", c->target = NULL)                                                          \
+    X(shift_sequence, ATTN_ERROR_SHAPE, "sequence", c->from = B)                                                       \
+    X(shift_part, ATTN_ERROR_SHAPE, "begin", c->begin = 1)                                                             \
+    X(shift_count, ATTN_ERROR_SHAPE, "count", c->count = 100)                                                          \
+    X(shift_beyond, ATTN_ERROR_SHAPE, "begin and count", c->count = 128)                                               \
+    X(shift_begin_beyond, ATTN_ERROR_SHAPE, "begin and count", c->begin = SIZE_MAX / 256 * 128)                        \
+    X(shift_positions, ATTN_ERROR_VALUE, "key_positions", c->rotary.key_positions = c->positions)                      \
+    X(shift_queries, ATTN_ERROR_VALUE, "query_positions", c->rotary.query_positions = c->positions)                    \
+    X(shift_values, ATTN_ERROR_VALUE, "rotate_values", c->rotary.rotate_values = 1)                                    \
+    X(shift_axes, ATTN_ERROR_VALUE, "axes", c->rotary.axes = 2; c->rotary.pair_axis = c->axes)                         \
+    X(shift_tables, ATTN_ERROR_VALUE, "rotary.positions", c->rotary.positions = 0)                                     \
+    X(shift_angles, ATTN_ERROR_VALUE, "rotary.sin", c->count = 0)                                                      \
+    X(shift_struct, ATTN_ERROR_STRUCT, "rotary", c->rotary.struct_size = 5)
+
 #define ATTEND_FAULTS(X)                                                                                               \
     X(attend_null, ATTN_ERROR_NULL, "cache", c->target = NULL)                                                         \
     X(q_null, ATTN_ERROR_NULL, "q", c->q_argument = NULL)                                                              \
@@ -229,6 +245,7 @@ DEFINE_FAULTS(append_faults, APPEND_FAULTS);
 DEFINE_FAULTS(truncate_faults, TRUNCATE_FAULTS);
 DEFINE_FAULTS(fork_faults, FORK_FAULTS);
 DEFINE_FAULTS(reorder_faults, REORDER_FAULTS);
+DEFINE_FAULTS(shift_faults, SHIFT_FAULTS);
 DEFINE_FAULTS(attend_faults, ATTEND_FAULTS);
 
 static attn_cache *new_cache(attn_context *context, attn_cache_pool *pool, size_t batch, attn_dtype dtype,
@@ -329,7 +346,7 @@ static void assert_unchanged(const call *c, attn_cache_pool *pool, const attn_te
     }
 }
 
-enum function { POOL, CREATE, SHARE, APPEND, TRUNCATE, FORK, REORDER, ATTEND };
+enum function { POOL, CREATE, SHARE, APPEND, TRUNCATE, FORK, REORDER, SHIFT, ATTEND };
 
 static attn_status run(call *c, enum function function, attn_cache_pool *pool) {
     attn_cache_pool *made = (attn_cache_pool *)(void *)c;
@@ -357,6 +374,8 @@ static attn_status run(call *c, enum function function, attn_cache_pool *pool) {
         return attn_cache_fork(c->context, c->target, c->from, c->to);
     case REORDER:
         return attn_cache_reorder(c->context, c->target, c->order);
+    case SHIFT:
+        return attn_cache_shift(c->context, c->target, c->from, c->begin, c->count, &c->rotary);
     case ATTEND:
         break;
     }
@@ -398,6 +417,7 @@ CHECK_FAULTS(APPEND, append_faults)
 CHECK_FAULTS(TRUNCATE, truncate_faults)
 CHECK_FAULTS(FORK, fork_faults)
 CHECK_FAULTS(REORDER, reorder_faults)
+CHECK_FAULTS(SHIFT, shift_faults)
 CHECK_FAULTS(ATTEND, attend_faults)
 
 /* Arguments that are no fields. */
@@ -433,6 +453,7 @@ static void other_faults(void **state) {
     assert_status(NULL, attn_cache_attend(NULL, c.cache, &c.q, &c.out, NULL), ATTN_ERROR_NULL);
     assert_status(NULL, attn_cache_truncate(NULL, c.cache, 0, 0), ATTN_ERROR_NULL);
     assert_status(NULL, attn_cache_fork(NULL, c.cache, 0, 1), ATTN_ERROR_NULL);
+    assert_status(NULL, attn_cache_shift(NULL, c.cache, 0, 0, 0, NULL), ATTN_ERROR_NULL);
     assert_status(NULL, attn_cache_reorder(NULL, c.cache, c.order), ATTN_ERROR_NULL);
     assert_status(context, attn_cache_reorder(context, c.cache, NULL), ATTN_ERROR_NULL);
     assert_status(NULL, attn_cache_reset(NULL, c.cache), ATTN_ERROR_NULL);
@@ -448,9 +469,10 @@ static void other_faults(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        TEST(pool_faults_are_told),    TEST(create_faults_are_told),   TEST(share_faults_are_told),
-        TEST(append_faults_are_told),  TEST(truncate_faults_are_told), TEST(fork_faults_are_told),
-        TEST(reorder_faults_are_told), TEST(attend_faults_are_told),   TEST(other_faults)};
+    const struct CMUnitTest tests[] = {TEST(pool_faults_are_told),     TEST(create_faults_are_told),
+                                       TEST(share_faults_are_told),    TEST(append_faults_are_told),
+                                       TEST(truncate_faults_are_told), TEST(fork_faults_are_told),
+                                       TEST(reorder_faults_are_told),  TEST(shift_faults_are_told),
+                                       TEST(attend_faults_are_told),   TEST(other_faults)};
     return cmocka_run_group_tests_name("errors_cache", tests, NULL, NULL);
 }

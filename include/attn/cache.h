@@ -190,6 +190,22 @@ ATTN_API attn_status attn_cache_fork(attn_context *context, attn_cache *cache, s
  * NULL, VALUE, MEMORY; nothing is changed then. */
 ATTN_API attn_status attn_cache_reorder(attn_context *context, attn_cache *cache, const int64_t *from);
 
+/* Makes room in a stream that goes on past the end of its rotary tables, or of the capacity (context shift): forgets
+ * the tokens [begin, begin + count) of a sequence, and those behind stand `count` places nearer the beginning from now
+ * on, where attn_cache_length, and so what is appended next, goes on. Positions of queries to come and of these keys
+ * stay as far apart, and their keys are rotated back by `count` places. With a rolling cache that keeps first tokens
+ * these are StreamingLLM's positions, to within a page.
+ *   begin, count  whole pages: multiples of the page size. Of a rolling cache behind the pages of the first tokens
+ *   rotary        how the keys were rotated (the offset being that in the cache's keys), by position alone: no
+ *                 key_positions, no axes, no rotate_values, tables of attn_rotary_tables, of more than `count`
+ *                 positions; not of keys normed after_rotary. NULL: not at all, nothing is rotated now
+ * O(tokens behind); without rotary O(pages). Pages that other sequences share are copied where they are rotated. What
+ * is kept is rounded once more. Scratch: as attn_cache_append's. Errors: NULL, SHAPE, VALUE, STRUCT, OVERFLOW, FULL
+ * (too few pages for copies), MEMORY; nothing is changed then.
+ * Source: Xiao et al., "Efficient streaming language models with attention sinks", 2023, section 3.2. */
+ATTN_API attn_status attn_cache_shift(attn_context *context, attn_cache *cache, size_t sequence, size_t begin,
+                                      size_t count, const attn_rotary *rotary);
+
 /* attn_sdpa of the queries over the tokens of the cache: Tk is the length of the longest sequence, key_lengths are
  * those of the cache (or less, if given: as if it were no longer). ATTN_CAUSAL_BOTTOM_RIGHT is the mask of a decoder
  * whose last Tq tokens were appended before, or where counts were appended, the same as query_lengths, so many of each.

@@ -359,6 +359,48 @@ attn_status attn_cache_reorder(attn_context *context, attn_cache *cache, const i
     return ATTN_OK;
 }
 
+static attn_status check_pages_of(attn_context *context, const char *name, size_t tokens, size_t P) {
+    return tokens % P == 0 ? ATTN_OK
+                           : attni_fail(context, ATTN_ERROR_SHAPE,
+                                        "%s is %zu, expected a multiple of the page size, %zu", name, tokens, P);
+}
+
+static attn_status check_shifted(attn_context *context, const attni_shift *s) {
+    const attn_cache *cache = s->cache;
+    const size_t P = cache->pages.form->tokens, first = attni_ceil_div(cache->first_tokens, P) * P;
+    const size_t length = (size_t)cache->lengths[s->sequence];
+    ATTNI_TRY(check_pages_of(context, "begin", s->begin, P));
+    ATTNI_TRY(check_pages_of(context, "count", s->count, P));
+    if (s->begin < first)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "begin is %zu, but pages up to %zu hold the first %zu tokens",
+                          s->begin, first, cache->first_tokens);
+    if (s->begin > length || s->count > length - s->begin)
+        return attni_fail(context, ATTN_ERROR_SHAPE, "begin and count are %zu and %zu, but sequence %zu has %zu tokens",
+                          s->begin, s->count, s->sequence, length);
+    return ATTN_OK;
+}
+
+attn_status attn_cache_shift(attn_context *context, attn_cache *cache, size_t sequence, size_t begin, size_t count,
+                             const attn_rotary *rotary) {
+    attni_turn turn = {0};
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(check_sequence(context, cache, "sequence", sequence));
+    attni_shift shift = {.cache = cache, .sequence = sequence, .begin = begin, .count = count};
+    ATTNI_TRY(check_shifted(context, &shift));
+    if (rotary)
+        ATTNI_TRY(attni_check_shift(context, rotary, cache->pool->D, count, &turn));
+    if (count == 0)
+        return ATTN_OK;
+    shift.turn = turn.pairs ? &turn : NULL;
+    const ptrdiff_t needed = attni_shift_pages(&shift);
+    if (needed > (ptrdiff_t)cache->pool->free)
+        return attni_fail(context, ATTN_ERROR_FULL, "%td more pages needed for copies, but the pool has %zu free",
+                          needed, cache->pool->free);
+    ATTNI_TRY(attni_scratch_reserve(context, attni_shift_scratch(context, &shift)));
+    attni_shift_run(context, &shift, context->scratch);
+    return ATTN_OK;
+}
+
 /* -- attending to it -- */
 
 static attn_status check_shapes(attn_context *context, const attn_cache *cache, const attn_tensor *q,

@@ -114,6 +114,9 @@ void attni_add_array(attni_extras *extras, const char *name, const void *data, s
 /* QK-norm and rotary embedding; key_positions are of so many keys (rotary.c). */
 attn_status attni_check_turns(attn_context *context, const attn_sdpa_params *params, size_t keys, bool data,
                               attni_sdpa *call, attni_extras *extras);
+/* How keys of a cache were rotated, which are to be rotated back by `count` places. */
+attn_status attni_check_shift(attn_context *context, const attn_rotary *rotary, size_t D, size_t count,
+                              attni_turn *turn);
 /* Whether the tables have the positions of the first `tokens` tokens of sequence b, or of all queries and keys. */
 attn_status attni_check_positions(attn_context *context, const char *name, const attni_turn *turn, size_t b,
                                   size_t tokens, ptrdiff_t first);

@@ -221,6 +221,27 @@ attn_status attni_check_all_positions(attn_context *context, const attni_sdpa *c
     return ATTN_OK;
 }
 
+attn_status attni_check_shift(attn_context *context, const attn_rotary *rotary, size_t D, size_t count,
+                              attni_turn *turn) {
+    attn_rotary p;
+    ATTNI_TRY(check_rotary(context, "rotary", rotary, D, true, &p, turn));
+    if (p.query_positions || p.key_positions || p.axes > 1 || p.rotate_values)
+        return attni_fail(context, ATTN_ERROR_VALUE, "rotary.%s is set: only keys by their places can be shifted",
+                          p.query_positions ? "query_positions"
+                          : p.key_positions ? "key_positions"
+                          : p.axes > 1      ? "axes"
+                                            : "rotate_values");
+    if (turn->pairs && count >= p.positions)
+        return attni_fail(context, ATTN_ERROR_VALUE, "rotary.positions is %zu, expected more than count, %zu",
+                          p.positions, count);
+    for (size_t d = 0; d < turn->pairs; d++)
+        if (!(p.cos[d] > 0) || p.sin[d] > 0 || p.sin[d] < 0)
+            return attni_fail(context, ATTN_ERROR_VALUE,
+                              "rotary.%s[%zu] is %g, but the angles of position 0 are expected to be 0",
+                              p.cos[d] > 0 ? "sin" : "cos", d, (double)(p.cos[d] > 0 ? p.sin[d] : p.cos[d]));
+    return ATTN_OK;
+}
+
 /* -- rows of the caller's -- */
 
 static attn_status check_rows(attn_context *context, const attn_tensor *x, const attn_tensor *out) {

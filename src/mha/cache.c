@@ -197,3 +197,56 @@ attn_status attni_append_run(attn_context *context, const attni_append *a, void 
         cache->lengths[b] += (int64_t)attni_append_count(a, b);
     return ATTN_OK;
 }
+
+/* -- shifts -- */
+
+/* Slots of a sequence that a shift drops, [begin, end), and the end of those behind. */
+typedef struct slots {
+    uint32_t *table;
+    size_t begin, end, all;
+} slots;
+
+static slots slots_of(const attni_shift *s) {
+    const attn_cache *cache = s->cache;
+    const size_t P = cache->pages.form->tokens;
+    return (slots){cache->table + s->sequence * cache->pages.slots, s->begin / P, (s->begin + s->count) / P,
+                   attni_ceil_div((size_t)cache->lengths[s->sequence], P)};
+}
+
+/* Pages behind that are shared become copies, if their keys are rotated. */
+ptrdiff_t attni_shift_pages(const attni_shift *s) {
+    const slots of = slots_of(s);
+    const uint32_t *users = s->cache->pool->users;
+    ptrdiff_t pages = 0;
+    for (size_t n = of.begin; n < of.end; n++)
+        pages -= of.table[n] != ATTNI_NO_PAGE && users[of.table[n]] == 1;
+    for (size_t n = of.end; n < of.all && s->turn; n++)
+        pages += of.table[n] != ATTNI_NO_PAGE && users[of.table[n]] > 1;
+    return pages;
+}
+
+static void move_up(const attni_shift *s) {
+    attn_cache *cache = s->cache;
+    const slots of = slots_of(s);
+    const size_t gone = of.end - of.begin, forgotten = cache->forgotten[s->sequence];
+    for (size_t n = of.begin; n < of.end; n++)
+        give(cache, &of.table[n]);
+    for (size_t n = of.end; n < of.all; n++) {
+        of.table[n - gone] = of.table[n];
+        of.table[n] = ATTNI_NO_PAGE;
+    }
+    cache->lengths[s->sequence] -= (int64_t)s->count;
+    if (forgotten > s->begin)
+        cache->forgotten[s->sequence] -= attni_min(forgotten - s->begin, s->count);
+}
+
+void attni_shift_run(attn_context *context, const attni_shift *s, void *scratch) {
+    move_up(s);
+    if (!s->turn)
+        return;
+    const slots of = slots_of(s);
+    for (size_t n = of.begin; n < of.all; n++)
+        if (of.table[n] != ATTNI_NO_PAGE && s->cache->pool->users[of.table[n]] > 1)
+            part(s->cache, &of.table[n]);
+    attni_store_shifted(context, s, scratch);
+}

@@ -76,6 +76,20 @@ static inline size_t attni_append_count(const attni_append *a, size_t b) {
     return a->counts ? (size_t)a->counts[b] : attni_append_most(a, b);
 }
 
+/* Forgets tokens [begin, begin + count) of a sequence, whole pages, and rotates the keys behind by −count places. */
+typedef struct attni_shift {
+    attn_cache *cache;
+    size_t sequence, begin, count;
+    const attni_turn *turn; /* its tables; or NULL */
+} attni_shift;
+/* How many more pages that takes than it frees; and its scratch. */
+ptrdiff_t attni_shift_pages(const attni_shift *shift);
+size_t attni_shift_scratch(const attn_context *context, const attni_shift *shift);
+void attni_shift_run(attn_context *context, const attni_shift *shift, void *scratch);
+
+/* store.c: rotates the keys from token `begin` on, once they are in their places. */
+void attni_store_shifted(attn_context *context, const attni_shift *shift, void *scratch);
+
 /* store.c: whether the type of the pages can hold the tokens; and writes them. The lengths are still those before. */
 attn_status attni_store_check(attn_context *context, const attni_append *append, void *scratch);
 void attni_store(attn_context *context, const attni_append *append, void *scratch);

@@ -287,3 +287,70 @@ void attni_store(attn_context *context, const attni_append *a, void *scratch) {
     const double elements = tokens_of(a) * (double)cache->pool->G * (double)(cache->pool->D + cache->pool->E);
     attni_parallel(context, a->T ? cache->B * cache->pool->G : 0, FLOPS * elements, store_head, &job);
 }
+
+/* -- keys that stand elsewhere from now on -- */
+
+typedef struct shift_job {
+    store_job store;
+    const attni_shift *shift;
+    const float *cosines, *sines; /* [pairs], of the way back */
+} shift_job;
+
+/* Key number `at` of a page as f32. */
+static void read_key(const store_job *j, char *page, size_t at, size_t g, float *row) {
+    const attn_cache *cache = j->append->cache;
+    const attni_page_form *form = cache->pages.form;
+    const size_t D = cache->pool->D, W = form->width;
+    const char *column = column_at(cache, page, at);
+    if (form->dtype == ATTN_F32 || form->dtype == ATTN_F16) {
+        j->kernels->copy(D, 1, form->dtype, column, (ptrdiff_t)W, ATTN_F32, row, 1);
+        return;
+    }
+    for (size_t d = 0; d < D; d++)
+        row[d] = attni_number_of(form->dtype, column, W, d, 0);
+    for (size_t d = 0; d < D && form->dtype == ATTN_INT8; d++)
+        row[d] *= scales_of(form, page)[at] * (cache->key_scales ? cache->key_scales[g * D + d] : 1.0F);
+}
+
+/* Of one head, the keys of a page. */
+static void shift_page(void *arg, size_t unit, size_t worker) {
+    const shift_job *j = arg;
+    const attn_cache *cache = j->shift->cache;
+    const attni_turn *turn = j->shift->turn;
+    const size_t G = cache->pool->G, D = cache->pool->D, P = cache->pages.form->tokens, g = unit % G;
+    const size_t first = j->shift->begin + unit / G * P, b = j->shift->sequence;
+    const size_t count = attni_min(P, (size_t)cache->lengths[b] - first);
+    const uint32_t number = cache->table[b * cache->pages.slots + first / P];
+    const space own = space_of(&j->store, worker);
+    const rows_given row = {own.rows, ATTN_F32, (ptrdiff_t)D};
+    for (size_t at = 0; at < count && number != ATTNI_NO_PAGE; at++) {
+        char *page = attni_page_at(&cache->pages, number, g);
+        read_key(&j->store, page, at, g, own.rows);
+        j->store.kernels->rotate(turn->kind, turn->pairs, turn->pairs, own.rows + turn->offset, j->cosines, j->sines);
+        const rows_given k = cache->key_scales ? divided(&j->store, &row, cache->key_scales + g * D, &own) : row;
+        store_key(&j->store, &k, page, at, column_at(cache, page, at), &own);
+    }
+}
+
+size_t attni_shift_scratch(const attn_context *context, const attni_shift *s) {
+    const size_t angles = s->turn ? 2 * attni_round_up(s->turn->pairs, VECTOR) * sizeof(float) : 0;
+    return s->turn ? angles + room_bytes(s->cache->pool) * context->threads : 0;
+}
+
+void attni_store_shifted(attn_context *context, const attni_shift *s, void *scratch) {
+    enum { FLOPS = 64 }; /* as long as an element takes */
+    const attn_cache *cache = s->cache;
+    const attni_turn *turn = s->turn;
+    const size_t P = cache->pages.form->tokens, tokens = (size_t)cache->lengths[s->sequence] - s->begin;
+    const attni_append append = {.cache = s->cache, .turn = turn};
+    float *cosines = scratch, *sines = cosines + attni_round_up(turn->pairs, VECTOR);
+    for (size_t d = 0; d < turn->pairs; d++) { /* the tables may have a factor, which keys have already */
+        cosines[d] = turn->cos[s->count * turn->pairs + d] / turn->cos[d];
+        sines[d] = -turn->sin[s->count * turn->pairs + d] / turn->cos[d];
+    }
+    shift_job job = {.shift = s, .cosines = cosines, .sines = sines};
+    job.store = (store_job){context->kernels, &append, (char *)(sines + attni_round_up(turn->pairs, VECTOR)),
+                            room_bytes(cache->pool)};
+    attni_parallel(context, attni_ceil_div(tokens, P) * cache->pool->G,
+                   FLOPS * (double)tokens * (double)(cache->pool->G * cache->pool->D), shift_page, &job);
+}

@@ -356,6 +356,14 @@ static void reorder(struct world *w, struct model_cache *c) {
     model_reorder(any_context(w), c, from);
 }
 
+/* By whole pages, mostly. What is shifted would have to be turned again. */
+static void shift(struct world *w, struct model_cache *c) {
+    const size_t b = random_below(c->B), P = w->pool.page_size, pages = c->of[b].length / P;
+    const size_t begin = random_below(pages + 1) * P, count = random_below(pages + 2) * P;
+    if (!w->turns)
+        (void)model_shift(any_context(w), c, b, begin + (random_below(20) == 0), count + (random_below(20) == 0));
+}
+
 static void step(struct world *w, size_t number, struct bytes *in) {
     struct model_cache *c = &w->caches[take_below(in, CACHES)];
     const size_t choice = take_below(in, 100);
@@ -367,8 +375,10 @@ static void step(struct world *w, size_t number, struct bytes *in) {
         append(w, c);
     else if (choice < 60)
         truncate_one(w, c);
-    else if (choice < 65)
+    else if (choice < 63)
         reorder(w, c);
+    else if (choice < 68)
+        shift(w, c);
     else if (choice < 75)
         model_fork(any_context(w), c, random_below(c->B), random_below(c->B));
     else if (choice < 77)

@@ -618,11 +618,13 @@ static attn_status call_sequences(void) {
     switch (take_below(in, 8)) {
     case 0:
         return attn_cache_reset(any, MAYBE(cache));
+    case 2:
+        return attn_cache_shift(any, MAYBE(cache), w.n[5], w.n[6], w.n[7], MAYBE(&w.rotary.known));
     case 1: {
         const int64_t from[] = {(int64_t)w.n[6], (int64_t)w.n[7], 0, 1};
         return attn_cache_reorder(any, MAYBE(cache), MAYBE(from));
     }
-    case 2:
+    case 3:
         return attn_cache_fork(any, MAYBE(cache), w.n[6], w.n[7]);
     default:
         return attn_cache_truncate(any, MAYBE(cache), w.n[6], w.n[7]);
