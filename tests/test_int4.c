@@ -307,10 +307,11 @@ static float *weights_to_quantize(attn_weight_order order, size_t out, size_t in
 
 /* The nearest of 16 steps from the least weight to the largest. */
 static void assert_group(const float *w, size_t step, size_t n, const unsigned char *q, const float *pair, bool half) {
-    double least = (double)w[0], most = least;
+    double least = (double)w[0], most = least; /* no fmin or fmax, at which gcc 12 for Arm breaks down */
     for (size_t i = 0; i < n; i++) {
-        least = fmin(least, (double)w[i * step]);
-        most = fmax(most, (double)w[i * step]);
+        const double x = (double)w[i * step];
+        least = x < least ? x : least;
+        most = x > most ? x : most;
     }
     const double scale = (double)pair[0], offset = (double)pair[1], slack = half ? 1e-3 : 1e-6;
     assert_true(isfinite(scale) && isfinite(offset));
@@ -331,7 +332,7 @@ static void check_quantize(attn_context *context, attn_weight_order order, size_
     double most = 0;
     name_case("quantize [%zu,%zu] of %g, order %d", out, in, size, (int)order);
     for (size_t i = 0; i < out * in; i++)
-        most = fmax(most, fabs((double)w[i]));
+        most = fabs((double)w[i]) > most ? fabs((double)w[i]) : most;
     const bool half = 0x1p-8 <= most && most < 0x1p15;
     memset(q, 0xA5, out * row);
     assert_ok(context, attn_quantize_weight_int4(context, order, out, in, w, q, pairs));
