@@ -410,6 +410,59 @@ static void odd_rows(void **state) {
     }
 }
 
+/* Sigmoids have no log-sum-exp by which such rows are known. */
+static void odd_rows_of_sigmoids(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(2, 0);
+    for (size_t i = 0; i < 2; i++) {
+        struct sdpa_case c = sdpa_case_of(1, 1, 1, 9, 9, 8, 8);
+        c.params.causal = ATTN_CAUSAL_TOP_LEFT;
+        set_sigmoid(&c);
+        const struct backward_case b = backward_case_of(context, &c);
+        *element_at(i ? b.d_out : b.c.q, 0, 0, 5, 2) = NAN;
+        const struct backward_result r = run_backward(context, &b);
+        for (size_t t = 0; t < 9; t++) {
+            assert_int_equal(isnan(*element_at(r.dq, 0, 0, t, 0)) != 0, t == 5);
+            assert_int_equal(isnan(*element_at(r.dk, 0, 0, t, 0)) != 0, t <= 5);
+            assert_int_equal(isnan(*element_at(r.dv, 0, 0, t, 0)) != 0, t <= 5);
+        }
+        end_case();
+    }
+}
+
+/* NaN in a key that is masked, in values beside it, and in an empty row of q and of d_out: behind norms, and with
+ * sinks. */
+static void hidden_nan(void **state) {
+    enum { T = 6, KEY = 2, ROW = 4 };
+    (void)state;
+    attn_context *context = new_context_of(2, 0);
+    for (size_t kind = 0; kind < 6; kind++) {
+        struct sdpa_case c = sdpa_case_of(1, 2, 2, T, T, 8, 8);
+        const attn_tensor mask = new_tensor_of(ATTN_BOOL, BHTD, 1, 1, T, T);
+        attn_qk_norm norm;
+        ATTN_INIT(&norm);
+        norm.kind = (attn_norm_kind)(kind % 3);
+        norm.norm_values = 1;
+        norm.all_heads = kind >= 3;
+        for (size_t n = 0; n < T * T; n++)
+            set_value(mask, n, n / T != ROW && n % T != KEY);
+        c.params.mask = &mask;
+        c.params.polarity = ATTN_KEEP;
+        c.params.qk_norm = &norm;
+        c.params.sinks = (const float[2]){0.5F, -1};
+        struct backward_case b = backward_case_of(context, &c);
+        const struct backward_result clean = run_backward(context, &b);
+        for (size_t h = 0; h < 2; h++) {
+            *element_at(c.k, 0, h, KEY, 1) = *element_at(c.v, 0, h, KEY, 3) = NAN;
+            *element_at(c.q, 0, h, ROW, 0) = *element_at(b.d_out, 0, h, ROW, 5) = INFINITY;
+        }
+        const struct backward_result r = run_backward(context, &b);
+        assert_same_gradients(&r, &clean);
+        assert_true(*element_at(r.dk, 0, 1, KEY, 1) == 0 && *element_at(r.dq, 0, 0, ROW, 0) == 0);
+        end_case();
+    }
+}
+
 /* After the scratch is there, nothing is allocated; its size does not grow with Tq·Tk. */
 static void memory(void **state) {
     (void)state;
@@ -502,12 +555,8 @@ static void turned_rows(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(reference_by_differences),
-                                       TEST(plain),
-                                       TEST(any_options),
-                                       TEST(each_alone),
-                                       TEST(odd_rows),
-                                       TEST(memory),
-                                       TEST(turned_rows)};
+    const struct CMUnitTest tests[] = {
+        TEST(reference_by_differences), TEST(plain),      TEST(any_options), TEST(each_alone), TEST(odd_rows),
+        TEST(odd_rows_of_sigmoids),     TEST(hidden_nan), TEST(memory),      TEST(turned_rows)};
     return cmocka_run_group_tests_name("backward", tests, NULL, NULL);
 }

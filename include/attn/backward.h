@@ -30,7 +30,7 @@ typedef struct attn_sdpa_gradients {
 
     /* Outputs, f32. */
     const attn_tensor *d_bias; /* of the shape of params.bias: where that is broadcast, sums */
-    float *d_sinks;            /* [H] */
+    float *d_sinks;            /* [H]; an empty row, whose lse is the sink, adds its d_lse */
     float *d_alibi_slopes;     /* [H], whether the slopes are the caller's or not */
     float *d_relative_bias;    /* of the shape of params.relative_bias->table */
 
@@ -46,11 +46,13 @@ extern "C" {
 
 /* The gradients of attn_sdpa(context, q, k, v, out, params).
  *   q, k, v, params  as they were there. params.lse is an input here, what attn_sdpa wrote, and must be given, but with
- *                    params.sigmoid; its other outputs are not looked at. With dropout the same weights are dropped.
+ *                    params.sigmoid; what its other outputs point at is not looked at. With dropout the same weights
+ *                    are dropped.
  *   out              [B,H,Tq,E], what attn_sdpa wrote
  *   d_out            [B,H,Tq,E], f32, f16 or bf16
  * Masked keys and empty rows have gradients of 0, whatever they hold: NaN or Inf there changes no bit. A row of q or
- * d_out that is not finite makes the gradients of all that it sees NaN. The products are f32 in every precision of the
+ * d_out that is not finite makes the gradients of all that it sees NaN, but those of values whose weights were dropped.
+ * The products are f32 in every precision of the
  * context; the memory is O(Tq + Tk), and bits are the same for any number of threads. d_alibi_slopes and
  * d_relative_bias, as well as d_bias where batch or heads are broadcast, leave the threads less to share: those of
  * different heads, or of the blocks of keys.

@@ -66,8 +66,8 @@ enum {
  *         0.008–0.009 for the rows alone, 0.011–0.0125 with weights of attn_quantize_weight; with int4 weights 0.005
  *         for the rows alone, and 0.077, as in F32, with those of attn_quantize_weight_int4.
  * With BF16 and INT8 the bits of a row depend neither on other rows nor on the batch, on any backend, but where a cache
- * keeps f32. Without instructions for bf16, BF16 is as fast as "builtin" in F32, of which it halves the memory; INT8 is
- * 1.6 to 1.8 times as fast as F32 for many rows (AVX2). */
+ * keeps f32, or weights were packed in F32 by another context. Without instructions for bf16, BF16 is as fast as
+ * "builtin" in F32, of which it halves the memory; INT8 is 1.6 to 1.8 times as fast as F32 for many rows (AVX2). */
 typedef enum attn_precision { ATTN_PRECISION_F32 = 0, ATTN_PRECISION_BF16 = 1, ATTN_PRECISION_INT8 = 2 } attn_precision;
 
 /* Row-major single-precision product C[M,N] = alpha · A[M,K] · B[K,N] + beta · C, leading dimensions in elements.

@@ -34,7 +34,8 @@ typedef struct attn_linear attn_linear;
  *     ONNX        MatMulNBits of bits 4 and block_size 32: the same bytes; scale s, offset −zero_point·s, or −8·s
  *     GPTQ, AWQ   groups of 64 or 128: scale s and offset −zero·s of each, twice or four times
  * They take 5 bits each in memory where all scales and offsets are f16 numbers, as the first three have and
- * attn_quantize_weight_int4 makes, else 6. A row of x with Inf or NaN makes NaN of them. */
+ * attn_quantize_weight_int4 makes, else 6. A row of x with NaN makes NaN of them, one with Inf Inf or NaN. Numbers of x
+ * below 1e-30 in size lose digits, and below 1e-35 themselves. */
 typedef struct attn_linear_params {
     size_t struct_size;
     size_t in_width;           /* Required. */
@@ -54,7 +55,8 @@ extern "C" {
 
 /* Packs the weights for the backend of `context`, with memory of its allocator (which must outlive them). On success
  * *linear is the caller's, to be given to attn_linear_destroy; it may be used with any context, fastest with those of
- * the same backend; the precision of that context then tells how rows are multiplied. On failure *linear is NULL (if
+ * the same backend; the precision of that context then tells how rows are multiplied by what is
+ * packed, f32 always in f32. Sums are f32 before int8 and int4 are scaled. On failure *linear is NULL (if
  * `linear` is not). Errors: NULL, SHAPE, VALUE (order, scales), DTYPE, STRUCT, OVERFLOW, MEMORY. */
 ATTN_API attn_status attn_linear_create(attn_context *context, const attn_linear_params *params, attn_linear **linear);
 
@@ -87,8 +89,8 @@ ATTN_API attn_status attn_quantize_weight(attn_context *context, attn_weight_ord
                                           size_t in_width, const float *weight, int8_t *out, float *scales);
 
 /* Makes int4 weights of f32 ones. From the least weight of a group, its offset, 15 steps of its scale reach the
- * largest, and each weight becomes the nearest step. Where the largest |weight| is from 2^-8 to 2^15, scale and offset
- * are f16 numbers, the scale rounded up and the offset down: the error is half a scale at most.
+ * largest, and each weight becomes the nearest step. Where the largest |weight| of all is from 2^-8 to 2^15, scale and
+ * offset are f16 numbers, the scale rounded up and the offset down: the error is half a scale at most.
  *   order    of `weight`; of `out` it is ATTN_OUT_IN
  *   weight   [out_width, in_width], or transposed, dense
  *   out      [out_width, ⌈in_width/2⌉], output

@@ -68,7 +68,7 @@ typedef struct attn_qk_norm {
     int all_heads; /* not 0: over the H·D numbers of all heads of a token, the G·D of k; weights are [H,D] and [G,D] */
     int after_rotary;      /* not 0: rows are rotated first */
     int norm_values;       /* not 0: rows of v are normalised over E, too, each head by itself */
-    const float *v_weight; /* [E], per head [G,E]; NULL: 1 */
+    const float *v_weight; /* [E], per head or with all_heads [G,E]; NULL: 1 */
 } attn_qk_norm;
 
 /* How the angles n · f[d], by default f[d] = base^(−2d/width), are changed so that a model trained on short sequences

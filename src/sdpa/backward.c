@@ -4,6 +4,7 @@
  * grow where they stay, group after group in one order: a tile that comes to a group waits until the group before has
  * passed it. Units begin in that order too, so that the first that is not done never waits.
  * Source: Dao, "FlashAttention-2", 2023, algorithm 2. */
+#include <math.h>
 #include <string.h>
 
 #include "context/await.h"
@@ -81,16 +82,26 @@ static void multiply_turned(const attni_engine *e, const attni_query_tile *t, si
     attni_multiply(e->context, columns, width, t->rows, factor, d->turned, step, &b, true, y, width);
 }
 
+/* The log-sum-exp of a row that is not finite is NaN, of which sigmoids know nothing. */
+static void spoil_rows(const attni_back_sequence *s, const attni_query_tile *t, size_t columns, float *p) {
+    const float *lse = attni_back_lse(s, t->head, t->token);
+    for (size_t r = 0; r < t->rows; r++, p += s->e.cut.tile.keys)
+        for (size_t j = 0; j < columns && isnan(lse[r]); j++)
+            p[j] = p[j] == 0 ? 0 : NAN;
+}
+
 /* p = the weights, d->p, and what dropout leaves of them. */
 static const float *weigh(const attni_back_sequence *s, const attni_query_tile *t, const attni_sight *seen,
                           const attni_back_desk *d) {
     const attni_engine *e = &s->e;
     const size_t lds = e->cut.tile.keys;
     attni_score(e, t, &d->group, seen, ATTN_STAGE_PROBABILITIES, d->p);
-    if (s->call.sigmoid)
+    if (s->call.sigmoid) {
         e->kernels->sigmoid_step(t->rows, seen->columns, d->p, lds, seen->range, t->state, NULL, 0);
-    else
+        spoil_rows(s, t, seen->columns, d->p);
+    } else {
         e->kernels->probabilities(t->rows, seen->columns, d->p, lds, seen->range, attni_back_lse(s, t->head, t->token));
+    }
     if (!s->call.dropout.threshold)
         return d->p;
     attni_drop_out(e, t, d->group.begin + seen->begin, seen->columns, d->p, d->kept);

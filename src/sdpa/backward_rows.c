@@ -196,6 +196,14 @@ static void blank_beyond(void *arg, size_t b, size_t worker) {
 
 static void add_to(float *sum, bool accumulate, double x) { *sum = (float)(accumulate ? (double)*sum + x : x); }
 
+/* What a row adds to the gradient of its sink. Of one that is not finite nothing is known, but of an empty one. */
+static double of_sink(const attni_back_sequence *s, size_t h, size_t t, float sink) {
+    const float lse = *attni_back_lse(s, h, t);
+    if (isnan(lse) && number_at(&s->call.lse, s->b, h, t) == sink)
+        return (double)number_at(&s->gradients.d_lse, s->b, h, t);
+    return -exp((double)sink - (double)lse) * (double)*attni_back_delta(s, h, t);
+}
+
 /* A sink takes its share of each row's weights, and has no value. It is the lse of queries beyond a sequence's end. */
 static void add_sinks(void *arg, size_t h, size_t worker) {
     attni_backward *w = arg;
@@ -206,7 +214,7 @@ static void add_sinks(void *arg, size_t h, size_t worker) {
         attni_back_sequence s;
         attni_back_sequence_of(w, b, &s);
         for (size_t t = 0; t < s.call.Tq; t++)
-            sum -= exp((double)sink - (double)*attni_back_lse(&s, h, t)) * (double)*attni_back_delta(&s, h, t);
+            sum += of_sink(&s, h, t, sink);
         for (size_t t = s.call.Tq; t < tokens_of(w->e.call->query_starts, b, w->e.call->Tq); t++)
             sum += (double)number_at(&s.gradients.d_lse, b, h, t);
     }

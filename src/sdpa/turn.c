@@ -186,8 +186,19 @@ static void norm_back(const attni_centre *c, const float *weight, norm_sums shar
         g[d] = (float)(c->factor * (weighted(weight, g, d) - shares.alone - normed(c, x, d) * shares.times));
 }
 
+/* Whether any gradient is not 0: those of masked rows are, whatever the rows are. */
+static bool any_gradient(size_t heads, size_t D, const float *g, size_t stride) {
+    for (size_t h = 0; h < heads; h++)
+        for (size_t d = 0; d < D; d++)
+            if (g[h * stride + d] != 0)
+                return true;
+    return false;
+}
+
 /* Heads [h, end) of a token, over whose rows a norm runs; head h's gradients are at g. */
 static void norm_heads_back(head_rows of, size_t h, size_t end, float *g, size_t stride, float *x) {
+    if (!any_gradient(end - h, of.D, g, stride))
+        return;
     const attni_centre c = centre_of(of, h, end, x);
     norm_sums sums = {0, 0};
     for (of.h = h; of.h < end; of.h++) {
