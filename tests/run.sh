@@ -85,9 +85,12 @@ coverage() {
         fi
     done <<END
 avx512vl kernels_avx512 simd_avx512.h
+avx512vl int4_f32_avx512 simd_avx512.h
 avx_vnni int8_avxvnni dot_avxvnni.h
+avx_vnni int4_int8_avxvnni dot_avxvnni.h
 avx512_bf16 bf16_avx512 dot_avx512bf16.h
 avx512_vnni int8_avx512 dot_avx512vnni.h
+avx512_vnni int4_int8_avx512 quad_avx512.h
 amx_bf16 bf16_amx simd_amx.h
 amx_int8 int8_amx simd_amx.h
 END

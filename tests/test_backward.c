@@ -327,6 +327,21 @@ static void plain(void **state) {
     }
 }
 
+/* No batch, no heads, no width of keys or values. */
+static void empty_sizes(void **state) {
+    static const size_t sizes[][7] = {{0, 2, 1, 3, 4, 8, 8}, {2, 0, 0, 3, 4, 8, 8}, {1, 2, 1, 3, 4, 0, 8},
+                                      {1, 2, 1, 3, 4, 8, 0}, {1, 2, 1, 0, 0, 8, 8}, {2, 2, 2, 5, 0, 8, 8}};
+    (void)state;
+    attn_context *one = new_context_of(1, 0), *three = new_context_of(3, 0);
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        const size_t *s = sizes[i];
+        const struct sdpa_case c = sdpa_case_of(s[0], s[1], s[2], s[3], s[4], s[5], s[6]);
+        const struct backward_case b = backward_case_of(one, &c);
+        check_backward(one, three, &b);
+        end_case();
+    }
+}
+
 static struct shape random_shape(void) {
     static const size_t lengths[] = {0, 1, 2, 3, 7, 16, 31, 64, 65, 100, 129, 200, 280, 400};
     static const size_t widths[] = {1, 3, 8, 16, 20, 40, 64, 72};
@@ -555,8 +570,15 @@ static void turned_rows(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        TEST(reference_by_differences), TEST(plain),      TEST(any_options), TEST(each_alone), TEST(odd_rows),
-        TEST(odd_rows_of_sigmoids),     TEST(hidden_nan), TEST(memory),      TEST(turned_rows)};
+    const struct CMUnitTest tests[] = {TEST(reference_by_differences),
+                                       TEST(plain),
+                                       TEST(empty_sizes),
+                                       TEST(any_options),
+                                       TEST(each_alone),
+                                       TEST(odd_rows),
+                                       TEST(odd_rows_of_sigmoids),
+                                       TEST(hidden_nan),
+                                       TEST(memory),
+                                       TEST(turned_rows)};
     return cmocka_run_group_tests_name("backward", tests, NULL, NULL);
 }
