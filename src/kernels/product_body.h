@@ -3,16 +3,15 @@
  * nothing is packed or copied. Few rows go at the pace of memory, many at that of the multiplier. Every element is one
  * sum in the order of the depth, whatever rows and columns are computed beside it. */
 
-/* Sums that the registers hold at once: up to so many rows of up to so many vectors. */
-enum { MOST_ROWS = 6, MOST_VECTORS = VL == 1 ? 2 : 4 };
-
-/* So many rows of b are one turn of the loop. Sanitizers would make each turn so large that it takes minutes to
- * compile. */
+/* Sums that the registers hold at once: up to so many rows of up to so many vectors; and so many rows of b are one turn
+ * of the loop. Of which rows and turns they are changes no bit. Sanitizers would make all of them so large that they
+ * take minutes to compile. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { TURN = 1 };
+enum { MOST_ROWS = 2, TURN = 1 };
 #else
-enum { TURN = VL == 1 ? 1 : 4 };
+enum { MOST_ROWS = 6, TURN = VL == 1 ? 1 : 4 };
 #endif
+enum { MOST_VECTORS = VL == 1 ? 2 : 4 };
 
 /* So many bytes ahead of what is read are fetched meanwhile. */
 enum { AHEAD = 32768 };
@@ -153,13 +152,16 @@ static inline __attribute__((always_inline)) void product_stripe(size_t N, attn_
             product_rows(2, N, true, type, x, to, row, column, columns);
             break;
         case 3:
-            product_rows(3, N, true, type, x, to, row, column, columns);
+            if (MOST_ROWS > 3)
+                product_rows(3, N, true, type, x, to, row, column, columns);
             break;
         case 4:
-            product_rows(4, N, true, type, x, to, row, column, columns);
+            if (MOST_ROWS > 4)
+                product_rows(4, N, true, type, x, to, row, column, columns);
             break;
         case 5:
-            product_rows(5, N, true, type, x, to, row, column, columns);
+            if (MOST_ROWS > 5)
+                product_rows(5, N, true, type, x, to, row, column, columns);
             break;
         default:
             if (pass == 0)
