@@ -18,7 +18,7 @@ enum { AHEAD = 32768 };
 
 /* AVX2 has 16 registers, where the others have 32. */
 static inline __attribute__((always_inline)) size_t vectors_for(size_t rows) {
-    return VL == 8 && rows > 2 ? 2 : MOST_VECTORS;
+    return VL == 8 && rows > 2 && MOST_ROWS > 2 ? 2 : MOST_VECTORS;
 }
 
 /* a [rows, depth] · some columns of b. */
