@@ -485,7 +485,8 @@ static void memory(void **state) {
     for (size_t n = 0; n < 2; n++) {
         struct meter m = {0};
         attn_context *context = new_metered(&m, 3);
-        const struct sdpa_case c = sdpa_case_of(1, 2, 1, 1000 << n, 1000 << n, 8, 8);
+        const size_t T = (size_t)1000 << n;
+        const struct sdpa_case c = sdpa_case_of(1, 2, 1, T, T, 8, 8);
         const struct backward_case b = backward_case_of(context, &c);
         attn_sdpa_params params = c.params;
         attn_sdpa_gradients g;
