@@ -41,7 +41,7 @@ static float number_at(const attni_weight *w, size_t o, size_t i) {
 /* The key's map of a head as numbers. */
 static void widen(const attn_mha *m, const attni_weight *up, size_t h, float *widened) {
     const attni_weight w = weight_of(m, up, ATTNI_KEY_OF, h, NULL);
-    for (size_t o = 0; o < w.out; o++)
+    for (size_t o = 0; o < w.out && w.scale; o++) /* as int8 and int4 have */
         for (size_t i = 0; i < w.in; i++)
             widened[o * w.in + i] = number_at(&w, o, i);
 }
