@@ -31,24 +31,12 @@ size_t attni_feed_scratch(const attn_context *context, const attn_block *block, 
     return block->feed.up ? lay(context, block, rows).end * sizeof(float) : 0;
 }
 
-/* y = norm(x), both [rows, width]; y may be x. */
-static void normalise(attn_context *context, const attni_norm *norm, size_t width, const attni_matrix *x,
-                      const attni_matrix *y) {
-    const attni_rows rows = {.B = 1,
-                             .H = 1,
-                             .T = x->rows,
-                             .width = width,
-                             .x = {x->data, ATTN_F32, 0, 0, (ptrdiff_t)x->ld},
-                             .y = {y->data, ATTN_F32, 0, 0, (ptrdiff_t)y->ld}};
-    attni_norm_rows(context, norm, &rows);
-}
-
 static attni_matrix normalised(attn_context *context, const attni_norm *norm, size_t M, const attni_matrix *x,
                                float *room) {
     const attni_matrix y = {room, x->rows, M};
     if (!norm)
         return *x;
-    normalise(context, norm, M, x, &y);
+    attni_norm_matrix(context, norm, M, x, &y);
     return y;
 }
 
@@ -73,7 +61,7 @@ static void run_chunk(attn_context *context, const attn_block *block, const attn
                                 .room = scratch + at->product};
     attni_project(context, &up, 1);
     if (feed->norm.present)
-        normalise(context, &feed->norm.norm, feed->up->map.out, &hidden, &hidden);
+        attni_norm_matrix(context, &feed->norm.norm, feed->up->map.out, &hidden, &hidden);
     attni_project(context, &down, 1);
     if (joined)
         attni_join(context, block, ATTNI_FEED, &sum, y, y);

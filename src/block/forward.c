@@ -68,17 +68,6 @@ size_t attni_block_scratch(const attn_context *context, const attni_block_call *
     return lay(call).rest * sizeof(float) + attni_max(self, attni_max(cross, feed));
 }
 
-static void normalise(attn_context *context, const attni_owned_norm *norm, size_t M, const attni_matrix *x,
-                      const attni_matrix *y) {
-    const attni_rows rows = {.B = 1,
-                             .H = 1,
-                             .T = x->rows,
-                             .width = M,
-                             .x = {x->data, ATTN_F32, 0, 0, (ptrdiff_t)x->ld},
-                             .y = {y->data, ATTN_F32, 0, 0, (ptrdiff_t)y->ld}};
-    attni_norm_rows(context, &norm->norm, &rows);
-}
-
 typedef struct run {
     attn_context *context;
     const attni_block_call *call;
@@ -91,7 +80,7 @@ typedef struct run {
 static void make_input(run *r, attni_sublayer i) {
     const attn_block *block = r->call->block;
     if (pre(block, i))
-        normalise(r->context, &block->rims[i].norm, block->M, &r->x, &r->inputs[i]);
+        attni_norm_matrix(r->context, &block->rims[i].norm.norm, block->M, &r->x, &r->inputs[i]);
     else
         r->context->kernels->copy(r->x.rows, block->M, ATTN_F32, r->x.data, (ptrdiff_t)r->x.ld, ATTN_F32,
                                   r->inputs[i].data, (ptrdiff_t)r->inputs[i].ld);
@@ -108,7 +97,7 @@ static void finish(run *r, attni_sublayer i) {
     const attn_block *block = r->call->block;
     r->x = r->y;
     if (block->post && block->rims[i].norm.present)
-        normalise(r->context, &block->rims[i].norm, block->M, &r->y, &r->y);
+        attni_norm_matrix(r->context, &block->rims[i].norm.norm, block->M, &r->y, &r->y);
 }
 
 static attn_status attend(run *r, attni_mha_call attention, attni_sublayer i) {

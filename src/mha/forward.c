@@ -165,26 +165,10 @@ size_t attni_mha_scratch(const attn_context *context, const attni_mha_call *call
                : now;
 }
 
-/* Rows of latents, `width` of each row. */
-typedef struct latents {
-    const attni_kernels *kernels;
-    const attni_norm *norm;
-    const attni_matrix *x;
-    size_t width;
-} latents;
-
-static void norm_latents(void *arg, size_t begin, size_t end) {
-    const latents *l = arg;
-    float *x = l->x->data + begin * l->x->ld;
-    l->kernels->norm(l->norm, end - begin, l->width, x, (ptrdiff_t)l->x->ld, x, (ptrdiff_t)l->x->ld);
-}
-
 static void norm_latent(attn_context *context, const attn_mha *m, attni_norm_of which, const attni_matrix *x,
                         size_t width) {
-    enum { FLOPS = 16 }; /* as long as an element takes */
-    latents l = {context->kernels, &m->norms[which].norm, x, width};
     if (m->norms[which].there)
-        attni_share_rows(context, x->rows, width, FLOPS, norm_latents, &l);
+        attni_norm_matrix(context, &m->norms[which].norm, width, x, x);
 }
 
 /* What the latents become: q, and c. */

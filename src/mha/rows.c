@@ -68,6 +68,17 @@ void attni_norm_rows(attn_context *context, const attni_norm *norm, const attni_
     attni_share_rows(context, rows->B * rows->H * rows->T, rows->width, NORM_FLOPS, run_rows, &j);
 }
 
+void attni_norm_matrix(attn_context *context, const attni_norm *norm, size_t width, const attni_matrix *x,
+                       const attni_matrix *y) {
+    const attni_rows rows = {.B = 1,
+                             .H = 1,
+                             .T = x->rows,
+                             .width = width,
+                             .x = {x->data, ATTN_F32, 0, 0, (ptrdiff_t)x->ld},
+                             .y = {y->data, ATTN_F32, 0, 0, (ptrdiff_t)y->ld}};
+    attni_norm_rows(context, norm, &rows);
+}
+
 void attni_activate_rows(attn_context *context, const attni_activation *activation, const attni_rows *rows) {
     job j = {context->kernels, rows, NULL, activation};
     attni_share_rows(context, rows->B * rows->H * rows->T, rows->width, ACTIVATION_FLOPS, run_rows, &j);

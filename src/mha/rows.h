@@ -4,6 +4,7 @@
 #define ATTNI_ROWS_H
 
 #include "context/context.h"
+#include "linear/linear.h"
 #include "sdpa/sdpa.h"
 
 /* Rows of a view [B,H,T,width], and where the results go, which may be the same place. */
@@ -14,6 +15,9 @@ typedef struct attni_rows {
 } attni_rows;
 
 void attni_norm_rows(attn_context *context, const attni_norm *norm, const attni_rows *rows);
+/* y = norm(x), both of `width` columns; y may be x. */
+void attni_norm_matrix(attn_context *context, const attni_norm *norm, size_t width, const attni_matrix *x,
+                       const attni_matrix *y);
 void attni_activate_rows(attn_context *context, const attni_activation *activation, const attni_rows *rows);
 
 /* Calls work(arg, [begin, end)) on pieces of the rows 0 … count, each of `width` elements that take about `flops`. */

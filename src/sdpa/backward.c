@@ -68,13 +68,13 @@ static attni_panels panels_of(const float *data, size_t width, size_t ld, size_t
 }
 
 /* Rows that follow each other, in panels of the width that is read best. */
-static attni_panels panels_in(const attni_engine *e, attni_matrix of) {
+static attni_panels panels_in(const attni_engine *e, attni_back_matrix of) {
     return panels_of(of.data, e->cut.tile.columns, of.ld, e->cut.tile.columns);
 }
 
 /* y [columns, width] += factor · xᵀ · of, x [rows, columns] being weights or gradients of scores. */
 static void multiply_turned(const attni_engine *e, const attni_query_tile *t, size_t columns, float factor,
-                            const float *x, attni_matrix of, size_t width, const attni_back_desk *d, float *y) {
+                            const float *x, attni_back_matrix of, size_t width, const attni_back_desk *d, float *y) {
     const size_t step = attni_back_turned_step(&e->cut);
     const attni_panels b = panels_in(e, of);
     e->kernels->transpose(ATTN_F32, t->rows, columns, x, (ptrdiff_t)e->cut.tile.keys, attni_round_up(t->rows, 16),
@@ -110,7 +110,7 @@ static const float *weigh(const attni_back_sequence *s, const attni_query_tile *
 
 /* d->g = gradients of the scores. */
 static void score_back(const attni_back_sequence *s, const attni_query_tile *t, const attni_sight *seen,
-                       attni_matrix d_out, const float *kept, const attni_back_desk *d) {
+                       attni_back_matrix d_out, const float *kept, const attni_back_desk *d) {
     const attni_engine *e = &s->e;
     const size_t W = e->cut.tile.width, E = s->call.E, lds = e->cut.tile.keys;
     const attni_panels v = panels_of(d->v + seen->begin * E, W, W, W * E);
@@ -126,7 +126,8 @@ static void step(const attni_back_sequence *s, const attni_query_tile *t, const 
                  const attni_back_desk *d) {
     const attni_engine *e = &s->e;
     const size_t D = s->call.D, E = s->call.E, columns = e->cut.tile.columns;
-    const attni_matrix q = attni_back_q_rows(s, t->head, t->token), d_out = attni_back_d_out_rows(s, t->head, t->token);
+    const attni_back_matrix q = attni_back_q_rows(s, t->head, t->token),
+                            d_out = attni_back_d_out_rows(s, t->head, t->token);
     const float *kept = weigh(s, t, seen, d);
     if (s->gradients.dv.data)
         multiply_turned(e, t, seen->columns, 1.0F, kept, d_out, E, d, d->dv + seen->begin * E);
@@ -145,7 +146,7 @@ static void meet(const attni_back_sequence *s, size_t n, const attni_back_desk *
     float *dq = attni_back_floats(s->w, s->w->at.dq) + attni_back_row(s, t.head, t.token) * s->call.D;
     atomic_size_t *passed =
         (atomic_size_t *)(void *)(s->w->scratch + s->w->at.passed) + (s->b * s->call.G + group->g) * s->w->tiles + n;
-    const attni_matrix q = attni_back_q_rows(s, t.head, t.token);
+    const attni_back_matrix q = attni_back_q_rows(s, t.head, t.token);
     const size_t group_number = group->begin / s->e.cut.tile.keys;
     attni_sight seen;
     t.q = attni_left_at(s->e.context, ATTNI_PLAIN, q.data, q.ld);

@@ -10,10 +10,10 @@
 #include "sdpa/engine.h"
 
 /* Rows that the caller has, or a copy of them. */
-typedef struct attni_matrix {
+typedef struct attni_back_matrix {
     const float *data;
     size_t ld;
-} attni_matrix;
+} attni_back_matrix;
 
 /* What a call keeps beside the desks: rows are those of all query tokens, heads and sequences, one after the other. */
 typedef struct attni_back_layout {
@@ -84,8 +84,8 @@ size_t attni_back_turned_step(const attni_cut *cut);
 /* Whether rows are read where the caller has them; and where rows of q and d_out are read. */
 bool attni_back_is_in_place(const attni_back_sequence *s, const attni_view *view, size_t width);
 bool attni_back_q_is_in_place(const attni_back_sequence *s);
-attni_matrix attni_back_q_rows(const attni_back_sequence *s, size_t h, size_t t);
-attni_matrix attni_back_d_out_rows(const attni_back_sequence *s, size_t h, size_t t);
+attni_back_matrix attni_back_q_rows(const attni_back_sequence *s, size_t h, size_t t);
+attni_back_matrix attni_back_d_out_rows(const attni_back_sequence *s, size_t h, size_t t);
 
 static inline float *attni_back_floats(const attni_backward *w, size_t at) {
     return (float *)(void *)(w->scratch + at);

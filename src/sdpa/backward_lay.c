@@ -98,22 +98,20 @@ size_t attni_backward_scratch(const attn_context *context, const attni_sdpa *cal
 
 /* -- sequences -- */
 
-static void advance(attni_view *view, const attni_sdpa *call, const int64_t *starts, size_t b) {
-    if (starts && view->data && call->B)
-        view->data = attni_at(view, 0, 0, (size_t)starts[b]);
-}
-
 void attni_back_sequence_of(attni_backward *w, size_t b, attni_back_sequence *s) {
     const attni_sdpa *call = w->e.call;
     *s = (attni_back_sequence){.w = w, .e = w->e, .b = b, .gradients = *w->gradients, .odd = atomic_load(&w->odd)};
     s->call = attni_is_varied(call) ? attni_sequence_of(call, b) : *call;
-    s->query_rows = call->H * (call->query_starts ? (size_t)call->query_starts[b] : b * call->Tq);
-    s->key_rows = call->G * (call->query_starts ? (size_t)call->key_starts[b] : b * call->Tk);
-    attni_view *const of_queries[] = {&s->gradients.d_out, &s->gradients.d_lse, &s->gradients.dq};
-    for (size_t n = 0; n < sizeof of_queries / sizeof *of_queries; n++)
-        advance(of_queries[n], call, call->query_starts, b);
-    advance(&s->gradients.dk, call, call->key_starts, b);
-    advance(&s->gradients.dv, call, call->key_starts, b);
+    size_t q, k;
+    attni_tokens_of(call->query_starts, NULL, b, call->Tq, &q);
+    attni_tokens_of(call->key_starts, NULL, b, call->Tk, &k);
+    s->query_rows = call->H * (call->query_starts ? q : b * call->Tq);
+    s->key_rows = call->G * (call->key_starts ? k : b * call->Tk);
+    attni_advance(&s->gradients.d_out, q);
+    attni_advance(&s->gradients.d_lse, q);
+    attni_advance(&s->gradients.dq, q);
+    attni_advance(&s->gradients.dk, k);
+    attni_advance(&s->gradients.dv, k);
     s->e.call = &s->call;
     s->e.gradients = &s->gradients;
     s->e.cut = cut_call(s->e.context, &s->call);
@@ -133,15 +131,16 @@ bool attni_back_q_is_in_place(const attni_back_sequence *s) {
            !attni_scales_query(&s->call);
 }
 
-attni_matrix attni_back_q_rows(const attni_back_sequence *s, size_t h, size_t t) {
+attni_back_matrix attni_back_q_rows(const attni_back_sequence *s, size_t h, size_t t) {
     if (attni_back_q_is_in_place(s))
-        return (attni_matrix){attni_at(&s->call.q, s->b, h, t), s->call.D};
-    return (attni_matrix){attni_back_floats(s->w, s->w->at.q) + attni_back_row(s, h, t) * s->w->ldq, s->w->ldq};
+        return (attni_back_matrix){attni_at(&s->call.q, s->b, h, t), s->call.D};
+    return (attni_back_matrix){attni_back_floats(s->w, s->w->at.q) + attni_back_row(s, h, t) * s->w->ldq, s->w->ldq};
 }
 
-attni_matrix attni_back_d_out_rows(const attni_back_sequence *s, size_t h, size_t t) {
+attni_back_matrix attni_back_d_out_rows(const attni_back_sequence *s, size_t h, size_t t) {
     const attni_view *view = &s->gradients.d_out;
     if (attni_back_is_in_place(s, view, s->call.E))
-        return (attni_matrix){attni_at(view, s->b, h, t), s->call.E};
-    return (attni_matrix){attni_back_floats(s->w, s->w->at.d_out) + attni_back_row(s, h, t) * s->w->ldo, s->w->ldo};
+        return (attni_back_matrix){attni_at(view, s->b, h, t), s->call.E};
+    return (attni_back_matrix){attni_back_floats(s->w, s->w->at.d_out) + attni_back_row(s, h, t) * s->w->ldo,
+                               s->w->ldo};
 }

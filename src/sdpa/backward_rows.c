@@ -156,19 +156,27 @@ static void turn_token(const attni_back_sequence *s, const attni_turn *turn, con
         put(s->e.kernels, to, s->b, h, t, 1, width, s->gradients.accumulate, g + h * T * width, room);
 }
 
+/* Tokens of a unit of that work. */
+enum { TURNED = 16 };
+
+static size_t turned_chunks(const attni_sdpa *call) { return attni_ceil_div(attni_max(call->Tq, call->Tk), TURNED); }
+
 static void turn_back(void *arg, size_t unit, size_t worker) {
     attni_backward *w = arg;
-    const size_t tokens = attni_max(w->e.call->Tq, w->e.call->Tk), t = unit % tokens;
+    const size_t chunks = turned_chunks(w->e.call), first = unit % chunks * TURNED;
     attni_back_sequence s;
-    attni_back_sequence_of(w, unit / tokens, &s);
+    attni_back_sequence_of(w, unit / chunks, &s);
     const attni_sdpa *call = &s.call;
     attni_back_desk d = attni_back_desk_of(w, worker);
-    turn_token(&s, &call->q_turn, &call->q, &s.gradients.dq, attni_back_floats(w, w->at.dq) + s.query_rows * call->D,
-               call->H, call->Tq, t, call->D, attni_first_position(call, s.b), d.room);
-    turn_token(&s, &call->k_turn, &call->k, &s.gradients.dk, attni_back_floats(w, w->at.dk) + s.key_rows * call->D,
-               call->G, call->Tk, t, call->D, 0, d.room);
-    turn_token(&s, &call->v_turn, &call->v, &s.gradients.dv, attni_back_floats(w, w->at.dv) + s.key_rows * call->E,
-               call->G, call->Tk, t, call->E, 0, d.room);
+    float *dq = attni_back_floats(w, w->at.dq) + s.query_rows * call->D;
+    float *dk = attni_back_floats(w, w->at.dk) + s.key_rows * call->D;
+    float *dv = attni_back_floats(w, w->at.dv) + s.key_rows * call->E;
+    for (size_t t = first; t < first + TURNED; t++) {
+        turn_token(&s, &call->q_turn, &call->q, &s.gradients.dq, dq, call->H, call->Tq, t, call->D,
+                   attni_first_position(call, s.b), d.room);
+        turn_token(&s, &call->k_turn, &call->k, &s.gradients.dk, dk, call->G, call->Tk, t, call->D, 0, d.room);
+        turn_token(&s, &call->v_turn, &call->v, &s.gradients.dv, dv, call->G, call->Tk, t, call->E, 0, d.room);
+    }
 }
 
 /* Tokens [from, to) of a sequence that are beyond its end. */
@@ -178,16 +186,14 @@ static void blank(const attni_view *view, size_t b, size_t heads, size_t from, s
             memset(attni_at(view, b, h, t), 0, width * attni_size_of(view->dtype));
 }
 
-static size_t tokens_of(const int64_t *starts, size_t b, size_t all) {
-    return starts ? (size_t)(starts[b + 1] - starts[b]) : all;
-}
-
 static void blank_beyond(void *arg, size_t b, size_t worker) {
     attni_backward *w = arg;
     const attni_sdpa *call = w->e.call;
     attni_back_sequence s;
     attni_back_sequence_of(w, b, &s);
-    const size_t Tq = tokens_of(call->query_starts, b, call->Tq), Tk = tokens_of(call->key_starts, b, call->Tk);
+    size_t q, k;
+    const size_t Tq = attni_tokens_of(call->query_starts, NULL, b, call->Tq, &q);
+    const size_t Tk = attni_tokens_of(call->key_starts, NULL, b, call->Tk, &k);
     (void)worker;
     blank(&s.gradients.dq, b, call->H, s.call.Tq, Tq, call->D);
     blank(&s.gradients.dk, b, call->G, s.call.Tk, Tk, call->D);
@@ -212,10 +218,12 @@ static void add_sinks(void *arg, size_t h, size_t worker) {
     (void)worker;
     for (size_t b = 0; b < w->e.call->B && sink != -INFINITY; b++) {
         attni_back_sequence s;
+        size_t start;
+        const size_t Tq = attni_tokens_of(w->e.call->query_starts, NULL, b, w->e.call->Tq, &start);
         attni_back_sequence_of(w, b, &s);
         for (size_t t = 0; t < s.call.Tq; t++)
             sum += of_sink(&s, h, t, sink);
-        for (size_t t = s.call.Tq; t < tokens_of(w->e.call->query_starts, b, w->e.call->Tq); t++)
+        for (size_t t = s.call.Tq; t < Tq; t++)
             sum += (double)number_at(&s.gradients.d_lse, b, h, t);
     }
     add_to(&w->gradients->d_sinks[h], w->gradients->accumulate, sum);
@@ -269,7 +277,7 @@ void attni_back_end(attn_context *context, attni_backward *w) {
     const size_t tokens = attni_max(call->Tq, call->Tk);
     const double floats = (double)call->B * (double)call->H * (double)tokens * (double)call->D;
     if (attni_turns(&call->q_turn) || attni_turns(&call->k_turn) || attni_turns(&call->v_turn))
-        attni_parallel(context, call->B * tokens, 40 * floats, turn_back, w);
+        attni_parallel(context, call->B * turned_chunks(call), 40 * floats, turn_back, w);
     if (w->gradients->d_sinks)
         attni_parallel(context, call->H, 0, add_sinks, w);
     write_sums(w, w->e.slopes, call->H, w->gradients->d_slopes);

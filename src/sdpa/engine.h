@@ -148,6 +148,9 @@ attni_query_tile attni_tile_at(const attni_engine *e, size_t b, size_t g, size_t
  * calls whose sequences are alike, the engine itself. */
 bool attni_is_varied(const attni_sdpa *call);
 const attni_engine *attni_engine_of(const attni_engine *e, size_t b, attni_engine *local, attni_sdpa *one);
+/* Tokens of sequence b, beginning at *start, of up to `most`; and a view from there on. */
+size_t attni_tokens_of(const int64_t *starts, const int64_t *lengths, size_t b, size_t most, size_t *start);
+void attni_advance(attni_view *view, size_t tokens);
 /* Writes what is known of tokens beyond the ends of sequences. */
 void attni_blank_beyond(attn_context *context, const attni_sdpa *call);
 

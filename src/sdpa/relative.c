@@ -7,6 +7,11 @@
 
 bool attni_is_relative(const attni_sdpa *call) { return call->relative.table; }
 
+static void add_same(size_t n, float *s, float bias) {
+    for (size_t j = 0; j < n; j++)
+        s[j] += bias;
+}
+
 /* A row of scores that gets biases out of a table; or of gradients, whose sums go where the biases came from. */
 typedef struct biased_row {
     const attni_engine *e;
@@ -19,11 +24,10 @@ typedef struct biased_row {
 
 /* Columns [from, to) have one number of the table. */
 static void same(const biased_row *r, size_t from, size_t to, size_t number) {
-    for (size_t j = from; j < to; j++)
-        if (r->sums)
-            r->sums[number] += (double)r->s[j];
-        else
-            r->s[j] += r->table[number];
+    for (size_t j = from; r->sums && j < to; j++)
+        r->sums[number] += (double)r->s[j];
+    if (!r->sums && from < to)
+        add_same(to - from, r->s + from, r->table[number]);
 }
 
 /* Each has its own, from `number` on. */

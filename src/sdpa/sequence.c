@@ -7,14 +7,13 @@
 
 bool attni_is_varied(const attni_sdpa *call) { return call->query_starts || call->query_lengths || call->key_lengths; }
 
-/* Tokens of sequence b, beginning at *start, of up to `most`. */
-static size_t tokens_of(const int64_t *starts, const int64_t *lengths, size_t b, size_t most, size_t *start) {
+size_t attni_tokens_of(const int64_t *starts, const int64_t *lengths, size_t b, size_t most, size_t *start) {
     *start = starts ? (size_t)starts[b] : 0;
     const size_t tokens = starts ? (size_t)(starts[b + 1] - starts[b]) : most;
     return lengths ? attni_min(tokens, (size_t)lengths[b]) : tokens;
 }
 
-static void advance(attni_view *view, size_t tokens) {
+void attni_advance(attni_view *view, size_t tokens) {
     if (view->data && tokens)
         view->data = attni_at(view, 0, 0, tokens);
 }
@@ -22,13 +21,13 @@ static void advance(attni_view *view, size_t tokens) {
 attni_sdpa attni_sequence_of(const attni_sdpa *call, size_t b) {
     attni_sdpa one = *call;
     size_t q, k;
-    one.Tq = tokens_of(call->query_starts, call->query_lengths, b, call->Tq, &q);
-    one.Tk = tokens_of(call->key_starts, call->key_lengths, b, call->Tk, &k);
-    advance(&one.q, q);
-    advance(&one.out, q);
-    advance(&one.lse, q);
-    advance(&one.k, k);
-    advance(&one.v, k);
+    one.Tq = attni_tokens_of(call->query_starts, call->query_lengths, b, call->Tq, &q);
+    one.Tk = attni_tokens_of(call->key_starts, call->key_lengths, b, call->Tk, &k);
+    attni_advance(&one.q, q);
+    attni_advance(&one.out, q);
+    attni_advance(&one.lse, q);
+    attni_advance(&one.k, k);
+    attni_advance(&one.v, k);
     one.q_turn.positions = one.q_turn.positions ? one.q_turn.positions + q : NULL;
     one.tree.ancestors = one.tree.ancestors ? one.tree.ancestors + q * one.tree.words : NULL;
     one.k_turn.positions = one.k_turn.positions ? one.k_turn.positions + k : NULL;
@@ -52,7 +51,7 @@ static void blank_queries(const attni_kernels *kernels, const attni_sdpa *call, 
     const attni_row none = {0, -INFINITY};
     const attni_sdpa one = attni_sequence_of(call, b);
     size_t start;
-    const size_t end = tokens_of(call->query_starts, NULL, b, call->Tq, &start);
+    const size_t end = attni_tokens_of(call->query_starts, NULL, b, call->Tq, &start);
     for (size_t i = one.Tq; i < end; i++) {
         kernels->normalize(1, one.E, NULL, 0, &none, one.out.dtype, attni_at(&one.out, b, h, i), 0);
         if (one.lse.data)
