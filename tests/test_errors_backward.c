@@ -141,36 +141,11 @@ static void assert_nothing_written(const call *valid, const call *copies) {
     assert_bits(valid->d_out, copies->d_out);
 }
 
-static void check_fault(attn_context *context, void (*spoil)(call *c), attn_status status, const char *field,
-                        bool in_size_too) {
-    call c;
-    size_t bytes = 4321;
-    make_valid(context, &c);
-    const call valid = c, copies = {.q = new_copy(c.q), .out = new_copy(c.out), .d_out = new_copy(c.d_out)};
-    spoil(&c);
-    assert_status(context, run(&c), status);
-    assert_mentions(attn_context_last_error(context), field);
-    assert_nothing_written(&valid, &copies);
-    if (in_size_too) {
-        assert_status(context, ask_size(&c, &bytes), status);
-        assert_mentions(attn_context_last_error(context), field);
-        assert_int_equal(bytes, 4321);
-    }
-    end_case();
+static call copies_of(const call *valid) {
+    return (call){.q = new_copy(valid->q), .out = new_copy(valid->out), .d_out = new_copy(valid->d_out)};
 }
 
-static void every_fault(void **state) {
-    (void)state;
-    attn_context *context = new_context_of(2, 0);
-    for (size_t i = 0; i < COUNT(faults); i++) {
-        name_case("%s", faults[i].name);
-        check_fault(context, faults[i].spoil, faults[i].status, faults[i].field, true);
-    }
-    for (size_t i = 0; i < COUNT(data_faults); i++) {
-        name_case("%s", data_faults[i].name);
-        check_fault(context, data_faults[i].spoil, data_faults[i].status, data_faults[i].field, false);
-    }
-}
+#include "every_fault.h"
 
 /* What the faults begin with is no fault; nor are other outputs of the forward pass, a struct of a newer library, or
  * arguments without memory to ask for a size. */
