@@ -167,6 +167,26 @@ struct mha_case mha_case_of(size_t M, size_t heads, size_t B, size_t T) {
     return c;
 }
 
+attn_tensor run_linear(attn_context *context, const attn_linear_params *p, attn_tensor x, enum layout layout) {
+    attn_linear *linear = NULL;
+    const attn_tensor out = new_tensor(layout, x.size[0], 1, x.size[2], p->out_width);
+    assert_ok(context, attn_linear_create(context, p, &linear));
+    assert_ok(context, attn_linear_forward(context, linear, &x, &out));
+    attn_linear_destroy(linear);
+    assert_gaps_untouched(out);
+    return out;
+}
+
+void check_linear_bits(attn_context *one, attn_context *three, const attn_linear_params *p, attn_tensor x, size_t count,
+                       const size_t *rows) {
+    enum { STEP = 53 };
+    const attn_tensor all = run_linear(one, p, x, BHTD);
+    assert_bits(run_linear(three, p, x, PADDED), all);
+    for (size_t i = 0; i < count; i++)
+        for (size_t first = 0; first + rows[i] <= x.size[2]; first += STEP)
+            assert_bits(run_linear(one, p, tokens_of(x, first, rows[i]), PADDED), tokens_of(all, first, rows[i]));
+}
+
 attn_mha *new_layer(attn_context *context, const attn_mha_params *layer) {
     attn_mha *mha = NULL;
     assert_ok(context, attn_mha_create(context, layer, &mha));

@@ -55,6 +55,13 @@ struct mha_result {
 /* A layer of these widths, biases and all, without weights yet; self-attention over N(0,1), lse and probabilities. */
 struct mha_case mha_case_of(size_t M, size_t heads, size_t B, size_t T);
 
+/* What a new linear map makes of x. */
+attn_tensor run_linear(attn_context *context, const attn_linear_params *p, attn_tensor x, enum layout layout);
+
+/* Its bits are those of a context of more threads, and those of fewer rows: so many, from several rows of x on. */
+void check_linear_bits(attn_context *one, attn_context *three, const attn_linear_params *p, attn_tensor x, size_t count,
+                       const size_t *rows);
+
 attn_mha *new_layer(attn_context *context, const attn_mha_params *layer);
 struct mha_result run_mha(attn_context *context, const attn_mha *mha, const struct mha_case *c);
 void assert_mha_near(const struct mha_case *c, const struct mha_result *result);

@@ -173,6 +173,16 @@ attn_context *new_context_of(size_t threads, uint32_t isa) {
     return new_context(&options);
 }
 
+attn_context *new_precise(size_t threads, uint32_t isa, const char *blas, attn_precision precision) {
+    attn_context_options options;
+    ATTN_INIT(&options);
+    options.threads = threads;
+    options.isa = isa;
+    options.blas = blas;
+    options.precision = precision;
+    return new_context(&options);
+}
+
 attn_context_info describe(attn_context *context) {
     attn_context_info info;
     ATTN_INIT(&info);

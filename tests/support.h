@@ -59,6 +59,7 @@ void name_case(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Contexts: made without error, destroyed by end_test. */
 attn_context *new_context(const attn_context_options *options);
 attn_context *new_context_of(size_t threads, uint32_t isa); /* 0: default */
+attn_context *new_precise(size_t threads, uint32_t isa, const char *blas, attn_precision precision);
 attn_context_info describe(attn_context *context);
 
 /* One context for each instruction set of libattn's that this CPU has, and that ATTN_TEST_ISAS in the environment, a

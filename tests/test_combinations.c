@@ -178,21 +178,14 @@ static void round_to_bf16(attn_tensor t) {
         set_value(t, n, rounded_to(ATTN_BF16, value(t, n)));
 }
 
-static attn_context *new_bf16_context(size_t threads) {
-    attn_context_options options;
-    ATTN_INIT(&options);
-    options.threads = threads;
-    options.precision = ATTN_PRECISION_BF16;
-    return new_context(&options);
-}
-
 /* Operands that are bf16 already are not rounded any more, but for the weights, by 2^−9 of each: scores, and so the
  * log-sum-exp, are as in F32. Not with factors of q, whose products are rounded. */
 static void in_bf16(void **state) {
     (void)state;
     enum { CASES = 300, ROUNDED = 1000 }; /* as much larger are errors of outputs */
     static const enum option without[] = {NUMBERS, QUERY_FACTOR, HEAD_SCALES};
-    attn_context *one = new_bf16_context(1), *three = new_bf16_context(3);
+    attn_context *one = new_precise(1, 0, NULL, ATTN_PRECISION_BF16);
+    attn_context *three = new_precise(3, 0, NULL, ATTN_PRECISION_BF16);
     for (size_t i = 0; i < CASES; i += every()) {
         char name[32];
         seed(SEED + i);

@@ -14,34 +14,15 @@ static const size_t ROWS[] = {1, 2, 3, 4, 5, 6, 7, 13, MOST_ROWS};
 /* The sets of new_isa_contexts, and what only counts for products of integers. */
 enum { SETS = 2 * ISAS };
 
-static attn_context *context_of(size_t threads, uint32_t isa, attn_precision precision) {
-    attn_context_options options;
-    ATTN_INIT(&options);
-    options.threads = threads;
-    options.isa = isa;
-    options.precision = precision;
-    return new_context(&options);
-}
-
 static size_t new_contexts(size_t threads, attn_context *made[SETS]) {
     uint32_t isas[ISAS];
     const size_t n = list_isas(isas);
     for (size_t i = 0; i < n; i++) {
-        made[2 * i] = context_of(threads, isas[i], ATTN_PRECISION_INT8);
-        made[2 * i + 1] = context_of(threads, isas[i] | ATTN_ISA_AVX_VNNI | ATTN_ISA_AVX512_VNNI | ATTN_ISA_NEON_DOT,
-                                     ATTN_PRECISION_INT8);
+        made[2 * i] = new_precise(threads, isas[i], NULL, ATTN_PRECISION_INT8);
+        made[2 * i + 1] = new_precise(threads, isas[i] | ATTN_ISA_AVX_VNNI | ATTN_ISA_AVX512_VNNI | ATTN_ISA_NEON_DOT,
+                                      NULL, ATTN_PRECISION_INT8);
     }
     return 2 * n;
-}
-
-static attn_tensor forward(attn_context *context, const attn_linear_params *p, attn_tensor x, enum layout layout) {
-    attn_linear *linear = NULL;
-    const attn_tensor out = new_tensor(layout, x.size[0], 1, x.size[2], p->out_width);
-    assert_ok(context, attn_linear_create(context, p, &linear));
-    assert_ok(context, attn_linear_forward(context, linear, &x, &out));
-    attn_linear_destroy(linear);
-    assert_gaps_untouched(out);
-    return out;
 }
 
 /* ---- rows that are quantised ---- */
@@ -72,7 +53,7 @@ static void quantizes_groups(void **state) {
         const attn_tensor x = new_whole(random_pick(ROWS), w[0]);
         name_case("%zu rows, %zu to %zu, context %zu", x.size[2], w[0], w[1], c % n);
         const tolerance bound = {4 * 2e-6 * sqrt((double)w[0]) * 127, 1e-6};
-        assert_near(forward(contexts[c % n], &p, x, c % 3 ? PADDED : BHTD),
+        assert_near(run_linear(contexts[c % n], &p, x, c % 3 ? PADDED : BHTD),
                     reference_linear(&p, doubles_of(x), x.size[2]), bound);
         end_case();
     }
@@ -87,7 +68,7 @@ static void error_of_quantizing(void **state) {
     seed(2);
     for (size_t c = 0; c < n; c++) {
         const attn_linear_params p = linear_of(ATTN_INT4, ATTN_OUT_IN, IN, OUT, true);
-        const attn_tensor x = new_normal(PADDED, 1, 1, MOST_ROWS, IN), y = forward(contexts[c], &p, x, BHTD);
+        const attn_tensor x = new_normal(PADDED, 1, 1, MOST_ROWS, IN), y = run_linear(contexts[c], &p, x, BHTD);
         const double *want = reference_linear(&p, doubles_of(x), MOST_ROWS);
         double squares = 0, all = 0;
         for (size_t i = 0; i < element_count(y); i++) {
@@ -130,7 +111,7 @@ static void extremes_do_not_overflow(void **state) {
         p.weight_dtype = ATTN_INT4;
         p.weight_scale = scale;
         name_case("depth %zu, context %zu", in, c % n);
-        assert_near(forward(contexts[c % n], &p, x, BHTD), want, ((tolerance){0, 1e-5}));
+        assert_near(run_linear(contexts[c % n], &p, x, BHTD), want, ((tolerance){0, 1e-5}));
         end_case();
     }
 }
@@ -146,14 +127,14 @@ static void rows_that_are_not_numbers(void **state) {
     seed(3);
     for (size_t c = 0; c < n; c++) {
         const attn_linear_params p = linear_of(ATTN_INT4, ATTN_OUT_IN, IN, OUT, true);
-        const attn_tensor x = new_normal(BHTD, 1, 1, ROW_COUNT, IN), plain = forward(contexts[c], &p, x, BHTD);
+        const attn_tensor x = new_normal(BHTD, 1, 1, ROW_COUNT, IN), plain = run_linear(contexts[c], &p, x, BHTD);
         *element_at(x, 0, 0, 1, IN - 1) = NAN;
         *element_at(x, 0, 0, 4, 0) = INFINITY;
         for (size_t i = 0; i < IN; i++) {
             *element_at(x, 0, 0, 2, i) = 0;
             *element_at(x, 0, 0, 7, i) = 1e-36F;
         }
-        const attn_tensor y = forward(contexts[c], &p, x, BHTD);
+        const attn_tensor y = run_linear(contexts[c], &p, x, BHTD);
         for (size_t r = 0; r < ROW_COUNT; r++)
             for (size_t o = 0; o < OUT; o++) {
                 const float got = *element_at(y, 0, 0, r, o);
@@ -181,7 +162,7 @@ static void huge_rows(void **state) {
         for (size_t i = 0; i < element_count(x); i++)
             *element(x, i) *= 1e37F;
         const double *want = reference_linear(&p, doubles_of(x), 5);
-        assert_near(forward(contexts[c], &p, x, BHTD), want, ((tolerance){1e32, 1e-5}));
+        assert_near(run_linear(contexts[c], &p, x, BHTD), want, ((tolerance){1e32, 1e-5}));
         end_case();
     }
 }
@@ -200,7 +181,7 @@ static void weights_of_other_contexts(void **state) {
         assert_ok(contexts[c], attn_linear_create(contexts[c], &p, &linear));
         for (size_t other = 0; other < n; other++) {
             assert_ok(contexts[other], attn_linear_forward(contexts[other], linear, &x, &y));
-            assert_bits(y, forward(contexts[other], &p, x, BHTD));
+            assert_bits(y, run_linear(contexts[other], &p, x, BHTD));
         }
         attn_linear_destroy(linear);
     }
@@ -211,15 +192,11 @@ static void same_bits(void **state) {
     seed(6);
     for (size_t n = 0; n < 4; n++) {
         const attn_precision precision = n % 2 ? ATTN_PRECISION_INT8 : ATTN_PRECISION_F32;
-        attn_context *one = context_of(1, 0, precision), *three = context_of(3, 0, precision);
+        attn_context *one = new_precise(1, 0, NULL, precision), *three = new_precise(3, 0, NULL, precision);
         const attn_linear_params p = linear_of(ATTN_INT4, ATTN_OUT_IN, n < 2 ? 900 : 1600, 150, n > 0);
-        const attn_tensor x = new_normal(BHTD, 1, 1, MOST_ROWS, p.in_width), all = forward(one, &p, x, BHTD);
-        assert_bits(forward(three, &p, x, PADDED), all);
-        for (size_t i = 0; i < COUNT(ROWS); i++)
-            for (size_t first = 0; first + ROWS[i] <= MOST_ROWS; first += 53) {
-                name_case("case %zu, %zu rows from %zu", n, ROWS[i], first);
-                assert_bits(forward(one, &p, tokens_of(x, first, ROWS[i]), PADDED), tokens_of(all, first, ROWS[i]));
-            }
+        const attn_tensor x = new_normal(BHTD, 1, 1, MOST_ROWS, p.in_width);
+        name_case("case %zu", n);
+        check_linear_bits(one, three, &p, x, COUNT(ROWS), ROWS);
         end_case();
     }
 }
@@ -227,10 +204,11 @@ static void same_bits(void **state) {
 /* In contexts of less than f32 precision they are as exact as in others, but where rows are quantised. */
 static void other_precisions(void **state) {
     (void)state;
-    attn_context *exact = context_of(1, 0, ATTN_PRECISION_F32), *bf16 = context_of(1, 0, ATTN_PRECISION_BF16);
+    attn_context *exact = new_precise(1, 0, NULL, ATTN_PRECISION_F32),
+                 *bf16 = new_precise(1, 0, NULL, ATTN_PRECISION_BF16);
     const attn_linear_params p = linear_of(ATTN_INT4, ATTN_OUT_IN, 100, 40, true);
     const attn_tensor x = new_normal(BHTD, 1, 1, 9, 100);
-    assert_bits(forward(exact, &p, x, BHTD), forward(bf16, &p, x, BHTD));
+    assert_bits(run_linear(exact, &p, x, BHTD), run_linear(bf16, &p, x, BHTD));
 }
 
 /* What a call says that it needs is what it takes, once. */
@@ -238,7 +216,7 @@ static void scratch(void **state) {
     (void)state;
     seed(7);
     for (size_t n = 0; n < 12; n++) {
-        attn_context *context = context_of(2, 0, (attn_precision)(n % 3));
+        attn_context *context = new_precise(2, 0, NULL, (attn_precision)(n % 3));
         const attn_linear_params p = linear_of(ATTN_INT4, ATTN_OUT_IN, 1 + random_below(200), 40, true);
         const attn_tensor x = new_normal(BHTD, 1, 1, 1 + random_below(40), p.in_width);
         const attn_tensor y = new_tensor(BHTD, 1, 1, x.size[2], 40);
@@ -260,7 +238,7 @@ static void scratch(void **state) {
 static void from_gguf(void **state) {
     (void)state;
     enum { IN = 96, OUT = 5, BYTES = GROUP / 2, GROUPS = IN / GROUP };
-    attn_context *context = context_of(1, 0, ATTN_PRECISION_F32);
+    attn_context *context = new_precise(1, 0, NULL, ATTN_PRECISION_F32);
     seed(8);
     for (size_t q4_1 = 0; q4_1 < 2; q4_1++) {
         attn_linear_params p = linear_of(ATTN_INT4, ATTN_OUT_IN, IN, OUT, false), f = p;
@@ -286,7 +264,7 @@ static void from_gguf(void **state) {
         f.weight_dtype = ATTN_F32;
         f.weight_scale = NULL;
         const attn_tensor x = new_normal(BHTD, 1, 1, 3, IN);
-        assert_near(forward(context, &p, x, BHTD), reference_linear(&f, doubles_of(x), 3), promised(1));
+        assert_near(run_linear(context, &p, x, BHTD), reference_linear(&f, doubles_of(x), 3), promised(1));
         end_case();
     }
 }
@@ -376,7 +354,7 @@ static void quantized_maps(void **state) {
     narrow.weight_scale = pairs;
     const attn_tensor x = new_normal(BHTD, 1, 1, 20, IN);
     /* √IN · (step / √12) with steps of about 4.2/√IN/15, times 6 deviations of the rest */
-    assert_near(forward(context, &narrow, x, BHTD), reference_linear(&wide, doubles_of(x), 20),
+    assert_near(run_linear(context, &narrow, x, BHTD), reference_linear(&wide, doubles_of(x), 20),
                 ((tolerance){6 * 4.2 / 15 / 3.4, 0}));
 }
 

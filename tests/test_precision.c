@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "block_case.h"
+#include "layer.h"
 #include "numbers.h"
 #include "sdpa_case.h"
 
@@ -14,16 +15,6 @@ static const size_t ROWS[] = {1, 2, 3, 4, 5, 6, 7, 13, MOST_ROWS};
 
 /* The sets that multiply int8 and bf16: those of new_isa_contexts, and theirs that only count for this. */
 enum { SETS = 4 * ISAS };
-
-static attn_context *context_of(size_t threads, uint32_t isa, const char *blas, attn_precision precision) {
-    attn_context_options options;
-    ATTN_INIT(&options);
-    options.threads = threads;
-    options.isa = isa;
-    options.blas = blas;
-    options.precision = precision;
-    return new_context(&options);
-}
 
 static bool multiplies_alike(attn_context *a, attn_context *b) {
     const attn_context_info x = describe(a), y = describe(b);
@@ -39,9 +30,9 @@ static size_t new_contexts(size_t threads, attn_precision precision, attn_contex
     const size_t n = list_isas(isas);
     size_t count = 0;
     for (size_t i = 0; i < n; i++) {
-        made[count++] = context_of(threads, isas[i], NULL, precision);
+        made[count++] = new_precise(threads, isas[i], NULL, precision);
         for (size_t m = 0; m < COUNT(more); m++) {
-            made[count] = context_of(threads, isas[i] |= more[m], "builtin", precision);
+            made[count] = new_precise(threads, isas[i] |= more[m], "builtin", precision);
             if (m == 0 || !multiplies_alike(made[count], made[count - 1]))
                 count++;
         }
@@ -49,22 +40,12 @@ static size_t new_contexts(size_t threads, attn_precision precision, attn_contex
     return count;
 }
 
-static attn_tensor forward(attn_context *context, const attn_linear_params *p, attn_tensor x, enum layout layout) {
-    attn_linear *linear = NULL;
-    const attn_tensor out = new_tensor(layout, x.size[0], 1, x.size[2], p->out_width);
-    assert_ok(context, attn_linear_create(context, p, &linear));
-    assert_ok(context, attn_linear_forward(context, linear, &x, &out));
-    attn_linear_destroy(linear);
-    assert_gaps_untouched(out);
-    return out;
-}
-
 /* ---- what it tells ---- */
 
 static void describes_precision(void **state) {
     (void)state;
     for (int n = 0; n <= ATTN_PRECISION_INT8; n++) {
-        const attn_context_info info = describe(context_of(1, ATTN_ISA_GENERIC, NULL, (attn_precision)n));
+        const attn_context_info info = describe(new_precise(1, ATTN_ISA_GENERIC, NULL, (attn_precision)n));
         assert_int_equal(info.precision, n);
         assert_string_equal(info.bf16_isa, "generic");
         assert_string_equal(info.int8_isa, "generic");
@@ -103,7 +84,7 @@ static void rounds_once(void **state) {
         const attn_linear_params p = linear_of(types[c % 3], (attn_weight_order)random_below(2), w[0], w[1], c % 2);
         const attn_tensor x = new_normal(c % 2 ? BHTD : PADDED, 1, 1, random_pick(ROWS), w[0]);
         name_case("%zu rows, %zu to %zu, type %d, context %zu", x.size[2], w[0], w[1], (int)p.weight_dtype, c % n);
-        assert_near(forward(contexts[c % n], &p, x, c % 3 ? PADDED : BHTD), rounded_reference(&p, x), promised(2));
+        assert_near(run_linear(contexts[c % n], &p, x, c % 3 ? PADDED : BHTD), rounded_reference(&p, x), promised(2));
         end_case();
     }
 }
@@ -153,7 +134,7 @@ static void quantizes_rows(void **state) {
         const attn_tensor x = new_whole(random_pick(ROWS), w[0]);
         name_case("%zu rows, %zu to %zu, %s", x.size[2], w[0], w[1], describe(contexts[c % n]).int8_isa);
         const tolerance bound = {2e-6 * sqrt((double)w[0]) * 127, 1e-6};
-        assert_near(forward(contexts[c % n], &p, x, c % 3 ? PADDED : BHTD), quantized_reference(&p, x), bound);
+        assert_near(run_linear(contexts[c % n], &p, x, c % 3 ? PADDED : BHTD), quantized_reference(&p, x), bound);
         end_case();
     }
 }
@@ -168,7 +149,7 @@ static void error_of_quantizing(void **state) {
     for (size_t c = 0; c < n; c++) {
         const attn_linear_params p = linear_of(ATTN_INT8, ATTN_OUT_IN, IN, OUT, true);
         const attn_tensor x = new_normal(PADDED, 1, 1, MOST_ROWS, IN);
-        const attn_tensor y = forward(contexts[c], &p, x, BHTD);
+        const attn_tensor y = run_linear(contexts[c], &p, x, BHTD);
         const double *want = reference_linear(&p, doubles_of(x), MOST_ROWS);
         double squares = 0, all = 0;
         for (size_t i = 0; i < element_count(y); i++) {
@@ -210,7 +191,7 @@ static void extremes_do_not_overflow(void **state) {
         p.weight_dtype = ATTN_INT8;
         p.weight_scale = scale;
         name_case("depth %zu, %s", in, describe(contexts[c % n]).int8_isa);
-        assert_near(forward(contexts[c % n], &p, x, BHTD), want, ((tolerance){0, 1e-6}));
+        assert_near(run_linear(contexts[c % n], &p, x, BHTD), want, ((tolerance){0, 1e-6}));
         end_case();
     }
 }
@@ -225,14 +206,14 @@ static void rows_that_are_not_numbers(void **state) {
     for (size_t c = 0; c < n; c++) {
         const attn_linear_params p = linear_of(ATTN_INT8, ATTN_IN_OUT, IN, OUT, true);
         const attn_tensor x = new_normal(BHTD, 1, 1, ROW_COUNT, IN);
-        const attn_tensor plain = forward(contexts[c], &p, x, BHTD);
+        const attn_tensor plain = run_linear(contexts[c], &p, x, BHTD);
         *element_at(x, 0, 0, 1, IN - 1) = NAN;
         *element_at(x, 0, 0, 4, 0) = INFINITY;
         for (size_t i = 0; i < IN; i++) {
             *element_at(x, 0, 0, 2, i) = 0;
             *element_at(x, 0, 0, 7, i) = 1e-36F;
         }
-        const attn_tensor y = forward(contexts[c], &p, x, BHTD);
+        const attn_tensor y = run_linear(contexts[c], &p, x, BHTD);
         for (size_t r = 0; r < ROW_COUNT; r++)
             for (size_t o = 0; o < OUT; o++) {
                 const float got = *element_at(y, 0, 0, r, o);
@@ -249,12 +230,12 @@ static void rows_that_are_not_numbers(void **state) {
  */
 static void weights_of_other_contexts(void **state) {
     (void)state;
-    attn_context *exact = new_context_of(1, 0), *bf16 = context_of(1, 0, NULL, ATTN_PRECISION_BF16);
+    attn_context *exact = new_context_of(1, 0), *bf16 = new_precise(1, 0, NULL, ATTN_PRECISION_BF16);
     const attn_linear_params p = linear_of(ATTN_INT8, ATTN_OUT_IN, 100, 40, true),
                              f = linear_of(ATTN_F32, 0, 100, 40, true);
     const attn_tensor x = new_normal(BHTD, 1, 1, 9, 100), y = new_tensor(BHTD, 1, 1, 9, 40);
     attn_linear *linear = NULL;
-    assert_bits(forward(exact, &p, x, BHTD), forward(bf16, &p, x, BHTD));
+    assert_bits(run_linear(exact, &p, x, BHTD), run_linear(bf16, &p, x, BHTD));
     assert_ok(exact, attn_linear_create(exact, &f, &linear));
     assert_ok(bf16, attn_linear_forward(bf16, linear, &x, &y));
     assert_near(y, reference_linear(&f, doubles_of(x), 9), promised(2));
@@ -272,15 +253,11 @@ static void same_bits(void **state) {
     seed(6);
     for (size_t n = 0; n < 4; n++) {
         const attn_precision precision = n % 2 ? ATTN_PRECISION_INT8 : ATTN_PRECISION_BF16;
-        attn_context *one = context_of(1, 0, NULL, precision), *three = context_of(3, 0, NULL, precision);
+        attn_context *one = new_precise(1, 0, NULL, precision), *three = new_precise(3, 0, NULL, precision);
         const attn_linear_params p = linear_of(n < 2 ? ATTN_INT8 : ATTN_F32, ATTN_OUT_IN, 900, 150, n > 0);
-        const attn_tensor x = new_normal(BHTD, 1, 1, MOST_ROWS, 900), all = forward(one, &p, x, BHTD);
-        assert_bits(forward(three, &p, x, PADDED), all);
-        for (size_t i = 0; i < COUNT(ROWS); i++)
-            for (size_t first = 0; first + ROWS[i] <= MOST_ROWS; first += 53) {
-                name_case("case %zu, %zu rows from %zu", n, ROWS[i], first);
-                assert_bits(forward(one, &p, tokens_of(x, first, ROWS[i]), PADDED), tokens_of(all, first, ROWS[i]));
-            }
+        const attn_tensor x = new_normal(BHTD, 1, 1, MOST_ROWS, 900);
+        name_case("case %zu", n);
+        check_linear_bits(one, three, &p, x, COUNT(ROWS), ROWS);
         end_case();
     }
 }
