@@ -24,7 +24,4 @@ static inline Q s_spread(const element *p, int part) {
 }
 static inline void s_add_dot(S *sum, Q bytes, Q row) { *sum = _mm512_dpbusd_epi32(*sum, bytes, row); }
 static inline V s_less(S sum, int32_t x) { return _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, _mm512_set1_epi32(x))); }
-static inline void s_store(element *y, V x) {
-    const __m512i whole = _mm512_cvt_roundps_epi32(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    _mm_storeu_si128((__m128i *)(void *)y, _mm512_cvtsepi32_epi8(whole));
-}
+static inline void s_store(element *y, V x) { v_store_quanta(y, x); }

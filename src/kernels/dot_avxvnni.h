@@ -27,8 +27,4 @@ static inline Q s_spread(const element *p, int part) {
 }
 static inline void s_add_dot(S *sum, Q bytes, Q row) { *sum = _mm256_dpbusd_avx_epi32(*sum, bytes, row); }
 static inline V s_less(S sum, int32_t x) { return _mm256_cvtepi32_ps(_mm256_sub_epi32(sum, _mm256_set1_epi32(x))); }
-static inline void s_store(element *y, V x) {
-    const __m256i whole = _mm256_cvtps_epi32(_mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
-    _mm_storel_epi64((__m128i *)(void *)y, _mm_packs_epi16(words, words));
-}
+static inline void s_store(element *y, V x) { v_store_quanta(y, x); }

@@ -36,7 +36,7 @@ static inline void prepare_group(const float *x, part *y) {
     const float scale = scale_of_group(x), inverse = scale > 0 ? 1 / scale : 0.0F;
     int sum = 0;
     for (size_t j = 0; j < ATTNI_GROUP; j += VL)
-        g_store(y->x + j, inverse > 0 ? v_mul(v_load(x + j), v_set(inverse)) : v_set(0.0F));
+        v_store_quanta(y->x + j, inverse > 0 ? v_mul(v_load(x + j), v_set(inverse)) : v_set(0.0F));
     for (size_t k = 0; k < ATTNI_GROUP; k++)
         sum += y->x[k];
     y->scale = scale;

@@ -38,8 +38,3 @@ static inline V g_float(S sum) {
     return _mm256_cvtepi32_ps(_mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
 #endif
 }
-static inline void g_store(int8_t *y, V x) {
-    const __m256i whole = _mm256_cvtps_epi32(_mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
-    _mm_storel_epi64((__m128i *)(void *)y, _mm_packs_epi16(words, words));
-}

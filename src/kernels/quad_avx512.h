@@ -20,7 +20,3 @@ static inline Q g_quad(const int8_t *p) {
 }
 static inline void g_add(S *sum, Q numbers, Q row) { *sum = _mm512_dpbusd_epi32(*sum, numbers, row); }
 static inline V g_float(S sum) { return _mm512_cvtepi32_ps(sum); }
-static inline void g_store(int8_t *y, V x) {
-    const __m512i whole = _mm512_cvt_roundps_epi32(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    _mm_storeu_si128((__m128i *)(void *)y, _mm512_cvtepi32_epi8(whole));
-}

@@ -31,4 +31,4 @@ static inline void g_add(S *sum, Q numbers, Q row) {
 static inline V g_float(S sum) { return (float)sum; }
 
 /* VL elements of a row, rounded to the nearest. */
-static inline void g_store(int8_t *y, V x) { *y = quantum_of(x); }
+static inline void v_store_quanta(int8_t *y, V x) { *y = quantum_of(x); }

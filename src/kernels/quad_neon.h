@@ -32,8 +32,3 @@ static inline void g_add(S *sum, Q numbers, Q row) {
 }
 static inline V g_float(S sum) { return vcvtq_f32_s32(vpaddq_s32(vpaddlq_s16(sum.low), vpaddlq_s16(sum.high))); }
 #endif
-static inline void g_store(int8_t *y, V x) {
-    const int16x4_t words = vmovn_s32(vcvtnq_s32_f32(x));
-    const int8x8_t bytes = vmovn_s16(vcombine_s16(words, words));
-    memcpy(y, &bytes, VL);
-}

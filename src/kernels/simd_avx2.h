@@ -67,6 +67,13 @@ static inline V v_where_equal(V key, float value, V x, V y) {
     return _mm256_blendv_ps(x, y, _mm256_cmp_ps(key, _mm256_set1_ps(value), _CMP_EQ_OQ));
 }
 
+/* Rounded to the nearest. */
+static inline void v_store_quanta(int8_t *y, V x) {
+    const __m256i whole = _mm256_cvtps_epi32(_mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    _mm_storel_epi64((__m128i *)(void *)y, _mm_packs_epi16(words, words));
+}
+
 static inline V v_load_f16(const uint16_t *p) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
 }

@@ -62,6 +62,12 @@ static inline V v_where_equal(V key, float value, V x, V y) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(key, _mm512_set1_ps(value), _CMP_EQ_OQ), x, y);
 }
 
+/* Rounded to the nearest. */
+static inline void v_store_quanta(int8_t *y, V x) {
+    const __m512i whole = _mm512_cvt_roundps_epi32(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm_storeu_si128((__m128i *)(void *)y, _mm512_cvtsepi32_epi8(whole));
+}
+
 /* VL elements of the other types; stores round to the nearest, ties to even. */
 static inline V v_load_f16(const uint16_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
