@@ -63,7 +63,7 @@ ATTN_API attn_status attn_sdpa_backward(attn_context *context, const attn_tensor
                                         const attn_sdpa_params *params, const attn_sdpa_gradients *gradients);
 
 /* Sets *bytes to the scratch that attn_sdpa_backward with the same arguments needs (see attn_context_reserve). Reads no
- * data, as attn_sdpa_scratch_size. */
+ * data, as attn_sdpa_scratch_size. Errors as attn_sdpa_backward, but for those that only the data show. */
 ATTN_API attn_status attn_sdpa_backward_scratch_size(attn_context *context, const attn_tensor *q, const attn_tensor *k,
                                                      const attn_tensor *v, const attn_tensor *out,
                                                      const attn_tensor *d_out, const attn_sdpa_params *params,
