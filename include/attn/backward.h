@@ -8,6 +8,7 @@
 
 #include "context.h"
 #include "export.h"
+#include "linear.h"
 #include "sdpa.h"
 #include "status.h"
 #include "tensor.h"
@@ -40,6 +41,15 @@ typedef struct attn_sdpa_gradients {
     attn_score_backward_fn score_backward; /* for params.score */
 } attn_sdpa_gradients;
 
+/* Gradients of a linear map; NULL is not computed. No output may share memory with an input or with another output. */
+typedef struct attn_linear_gradients {
+    size_t struct_size;
+    const attn_tensor *dx; /* of the shape of x; f32, f16 or bf16 */
+    float *d_weight;       /* [out_width, in_width], or transposed, dense, as the weight came */
+    float *d_bias;         /* [out_width], whether the map has a bias or not */
+    int accumulate;        /* Not 0: gradients are added to what the outputs hold. */
+} attn_linear_gradients;
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -68,6 +78,23 @@ ATTN_API attn_status attn_sdpa_backward_scratch_size(attn_context *context, cons
                                                      const attn_tensor *v, const attn_tensor *out,
                                                      const attn_tensor *d_out, const attn_sdpa_params *params,
                                                      const attn_sdpa_gradients *gradients, size_t *bytes);
+
+/* The gradients of attn_linear_forward(context, linear, x, out).
+ *   x      [B,1,T,in_width], as it was there
+ *   d_out  [B,1,T,out_width], f32, f16 or bf16
+ * dx is that of the weights as they are packed: in a context of less than f32 precision rounded, int8 and int4 scaled;
+ * the products are f32 in every precision. d_weight and d_bias are sums over B·T. NaN and Inf propagate as IEEE says.
+ * Bits are the same for any number of threads.
+ * Errors: NULL, SHAPE, STRIDE, DTYPE, STRUCT, OVERFLOW, ALIAS, MEMORY; nothing is written then. */
+ATTN_API attn_status attn_linear_backward(attn_context *context, const attn_linear *linear, const attn_tensor *x,
+                                          const attn_tensor *d_out, const attn_linear_gradients *gradients);
+
+/* Sets *bytes to the scratch that attn_linear_backward with the same arguments needs: about the size of the weight in
+ * f32, or 3 KB for each of its inputs or outputs. The data pointers may be NULL. Errors as attn_linear_backward, but
+ * for those that only the data show. */
+ATTN_API attn_status attn_linear_backward_scratch_size(attn_context *context, const attn_linear *linear,
+                                                       const attn_tensor *x, const attn_tensor *d_out,
+                                                       const attn_linear_gradients *gradients, size_t *bytes);
 
 #ifdef __cplusplus
 }

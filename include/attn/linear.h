@@ -60,6 +60,13 @@ extern "C" {
  * `linear` is not). Errors: NULL, SHAPE, VALUE (order, scales), DTYPE, STRUCT, OVERFLOW, MEMORY. */
 ATTN_API attn_status attn_linear_create(attn_context *context, const attn_linear_params *params, attn_linear **linear);
 
+/* Packs other weights in the place of those of `linear`, for training: of the same sizes, order and type, with a bias
+ * if it had one. Allocates nothing. No other call may be using them.
+ *   context  of the precision of that which created it, and of the same backend
+ * Errors: as attn_linear_create, but MEMORY; VALUE also where they do not fit what was packed: int4 weights with scales
+ * that f16 has not in the place of such that it has. Nothing is changed then. */
+ATTN_API attn_status attn_linear_update(attn_context *context, attn_linear *linear, const attn_linear_params *params);
+
 /* Frees the weights. NULL is allowed. No call may be using them. */
 ATTN_API void attn_linear_destroy(attn_linear *linear);
 

@@ -73,11 +73,6 @@ static void add_tensor(attni_extras *extras, const char *name, const attn_tensor
         attni_add_output(extras, name, *t);
 }
 
-static void add_floats(attni_extras *extras, const char *name, float *data, size_t n) {
-    if (data)
-        attni_add_output(extras, name, attn_tensor_bhtd(data, ATTN_F32, 1, 1, 1, n));
-}
-
 static attn_status check_overlaps(attn_context *context, const arguments *a, const attni_sdpa *call,
                                   attni_extras *extras) {
     const attn_sdpa_gradients *g = &a->gradients;
@@ -86,9 +81,9 @@ static attn_status check_overlaps(attn_context *context, const arguments *a, con
     add_tensor(extras, "gradients.dk", g->dk);
     add_tensor(extras, "gradients.dv", g->dv);
     add_tensor(extras, "gradients.d_bias", g->d_bias);
-    add_floats(extras, "gradients.d_sinks", g->d_sinks, call->H);
-    add_floats(extras, "gradients.d_alibi_slopes", g->d_alibi_slopes, call->H);
-    add_floats(extras, "gradients.d_relative_bias", g->d_relative_bias, call->H * call->relative.width);
+    attni_add_floats(extras, "gradients.d_sinks", g->d_sinks, call->H);
+    attni_add_floats(extras, "gradients.d_alibi_slopes", g->d_alibi_slopes, call->H);
+    attni_add_floats(extras, "gradients.d_relative_bias", g->d_relative_bias, call->H * call->relative.width);
     return attni_check_outputs(context, extras, NULL, 5, (const char *const[]){"q", "k", "v", "out", "d_out"},
                                (const attn_tensor *const[]){a->q, a->k, a->v, a->out, a->d_out});
 }

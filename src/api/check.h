@@ -42,7 +42,8 @@
     X(attn_block_params, feed_norm, 64)                                                                                \
     X(attn_block_inputs, starts, 72)                                                                                   \
     X(attn_embed_params, norm, 112)                                                                                    \
-    X(attn_sdpa_gradients, score_backward, 88)
+    X(attn_sdpa_gradients, score_backward, 88)                                                                         \
+    X(attn_linear_gradients, accumulate, 36)
 
 #define ATTNI_FIRST_END(type, last) (offsetof(type, last) + sizeof((type){0}.last))
 #define ATTNI_FIRST_SIZE(type, last, bytes) type * : ATTNI_FIRST_END(type, last),
@@ -107,6 +108,8 @@ attn_status attni_check_attention(attn_context *context, const attn_sdpa_params 
 attn_status attni_check_places(attn_context *context, const attn_sdpa_params *params, bool data, attni_sdpa *call,
                                attni_extras *extras);
 void attni_add_output(attni_extras *extras, const char *name, attn_tensor tensor);
+/* A dense array, or NULL. */
+void attni_add_floats(attni_extras *extras, const char *name, float *data, size_t n);
 /* Whether the last keys of sequence b, whose call this is, may be the tree, if it has queries. */
 attn_status attni_check_tree_fits(attn_context *context, const attni_sdpa *one, size_t b);
 /* An array of the params; elements of 8 bytes count as two. */

@@ -6,28 +6,43 @@
 #include "api/parts.h"
 #include "mha/matrix.h"
 
-attn_status attn_linear_create(attn_context *context, const attn_linear_params *params, attn_linear **linear) {
+static attn_status check_weight(attn_context *context, const attn_linear_params *params, attni_weight *weight) {
     attn_linear_params p;
-    if (linear)
-        *linear = NULL;
-    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
-    ATTNI_TRY(attni_check_pointer(context, "linear", linear));
     ATTNI_TRY(attni_check_pointer(context, "params", params));
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
     ATTNI_TRY(attni_check_order(context, "params.order", p.order));
     ATTNI_TRY(attni_check_weight_dtype(context, "params.weight_dtype", p.weight_dtype, "params.order", p.order));
     ATTNI_TRY(attni_check_pointer(context, "params.weight", p.weight));
-    attni_weight weight = {.data = p.weight,
-                           .type = p.weight_dtype,
-                           .scale = p.weight_scale,
-                           .bias = p.bias,
-                           .out = p.out_width,
-                           .in = p.in_width};
-    ATTNI_TRY(attni_check_weight(context, "params.in_width", "params.out_width", p.order, &weight));
-    ATTNI_TRY(attni_check_scale(context, "params.weight_scale", p.weight_scale, p.weight, p.weight_dtype, p.out_width,
-                                p.in_width));
+    *weight = (attni_weight){.data = p.weight,
+                             .type = p.weight_dtype,
+                             .scale = p.weight_scale,
+                             .bias = p.bias,
+                             .out = p.out_width,
+                             .in = p.in_width};
+    ATTNI_TRY(attni_check_weight(context, "params.in_width", "params.out_width", p.order, weight));
+    return attni_check_scale(context, "params.weight_scale", p.weight_scale, p.weight, p.weight_dtype, p.out_width,
+                             p.in_width);
+}
+
+attn_status attn_linear_create(attn_context *context, const attn_linear_params *params, attn_linear **linear) {
+    attni_weight weight;
+    if (linear)
+        *linear = NULL;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "linear", linear));
+    ATTNI_TRY(check_weight(context, params, &weight));
     *linear = attni_linear_new(context, &weight);
     return *linear ? ATTN_OK : attni_fail(context, ATTN_ERROR_MEMORY, "linear: no memory for the packed weights");
+}
+
+attn_status attn_linear_update(attn_context *context, attn_linear *linear, const attn_linear_params *params) {
+    attni_weight w;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "linear", linear));
+    ATTNI_TRY(check_weight(context, params, &w));
+    ATTNI_TRY(attni_check_fits(context, "params", &w, &linear->map));
+    attni_linear_repack(context, &w, &linear->map);
+    return ATTN_OK;
 }
 
 void attn_linear_destroy(attn_linear *linear) {

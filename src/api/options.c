@@ -214,6 +214,11 @@ void attni_add_output(attni_extras *extras, const char *name, attn_tensor tensor
     extras->outputs[n] = tensor;
 }
 
+void attni_add_floats(attni_extras *extras, const char *name, float *data, size_t n) {
+    if (data)
+        attni_add_output(extras, name, attn_tensor_bhtd(data, ATTN_F32, 1, 1, 1, n));
+}
+
 static attn_status check_weights(attn_context *context, const attn_sdpa_params *p, bool data, attni_sdpa *call,
                                  attni_extras *extras) {
     const attn_tensor *w = p->weights;

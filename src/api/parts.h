@@ -36,6 +36,10 @@ attn_status attni_check_weight_dtype(attn_context *context, const char *name, at
 attn_status attni_check_scale(attn_context *context, const char *name, const float *scale, const void *weight,
                               attn_dtype dtype, size_t out, size_t in);
 
+/* A weight that may be packed where another was. */
+attn_status attni_check_fits(attn_context *context, const char *name, const attni_weight *weight,
+                             const attni_linear *linear);
+
 /* The projected heads of B·T queries and B·keys keys, and `streams` rows of the model's width for each, fit in memory;
  * the names are those of the queries and of the keys. */
 attn_status attni_check_projected(attn_context *context, const char *name, const char *key_name, const attn_mha *mha,

@@ -21,8 +21,8 @@ static inline Q g_quad(const int8_t *p) {
 #else
 #define GROUP_ISA ATTN_ISA_AVX2
 #endif
-/* Quads; without AVX-VNNI halves of them in 16 bits, which 8 products of 15 · 127 + 15 · 127 do not leave. Each function
- * is written once, since the coverage report knows it by its line. */
+/* Quads; without AVX-VNNI halves of them in 16 bits, which 8 products of 15 · 127 + 15 · 127 do not leave. Each
+ * function is written once, since the coverage report knows it by its line. */
 static inline void g_add(S *sum, Q numbers, Q row) {
 #ifdef __AVXVNNI__
     *sum = _mm256_dpbusd_avx_epi32(*sum, numbers, row);

@@ -31,15 +31,25 @@ typedef struct attni_linear {
     size_t out, in, depth;
     attni_panel panel;
     attn_dtype type;
-    bool half;    /* of int4: scales are kept as f16, which all of them are */
-    char *panels; /* where the memory of all begins */
-    float *scale; /* of int8, [out] up to whole vectors, or NULL */
-    float *bias;  /* [out], or NULL */
+    size_t stride_out, stride_in; /* of the weight that it was packed from */
+    bool half;                    /* of int4: scales are kept as f16, which all of them are */
+    char *panels;                 /* where the memory of all begins */
+    float *scale;                 /* of int8, [out] up to whole vectors, or NULL */
+    float *bias;                  /* [out], or NULL */
 } attni_linear;
 
 /* Floats that the packed weight takes, in whole cache lines, and the packing into them. */
 size_t attni_linear_floats(const attn_context *context, const attni_weight *weight);
 attni_linear attni_linear_pack(const attn_context *context, const attni_weight *weight, float *memory);
+
+/* Packs another weight of the same form in the place of what was packed, shared out to the threads. Whether it has it:
+ * int4's scales may be numbers that f16 has not. */
+bool attni_linear_fits(const attn_context *context, const attni_weight *weight, const attni_linear *linear);
+void attni_linear_repack(attn_context *context, const attni_weight *weight, attni_linear *linear);
+
+/* Inside the room: the panel of a weight that begins with feature o. */
+void attni_linear_pack_panel(const attn_context *context, const attni_weight *weight, const attni_linear *linear,
+                             size_t o);
 
 /* Bytes of so many elements of its panels, of whole groups if they have groups. */
 size_t attni_panel_bytes(const attni_linear *linear, size_t elements);
@@ -77,6 +87,19 @@ typedef struct attni_product {
 /* Runs up to so many independent products as one parallel job. */
 enum { ATTNI_MOST_PRODUCTS = 16 };
 void attni_project(attn_context *context, const attni_product *products, size_t count);
+
+/* The gradients of y = x · Wᵀ + bias, from dy [rows, out]. What has no data is not made. */
+typedef struct attni_linear_back {
+    const attni_linear *linear;
+    attni_matrix x, dy;
+    attni_matrix dx;
+    const attni_matrix *residual; /* added to dx; may be dx; or NULL */
+    float *d_weight;              /* with the strides of the weight */
+    float *d_bias;                /* [out] */
+    bool accumulate;              /* to d_weight and d_bias */
+} attni_linear_back;
+size_t attni_linear_back_floats(const attn_context *context, const attni_linear *linear);
+void attni_linear_back_run(attn_context *context, const attni_linear_back *back, float *room);
 
 /* What a product of so many rows makes of x, in the context's precision. */
 size_t attni_product_floats(const attn_context *context, const attni_linear *linear, size_t rows);

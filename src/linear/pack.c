@@ -43,7 +43,11 @@ static bool are_half(const attni_kernels *kernels, size_t n, const float *x) {
 
 /* What a weight becomes, its memory left out. */
 static attni_linear form_of(const attn_context *context, const attni_weight *w) {
-    attni_linear linear = {.out = w->out, .in = w->in, .type = kept_type(context, w)};
+    attni_linear linear = {.out = w->out,
+                           .in = w->in,
+                           .type = kept_type(context, w),
+                           .stride_out = w->stride_out,
+                           .stride_in = w->stride_in};
     linear.panel = attni_panel_for_weights(context, linear.type);
     linear.depth = attni_round_up(w->in, attni_together(linear.type));
     linear.half =
@@ -165,18 +169,50 @@ float *attni_keep(const float *x, size_t n, float **next) {
     return kept;
 }
 
+void attni_linear_pack_panel(const attn_context *context, const attni_weight *w, const attni_linear *linear, size_t o) {
+    const size_t width = attni_min(attni_round_up(w->out - o, 16), linear->panel.width);
+    const some features = {context->kernels, w, o, attni_min(w->out - o, width)};
+    pack_panel(&features, linear, width, linear->panels + attni_panel_bytes(linear, o * linear->depth));
+}
+
 attni_linear attni_linear_pack(const attn_context *context, const attni_weight *w, float *memory) {
     attni_linear linear = form_of(context, w);
     linear.panels = (char *)memory;
-    for (size_t o = 0; o < w->out; o += linear.panel.width) {
-        const size_t width = attni_min(attni_round_up(w->out - o, 16), linear.panel.width);
-        const some features = {context->kernels, w, o, attni_min(w->out - o, width)};
-        pack_panel(&features, &linear, width, linear.panels + attni_panel_bytes(&linear, o * linear.depth));
-    }
+    for (size_t o = 0; o < w->out; o += linear.panel.width)
+        attni_linear_pack_panel(context, w, &linear, o);
     float *next = memory + panel_floats(&linear);
     linear.scale = attni_keep(w->type == ATTN_INT8 ? w->scale : NULL, w->out, &next);
     linear.bias = attni_keep(w->bias, w->out, &next);
     return linear;
+}
+
+bool attni_linear_fits(const attn_context *context, const attni_weight *w, const attni_linear *linear) {
+    const attni_linear form = form_of(context, w);
+    return form.out == linear->out && form.in == linear->in && form.type == linear->type &&
+           form.panel.width == linear->panel.width && form.stride_out == linear->stride_out &&
+           form.stride_in == linear->stride_in && (form.half || !linear->half) && !w->bias == !linear->bias;
+}
+
+typedef struct repacking {
+    const attn_context *context;
+    const attni_weight *weight;
+    const attni_linear *linear;
+} repacking;
+
+static void repack_unit(void *arg, size_t unit, size_t worker) {
+    const repacking *r = arg;
+    (void)worker;
+    attni_linear_pack_panel(r->context, r->weight, r->linear, unit * r->linear->panel.width);
+}
+
+void attni_linear_repack(attn_context *context, const attni_weight *w, attni_linear *linear) {
+    enum { FLOPS = 16 }; /* as long as an element takes */
+    repacking r = {context, w, linear};
+    float *next = linear->scale ? linear->scale : linear->bias;
+    attni_parallel(context, attni_ceil_div(w->out, linear->panel.width), FLOPS * (double)w->out * (double)w->in,
+                   repack_unit, &r);
+    attni_keep(linear->scale ? w->scale : NULL, w->out, &next);
+    attni_keep(w->bias, w->out, &next);
 }
 
 attn_linear *attni_linear_new(const attn_context *context, const attni_weight *w) {
