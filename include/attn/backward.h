@@ -9,6 +9,7 @@
 #include "context.h"
 #include "export.h"
 #include "linear.h"
+#include "mha.h"
 #include "sdpa.h"
 #include "status.h"
 #include "tensor.h"
@@ -49,6 +50,29 @@ typedef struct attn_linear_gradients {
     float *d_bias;         /* [out_width], whether the map has a bias or not */
     int accumulate;        /* Not 0: gradients are added to what the outputs hold. */
 } attn_linear_gradients;
+
+/* Gradients of a layer, each of the shape, order and layout of what it is the gradient of; NULL is not computed. No
+ * output may share memory with an input or with another output. */
+typedef struct attn_mha_gradients {
+    size_t struct_size;
+
+    /* Of the inputs; f32, f16 or bf16. Where the call has no key, d_query is that of all that was made of the query,
+     * and d_key NULL; likewise without value and d_value. */
+    const attn_tensor *d_query, *d_key, *d_value;
+
+    /* Of the fields of attn_mha_params, f32. */
+    float *d_in_weight, *d_in_bias;              /* for a layer with in_weight */
+    float *d_q_weight, *d_k_weight, *d_v_weight; /* for one without */
+    float *d_q_bias, *d_k_bias, *d_v_bias;
+    float *d_out_weight, *d_out_bias;
+    float *d_gate_weight, *d_gate_bias; /* with gate_in_q they are in those of q */
+
+    /* Of what attention reads beside q, k and v; NULL: none. dq, dk, dv and d_lse must be NULL; with a callback
+     * score_backward is set here. */
+    const attn_sdpa_gradients *attention;
+
+    int accumulate; /* Not 0: gradients are added to what the outputs hold; those of `attention`, too. */
+} attn_mha_gradients;
 
 #ifdef __cplusplus
 extern "C" {
@@ -95,6 +119,40 @@ ATTN_API attn_status attn_linear_backward(attn_context *context, const attn_line
 ATTN_API attn_status attn_linear_backward_scratch_size(attn_context *context, const attn_linear *linear,
                                                        const attn_tensor *x, const attn_tensor *d_out,
                                                        const attn_linear_gradients *gradients, size_t *bytes);
+
+/* attn_mha_forward that keeps what attn_mha_backward needs: the projected heads, what attention makes of them and its
+ * log-sum-exps. The output has the same bits.
+ *   kept        output, of attn_mha_kept_size bytes, the caller's
+ *   kept_bytes  so many are there
+ * Errors: those of attn_mha_forward; NULL, SHAPE (too few bytes), ALIAS. */
+ATTN_API attn_status attn_mha_forward_keep(attn_context *context, const attn_mha *mha, const attn_tensor *query,
+                                           const attn_tensor *key, const attn_tensor *value, const attn_tensor *out,
+                                           const attn_sdpa_params *params, void *kept, size_t kept_bytes);
+
+/* Sets *bytes to what the layer keeps of so many sequences of query and key tokens. Errors: NULL, OVERFLOW. */
+ATTN_API attn_status attn_mha_kept_size(attn_context *context, const attn_mha *mha, size_t batch, size_t query_tokens,
+                                        size_t key_tokens, size_t *bytes);
+
+/* The gradients of attn_mha_forward(context, mha, query, key, value, out, params).
+ *   query, key, value, params  as they were there; outputs of the params are not looked at
+ *   d_out                      [B,1,Tq,M], f32, f16 or bf16
+ *   kept                       what attn_mha_forward_keep kept in a context of the same backend and precision, or NULL:
+ *                              it is made again, which takes the time of the forward pass and changes no bit
+ * The rules of attn_sdpa_backward and attn_linear_backward hold. What `clip` changed has a gradient of 0. The layer may
+ * have no extra or zero key, no norm before the output and no latents.
+ * Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE, STRUCT, OVERFLOW, ALIAS, MEMORY; nothing is written then. */
+ATTN_API attn_status attn_mha_backward(attn_context *context, const attn_mha *mha, const attn_tensor *query,
+                                       const attn_tensor *key, const attn_tensor *value, const attn_tensor *d_out,
+                                       const attn_sdpa_params *params, const void *kept,
+                                       const attn_mha_gradients *gradients);
+
+/* Sets *bytes to the scratch that attn_mha_backward with the same arguments needs. The data pointers may be NULL.
+ * Errors as attn_mha_backward, but for those that only the data show. */
+ATTN_API attn_status attn_mha_backward_scratch_size(attn_context *context, const attn_mha *mha,
+                                                    const attn_tensor *query, const attn_tensor *key,
+                                                    const attn_tensor *value, const attn_tensor *d_out,
+                                                    const attn_sdpa_params *params, const void *kept,
+                                                    const attn_mha_gradients *gradients, size_t *bytes);
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "attn/backward.h"
 
-#include "api/check.h"
+#include "api/gradients.h"
 #include "context/sizes.h"
 
 /* The arguments of a call; params and gradients are copies. */
@@ -24,9 +24,8 @@ static attn_status check_like(attn_context *context, const char *name, const att
     return ATTN_OK;
 }
 
-/* What belongs to something that the call does not have. */
-static attn_status check_fields(attn_context *context, const attn_sdpa_params *p, const attn_sdpa_gradients *g,
-                                const attn_tensor *out) {
+attn_status attni_check_sdpa_gradients(attn_context *context, const attn_sdpa_params *p, const attn_sdpa_gradients *g,
+                                       bool data) {
     const struct {
         bool set, belongs;
         const char *field, *to;
@@ -42,6 +41,10 @@ static attn_status check_fields(attn_context *context, const attn_sdpa_params *p
                               fields[n].field, fields[n].to);
     if (p->score && !g->score_backward)
         return attni_fail(context, ATTN_ERROR_NULL, "gradients.score_backward is NULL, but params.score is set");
+    return check_like(context, "gradients.d_bias", g->d_bias, "params.bias", p->bias, ATTNI_F32_ONLY, true, data);
+}
+
+static attn_status check_lse(attn_context *context, const attn_sdpa_params *p, const attn_tensor *out) {
     if (!p->lse && !p->sigmoid && out->size[0] && out->size[1] && out->size[2])
         return attni_fail(context, ATTN_ERROR_NULL, "params.lse is NULL, expected what attn_sdpa wrote there");
     return ATTN_OK;
@@ -53,9 +56,7 @@ static attn_status check_tensors(attn_context *context, const arguments *a, bool
     ATTNI_TRY(check_like(context, "d_out", a->d_out, "out", a->out, ATTNI_FLOATS, false, data));
     ATTNI_TRY(check_like(context, "gradients.dq", g->dq, "q", a->q, ATTNI_FLOATS, true, data));
     ATTNI_TRY(check_like(context, "gradients.dk", g->dk, "k", a->k, ATTNI_FLOATS, true, data));
-    ATTNI_TRY(check_like(context, "gradients.dv", g->dv, "v", a->v, ATTNI_FLOATS, true, data));
-    return check_like(context, "gradients.d_bias", g->d_bias, "params.bias", a->params.bias, ATTNI_F32_ONLY, true,
-                      data);
+    return check_like(context, "gradients.dv", g->dv, "v", a->v, ATTNI_FLOATS, true, data);
 }
 
 /* The log-sum-exps that the forward pass wrote are read now, and so is what it was told about them. */
@@ -106,19 +107,23 @@ static attni_view bias_view(const attn_tensor *t) {
     return view;
 }
 
+attni_gradients attni_shared_gradients(const attn_sdpa_gradients *g) {
+    return (attni_gradients){.d_bias = bias_view(g->d_bias),
+                             .d_sinks = g->d_sinks,
+                             .d_slopes = g->d_alibi_slopes,
+                             .d_table = g->d_relative_bias,
+                             .accumulate = g->accumulate != 0,
+                             .score = g->score_backward};
+}
+
 static attni_gradients gradients_of(const arguments *a, const attni_sdpa *call) {
     const attn_sdpa_gradients *g = &a->gradients;
-    attni_gradients to = {.d_out = view_of(a->d_out, call),
-                          .d_lse = call->lse,
-                          .dq = view_of(g->dq, call),
-                          .dk = view_of(g->dk, call),
-                          .dv = view_of(g->dv, call),
-                          .d_bias = bias_view(g->d_bias),
-                          .d_sinks = g->d_sinks,
-                          .d_slopes = g->d_alibi_slopes,
-                          .d_table = g->d_relative_bias,
-                          .accumulate = g->accumulate != 0,
-                          .score = g->score_backward};
+    attni_gradients to = attni_shared_gradients(g);
+    to.d_out = view_of(a->d_out, call);
+    to.d_lse = call->lse;
+    to.dq = view_of(g->dq, call);
+    to.dk = view_of(g->dk, call);
+    to.dv = view_of(g->dv, call);
     to.d_lse.data = (void *)(uintptr_t)g->d_lse; /* only read */
     return to;
 }
@@ -142,7 +147,8 @@ static attn_status check(attn_context *context, arguments *a, const attn_sdpa_pa
     a->params.key_mass = a->params.entropy = a->params.largest_scores = NULL;
     a->params.top_keys = NULL;
     ATTNI_TRY(attni_check_sdpa(context, a->q, a->k, a->v, a->out, &a->params, data, call, &extras));
-    ATTNI_TRY(check_fields(context, &a->params, &a->gradients, a->out));
+    ATTNI_TRY(attni_check_sdpa_gradients(context, &a->params, &a->gradients, data));
+    ATTNI_TRY(check_lse(context, &a->params, a->out));
     ATTNI_TRY(check_tensors(context, a, data));
     ATTNI_TRY(check_scratch(context, call));
     *to = gradients_of(a, call);

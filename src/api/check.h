@@ -43,7 +43,8 @@
     X(attn_block_inputs, starts, 72)                                                                                   \
     X(attn_embed_params, norm, 112)                                                                                    \
     X(attn_sdpa_gradients, score_backward, 88)                                                                         \
-    X(attn_linear_gradients, accumulate, 36)
+    X(attn_linear_gradients, accumulate, 36)                                                                           \
+    X(attn_mha_gradients, accumulate, 140)
 
 #define ATTNI_FIRST_END(type, last) (offsetof(type, last) + sizeof((type){0}.last))
 #define ATTNI_FIRST_SIZE(type, last, bytes) type * : ATTNI_FIRST_END(type, last),
@@ -134,6 +135,18 @@ attn_status attni_check_sdpa(attn_context *context, const attn_tensor *q, const 
  * inputs come beside the extra ones. */
 attn_status attni_check_outputs(attn_context *context, const attni_extras *extras, const attn_tensor *out, size_t count,
                                 const char *const names[], const attn_tensor *const inputs[]);
+
+/* Gradients that a call writes; `extras` are what it reads beside `count` inputs. */
+enum { ATTNI_MOST_WRITTEN = 64 };
+typedef struct attni_written {
+    size_t count;
+    attn_tensor tensors[ATTNI_MOST_WRITTEN];
+    const char *names[ATTNI_MOST_WRITTEN];
+} attni_written;
+void attni_write_tensor(attni_written *written, const char *name, const attn_tensor *tensor); /* or NULL */
+void attni_write_floats(attni_written *written, const char *name, float *data, size_t n);
+attn_status attni_check_written(attn_context *context, const attni_written *written, const attni_extras *extras,
+                                size_t count, const char *const names[], const attn_tensor *const inputs[]);
 
 /* Without elements. A call whose every output is so returns at once, whatever the other sizes are. */
 bool attni_is_empty(const attn_tensor *tensor);

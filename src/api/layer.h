@@ -6,6 +6,20 @@
 #include "api/cached.h"
 #include "mha/mha.h"
 
+/* The tensors of a call of a layer: what the caller left out filled in. */
+typedef struct attni_layer_tensors {
+    const attn_tensor *query, *key, *value, *out;
+    const char *key_name, *value_name, *out_name; /* of what the caller gave */
+    bool self, same_value;                        /* no key, no value */
+    bool reads_out;                               /* `out` is an input: its gradient */
+} attni_layer_tensors;
+attni_layer_tensors attni_complete(const attn_tensor *query, const attn_tensor *key, const attn_tensor *value,
+                                   const attn_tensor *out);
+
+/* A call of attn_mha_forward but for the overlaps. */
+attn_status attni_check_mha(attn_context *context, const attn_mha *mha, const attni_layer_tensors *t,
+                            const attn_sdpa_params *params, bool data, attni_mha_call *call, attni_extras *extras);
+
 /* Which tokens x has, as attn_block_inputs and attn_mha_inputs tell it. */
 typedef struct attni_tokens {
     const int64_t *counts, *starts;

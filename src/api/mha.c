@@ -151,7 +151,7 @@ static attni_mha_weight features(const attn_mha_params *p, const matrix *m, part
                                  .stride_in = p->order == ATTN_IN_OUT ? m->out : 1,
                                  .out = of.count,
                                  .in = m->in};
-    return (attni_mha_weight){weight, of.run, of.pitch};
+    return (attni_mha_weight){weight, {of.first, of.run, of.pitch, weight.stride_out, weight.stride_in}};
 }
 
 /* A side of a weight matrix and the other one: room for whole panels is included. */
@@ -303,16 +303,9 @@ void attn_mha_destroy(attn_mha *mha) {
         attni_mha_delete(mha);
 }
 
-/* The tensors of a call: what the caller left out filled in. */
-typedef struct tensors {
-    const attn_tensor *query, *key, *value, *out;
-    const char *key_name, *value_name; /* of what the caller gave */
-    bool self;
-} tensors;
-
-static tensors complete(const attn_tensor *query, const attn_tensor *key, const attn_tensor *value,
-                        const attn_tensor *out) {
-    tensors t = {query, key, value, out, "key", "value", !key};
+attni_layer_tensors attni_complete(const attn_tensor *query, const attn_tensor *key, const attn_tensor *value,
+                                   const attn_tensor *out) {
+    attni_layer_tensors t = {query, key, value, out, "key", "value", "out", !key, !value, false};
     if (!key) {
         t.key = query;
         t.key_name = "query";
@@ -331,18 +324,18 @@ static attn_status check_input(attn_context *context, const char *name, const at
     return attni_check_size(context, name, t, 3, letter, width);
 }
 
-static attn_status check_tensors(attn_context *context, const attn_mha *mha, const tensors *t, bool data) {
+static attn_status check_tensors(attn_context *context, const attn_mha *mha, const attni_layer_tensors *t, bool data) {
     if (mha->L && t->value != t->key)
         return attni_fail(context, ATTN_ERROR_VALUE, "value is set, but the layer makes values of the key's latents");
     ATTNI_TRY(check_input(context, "query", t->query, false, data, "model_width", mha->M));
     ATTNI_TRY(check_input(context, t->key_name, t->key, false, data, "key_input_width", mha->k.in));
     ATTNI_TRY(check_input(context, t->value_name, t->value, false, data, "value_input_width", mha->v.in));
-    ATTNI_TRY(check_input(context, "out", t->out, true, data, "model_width", mha->M));
+    ATTNI_TRY(check_input(context, t->out_name, t->out, !t->reads_out, data, "model_width", mha->M));
     ATTNI_TRY(attni_check_size(context, t->key_name, t->key, 0, "B", t->query->size[0]));
     ATTNI_TRY(attni_check_size(context, t->value_name, t->value, 0, "B", t->query->size[0]));
     ATTNI_TRY(attni_check_size(context, t->value_name, t->value, 2, "Tk", t->key->size[2]));
-    ATTNI_TRY(attni_check_size(context, "out", t->out, 0, "B", t->query->size[0]));
-    return attni_check_size(context, "out", t->out, 2, "Tq", t->query->size[2]);
+    ATTNI_TRY(attni_check_size(context, t->out_name, t->out, 0, "B", t->query->size[0]));
+    return attni_check_size(context, t->out_name, t->out, 2, "Tq", t->query->size[2]);
 }
 
 attn_status attni_check_projected(attn_context *context, const char *name, const char *key_name, const attn_mha *mha,
@@ -356,40 +349,45 @@ attn_status attni_check_projected(attn_context *context, const char *name, const
     return attni_check_product(context, longer, rows + 16, 4 * widest, &floats); /* with room for that of attention */
 }
 
-static attn_status check(attn_context *context, const attn_mha *mha, tensors t, const attn_sdpa_params *params,
-                         bool data, attni_mha_call *call) {
-    attni_extras extras;
+attn_status attni_check_mha(attn_context *context, const attn_mha *mha, const attni_layer_tensors *t,
+                            const attn_sdpa_params *params, bool data, attni_mha_call *call, attni_extras *extras) {
     attn_sdpa_params p;
     ATTNI_TRY(attni_check_pointer(context, "mha", mha));
-    ATTNI_TRY(check_tensors(context, mha, &t, data));
-    ATTNI_TRY(attni_check_projected(context, "query", t.key_name, mha, t.query->size[0], t.query->size[2],
-                                    t.key->size[2], 2));
+    ATTNI_TRY(check_tensors(context, mha, t, data));
+    ATTNI_TRY(attni_check_projected(context, "query", t->key_name, mha, t->query->size[0], t->query->size[2],
+                                    t->key->size[2], 2));
     *call = (attni_mha_call){.mha = mha,
-                             .B = t.query->size[0],
-                             .Tq = t.query->size[2],
-                             .Tk = t.key->size[2],
-                             .query = attni_view_of(t.query),
-                             .key = attni_view_of(t.key),
-                             .value = attni_view_of(t.value),
-                             .out = attni_view_of(t.out),
-                             .attention = {.B = t.query->size[0],
+                             .B = t->query->size[0],
+                             .Tq = t->query->size[2],
+                             .Tk = t->key->size[2],
+                             .query = attni_view_of(t->query),
+                             .key = attni_view_of(t->key),
+                             .value = attni_view_of(t->value),
+                             .out = attni_view_of(t->out),
+                             .attention = {.B = t->query->size[0],
                                            .H = mha->H,
                                            .G = mha->G,
-                                           .Tq = t.query->size[2],
-                                           .Tk = t.key->size[2],
+                                           .Tq = t->query->size[2],
+                                           .Tk = t->key->size[2],
                                            .D = mha->D,
                                            .E = mha->E}};
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
-    if (t.self && !p.key_lengths)
+    if (t->self && !p.key_lengths)
         p.key_lengths = p.query_lengths;
-    ATTNI_TRY(attni_check_ragged(context, "query", t.query, &p));
+    ATTNI_TRY(attni_check_ragged(context, "query", t->query, &p));
     ATTNI_TRY(attni_check_sequences(context, &p, &call->attention));
-    ATTNI_TRY(attni_check_attention(context, &p, data, &call->attention, &extras));
-    ATTNI_TRY(attni_check_latent(context, mha, &call->attention.k_turn, &call->attention.v_turn));
+    ATTNI_TRY(attni_check_attention(context, &p, data, &call->attention, extras));
+    return attni_check_latent(context, mha, &call->attention.k_turn, &call->attention.v_turn);
+}
+
+static attn_status check(attn_context *context, const attn_mha *mha, const attni_layer_tensors *t,
+                         const attn_sdpa_params *params, bool data, attni_mha_call *call) {
+    attni_extras extras;
+    ATTNI_TRY(attni_check_mha(context, mha, t, params, data, call, &extras));
     if (!data)
         return ATTN_OK;
-    return attni_check_outputs(context, &extras, t.out, 3, (const char *const[]){"query", t.key_name, t.value_name},
-                               (const attn_tensor *const[]){t.query, t.key, t.value});
+    return attni_check_outputs(context, &extras, t->out, 3, (const char *const[]){"query", t->key_name, t->value_name},
+                               (const attn_tensor *const[]){t->query, t->key, t->value});
 }
 
 static size_t scratch_of(const attn_context *context, const attn_tensor *out, const attni_mha_call *call) {
@@ -399,9 +397,10 @@ static size_t scratch_of(const attn_context *context, const attn_tensor *out, co
 attn_status attn_mha_forward(attn_context *context, const attn_mha *mha, const attn_tensor *query,
                              const attn_tensor *key, const attn_tensor *value, const attn_tensor *out,
                              const attn_sdpa_params *params) {
+    const attni_layer_tensors t = attni_complete(query, key, value, out);
     attni_mha_call call;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
-    ATTNI_TRY(check(context, mha, complete(query, key, value, out), params, true, &call));
+    ATTNI_TRY(check(context, mha, &t, params, true, &call));
     const size_t scratch = scratch_of(context, out, &call);
     if (scratch == 0)
         return ATTN_OK;
@@ -412,10 +411,11 @@ attn_status attn_mha_forward(attn_context *context, const attn_mha *mha, const a
 attn_status attn_mha_scratch_size(attn_context *context, const attn_mha *mha, const attn_tensor *query,
                                   const attn_tensor *key, const attn_tensor *value, const attn_tensor *out,
                                   const attn_sdpa_params *params, size_t *bytes) {
+    const attni_layer_tensors t = attni_complete(query, key, value, out);
     attni_mha_call call;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "bytes", bytes));
-    ATTNI_TRY(check(context, mha, complete(query, key, value, out), params, false, &call));
+    ATTNI_TRY(check(context, mha, &t, params, false, &call));
     *bytes = scratch_of(context, out, &call);
     return ATTN_OK;
 }

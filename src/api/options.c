@@ -403,3 +403,26 @@ attn_status attni_check_outputs(attn_context *context, const attni_extras *extra
     }
     return ATTN_OK;
 }
+
+void attni_write_tensor(attni_written *written, const char *name, const attn_tensor *tensor) {
+    if (!tensor)
+        return;
+    written->names[written->count] = name;
+    written->tensors[written->count++] = *tensor;
+}
+
+void attni_write_floats(attni_written *written, const char *name, float *data, size_t n) {
+    const attn_tensor tensor = attn_tensor_bhtd(data, ATTN_F32, 1, 1, 1, n);
+    attni_write_tensor(written, name, data ? &tensor : NULL);
+}
+
+attn_status attni_check_written(attn_context *context, const attni_written *written, const attni_extras *extras,
+                                size_t count, const char *const names[], const attn_tensor *const inputs[]) {
+    for (size_t n = 0; n < written->count; n++) {
+        ATTNI_TRY(check_output(context, extras, written->names[n], &written->tensors[n], count, names, inputs));
+        for (size_t i = 0; i < n; i++)
+            ATTNI_TRY(attni_check_disjoint(context, written->names[i], &written->tensors[i], written->names[n],
+                                           &written->tensors[n]));
+    }
+    return ATTN_OK;
+}

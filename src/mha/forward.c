@@ -11,7 +11,8 @@
 /* The buffers of a call, in floats from the start of the scratch; 0 floats where the caller's memory serves. */
 typedef struct layout {
     size_t query, key, value, out; /* dense copies of inputs and output that a BLAS cannot use in place */
-    size_t q, k, v, o, gate;       /* projected heads, [B·T, H·D] and so on */
+    attni_mha_kept kept;           /* projected heads */
+    size_t finished;               /* what attention made, gated and normed, where it must not be written over */
     size_t q_down;                 /* what q is made of, if that is a latent */
     size_t keys, values;           /* of latents, what the heads make of k: [B·Tk, H·D] and [B·Tk, H·E], */
     size_t queries, sums;          /* or of q, [B·Tq, H·(L + R)], and what attention makes of it, [B·Tq, H·L] */
@@ -40,20 +41,41 @@ static manner manner_of(const attni_mha_call *call) {
     return call->mha->L == 0 ? PLAIN : own ? EXPANDED : ABSORBED;
 }
 
+attni_mha_kept attni_mha_lay_kept(const attni_mha_call *call) {
+    const attn_mha *m = call->mha;
+    const size_t queries = call->B * call->Tq, keys = call->B * call->Tk;
+    size_t used = 0;
+    attni_mha_kept at;
+    at.q = attni_reserve(&used, queries * m->q.out);
+    at.k = attni_reserve(&used, keys * m->k.out);
+    at.v = attni_reserve(&used, keys * m->v.out);
+    at.o = attni_reserve(&used, queries * m->out.in);
+    at.gate = attni_reserve(&used, queries * m->gate.out);
+    at.lse = attni_reserve(&used, call->keeps ? queries * m->H : 0);
+    at.end = used;
+    return at;
+}
+
+attni_view attni_mha_lse(const attni_mha_call *call, float *lse) {
+    const ptrdiff_t T = (ptrdiff_t)call->Tq, H = (ptrdiff_t)call->mha->H;
+    return (attni_view){lse, ATTN_F32, call->attention.query_starts ? 0 : H * T, T, 1};
+}
+
+static bool finishes(const attn_mha *m) { return m->gate.out || m->norms[ATTNI_OUT_NORM].there; }
+
+/* Where the projected heads are: first in the scratch, if they are not to be kept. */
+static float *kept_of(const attni_mha_call *call, float *scratch) { return call->keeps ? call->kept : scratch; }
+
 static layout lay(const attni_mha_call *call, manner way) {
     const attn_mha *m = call->mha;
     const size_t B = call->B, Tq = call->Tq, Tk = call->Tk;
-    size_t used = 0;
-    layout at;
+    layout at = {.kept = attni_mha_lay_kept(call)};
+    size_t used = call->keeps ? 0 : at.kept.end;
     at.query = attni_reserve(&used, attni_matrix_floats(&call->query, B, Tq, m->M));
     at.key = attni_reserve(&used, attni_matrix_floats(&call->key, B, Tk, m->k.in));
     at.value = attni_reserve(&used, attni_matrix_floats(&call->value, B, Tk, m->v.in));
     at.out = attni_reserve(&used, attni_matrix_floats(&call->out, B, Tq, m->M));
-    at.q = attni_reserve(&used, B * Tq * m->q.out);
-    at.k = attni_reserve(&used, B * Tk * m->k.out);
-    at.v = attni_reserve(&used, B * Tk * m->v.out);
-    at.o = attni_reserve(&used, B * Tq * m->out.in);
-    at.gate = attni_reserve(&used, B * Tq * m->gate.out);
+    at.finished = attni_reserve(&used, call->keeps && finishes(m) ? B * Tq * m->out.in : 0);
     at.q_down = attni_reserve(&used, B * Tq * m->q_down.out);
     at.keys = attni_reserve(&used, way == EXPANDED ? B * Tk * m->H * m->D : 0);
     at.values = attni_reserve(&used, way == EXPANDED ? B * Tk * m->H * m->E : 0);
@@ -63,8 +85,8 @@ static layout lay(const attni_mha_call *call, manner way) {
     return at;
 }
 
-/* Heads inside a projected matrix [B·T, heads·width]. Sequences of a ragged batch share one b. */
-static attni_view heads_of(const attni_mha_call *call, float *data, size_t T, size_t heads, size_t width) {
+/* Sequences of a ragged batch share one b. */
+attni_view attni_heads_of(const attni_mha_call *call, float *data, size_t T, size_t heads, size_t width) {
     const bool ragged = call->attention.query_starts || call->starts;
     const ptrdiff_t row = (ptrdiff_t)(heads * width);
     return (attni_view){data, ATTN_F32, ragged ? 0 : (ptrdiff_t)T * row, (ptrdiff_t)width, row};
@@ -97,11 +119,14 @@ static attni_sdpa options_of(const attni_mha_call *call, manner way) {
 
 static attni_sdpa attention_of(const attni_mha_call *call, manner way, const layout *at, float *scratch) {
     const attn_mha *m = call->mha;
+    float *own = kept_of(call, scratch);
     attni_sdpa s = options_of(call, way);
-    s.q = heads_of(call, scratch + (way == ABSORBED ? at->queries : at->q), call->Tq, m->H, s.D);
-    s.k = heads_of(call, scratch + (way == EXPANDED ? at->keys : at->k), call->Tk, s.G, s.D);
-    s.v = heads_of(call, scratch + (way == EXPANDED ? at->values : at->v), call->Tk, s.G, s.E);
-    s.out = heads_of(call, scratch + (way == ABSORBED ? at->sums : at->o), call->Tq, m->H, s.E);
+    s.q = attni_heads_of(call, way == ABSORBED ? scratch + at->queries : own + at->kept.q, call->Tq, m->H, s.D);
+    s.k = attni_heads_of(call, way == EXPANDED ? scratch + at->keys : own + at->kept.k, call->Tk, s.G, s.D);
+    s.v = attni_heads_of(call, way == EXPANDED ? scratch + at->values : own + at->kept.v, call->Tk, s.G, s.E);
+    s.out = attni_heads_of(call, way == ABSORBED ? scratch + at->sums : own + at->kept.o, call->Tq, m->H, s.E);
+    if (call->keeps && !s.sigmoid && !s.lse.data)
+        s.lse = attni_mha_lse(call, own + at->kept.lse);
     return s;
 }
 
@@ -175,11 +200,12 @@ static void norm_latent(attn_context *context, const attn_mha *m, attni_norm_of 
 static void finish_latents(attn_context *context, const attni_mha_call *call, const layout *at, float *scratch) {
     const attn_mha *m = call->mha;
     const size_t queries = call->B * call->Tq;
+    float *own = kept_of(call, scratch);
     const attni_matrix q_down = dense(scratch + at->q_down, queries, m->q_down.out);
-    const attni_matrix k = dense(scratch + at->k, call->B * call->Tk, m->k.out);
+    const attni_matrix k = dense(own + at->kept.k, call->B * call->Tk, m->k.out);
     const attni_product q = {.linear = &m->q,
                              .x = q_down,
-                             .y = dense(scratch + at->q, queries, m->q.out),
+                             .y = dense(own + at->kept.q, queries, m->q.out),
                              .activation = m->clip.clips ? &m->clip : NULL,
                              .room = scratch + at->rest};
     norm_latent(context, m, ATTNI_Q_NORM, &q_down, m->q_down.out);
@@ -192,6 +218,7 @@ static void project_inputs(attn_context *context, const attni_mha_call *call, co
     static const attni_activation sigmoid = {.kind = ATTN_SIGMOID};
     const attn_mha *m = call->mha;
     const size_t B = call->B, Tq = call->Tq, Tk = call->Tk;
+    float *own = kept_of(call, scratch);
     const attni_matrix query = attni_matrix_read(context, &call->query, B, Tq, m->M, scratch + at->query);
     const attni_matrix key = attni_matrix_read(context, &call->key, B, Tk, m->k.in, scratch + at->key);
     const attni_matrix value = same(&call->value, &call->key) && m->v.in == m->k.in
@@ -205,18 +232,18 @@ static void project_inputs(attn_context *context, const attni_mha_call *call, co
     const attni_product products[] = {
         {.linear = q,
          .x = query,
-         .y = dense(scratch + (m->q_down.out ? at->q_down : at->q), B * Tq, q->out),
+         .y = dense(m->q_down.out ? scratch + at->q_down : own + at->kept.q, B * Tq, q->out),
          .activation = m->q_down.out ? NULL : clip,
          .room = q_room},
-        {.linear = &m->k, .x = key, .y = dense(scratch + at->k, B * Tk, m->k.out), .activation = clip, .room = k_room},
+        {.linear = &m->k, .x = key, .y = dense(own + at->kept.k, B * Tk, m->k.out), .activation = clip, .room = k_room},
         {.linear = &m->v,
          .x = value,
-         .y = dense(scratch + at->v, B * Tk, m->v.out),
+         .y = dense(own + at->kept.v, B * Tk, m->v.out),
          .activation = clip,
          .room = v_room},
         {.linear = &m->gate,
          .x = query,
-         .y = dense(scratch + at->gate, B * Tq, m->gate.out),
+         .y = dense(own + at->kept.gate, B * Tq, m->gate.out),
          .activation = &sigmoid,
          .room = gate_room}};
     attni_project(context, products, m->gate.out ? 4 : 3);
@@ -228,7 +255,8 @@ static void make_heads(attn_context *context, const attni_mha_call *call, manner
                        float *scratch) {
     const attn_mha *m = call->mha;
     const size_t queries = call->B * call->Tq, keys = call->B * call->Tk;
-    const attni_matrix q = dense(scratch + at->q, queries, m->q.out), k = dense(scratch + at->k, keys, m->k.out);
+    float *own = kept_of(call, scratch);
+    const attni_matrix q = dense(own + at->kept.q, queries, m->q.out), k = dense(own + at->kept.k, keys, m->k.out);
     const attni_matrix all_keys = dense(scratch + at->keys, keys, m->H * m->D);
     const attni_matrix all_values = dense(scratch + at->values, keys, m->H * m->E);
     const attni_matrix absorbed = dense(scratch + at->queries, queries, m->H * (m->L + m->R));
@@ -240,10 +268,11 @@ static void make_heads(attn_context *context, const attni_mha_call *call, manner
 
 static attn_status append(attn_context *context, const attni_mha_call *call, const layout *at, float *scratch) {
     const attni_kept kept = attni_kept_of(call->mha);
+    float *own = kept_of(call, scratch);
     attni_turn turn;
     attni_append append = append_of(call, &turn);
-    append.k = heads_of(call, scratch + at->k, call->Tk, kept.G, kept.D);
-    append.v = heads_of(call, scratch + at->v, call->Tk, kept.G, kept.E);
+    append.k = attni_heads_of(call, own + at->kept.k, call->Tk, kept.G, kept.D);
+    append.v = attni_heads_of(call, own + at->kept.v, call->Tk, kept.G, kept.E);
     return call->cache ? attni_append_run(context, &append, scratch + at->rest) : ATTN_OK;
 }
 
@@ -267,48 +296,65 @@ static void clear_outside(const attni_mha_call *call, size_t width, float *o) {
 typedef struct finishing {
     const attni_kernels *kernels;
     const attn_mha *mha;
-    float *o;          /* [B·Tq, H·E] */
-    const float *gate; /* [B·Tq, H·E or H] */
+    const float *x;    /* [rows, H·E] */
+    const float *gate; /* [rows, H·E or H] */
+    float *y;
 } finishing;
 
-static void gate_row(const finishing *f, const float *gate, float *o) {
+static void gate_row(const finishing *f, const float *gate, const float *x, float *y) {
     static const attni_activation identity = {.kind = ATTN_IDENTITY};
     const attn_mha *m = f->mha;
     if (m->gate.out == m->out.in)
-        f->kernels->activate(&identity, 1, m->out.in, o, 0, gate, 0, o, 0);
+        f->kernels->activate(&identity, 1, m->out.in, x, 0, gate, 0, y, 0);
     for (size_t i = 0; i < m->out.in && m->gate.out != m->out.in; i++)
-        o[i] *= gate[i / m->E];
+        y[i] = x[i] * gate[i / m->E];
 }
 
 static void finish_rows(void *arg, size_t begin, size_t end) {
     const finishing *f = arg;
     const attn_mha *m = f->mha;
     const size_t width = m->out.in;
-    float *o = f->o + begin * width;
+    float *y = f->y + begin * width;
     for (size_t r = begin; r < end && m->gate.out; r++)
-        gate_row(f, f->gate + r * m->gate.out, f->o + r * width);
+        gate_row(f, f->gate + r * m->gate.out, f->x + r * width, f->y + r * width);
     if (m->norms[ATTNI_OUT_NORM].there)
-        f->kernels->norm(&m->norms[ATTNI_OUT_NORM].norm, end - begin, width, o, (ptrdiff_t)width, o, (ptrdiff_t)width);
+        f->kernels->norm(&m->norms[ATTNI_OUT_NORM].norm, end - begin, width, m->gate.out ? y : f->x + begin * width,
+                         (ptrdiff_t)width, y, (ptrdiff_t)width);
 }
 
-static void finish_heads(attn_context *context, const attni_mha_call *call, const layout *at, float *scratch) {
+void attni_mha_finish(attn_context *context, const attn_mha *m, size_t rows, const float *x, const float *gate,
+                      float *y) {
     enum { FLOPS = 16 }; /* as long as an element takes */
-    const attn_mha *m = call->mha;
-    finishing f = {context->kernels, m, scratch + at->o, scratch + at->gate};
-    if (m->gate.out || m->norms[ATTNI_OUT_NORM].there)
-        attni_share_rows(context, call->B * call->Tq, m->out.in, FLOPS, finish_rows, &f);
+    finishing f = {context->kernels, m, x, gate, y};
+    attni_share_rows(context, rows, m->out.in, FLOPS, finish_rows, &f);
+}
+
+/* Where the caller wants the log-sum-exps too, they are made there. */
+static void keep_lse(const attni_mha_call *call, const layout *at) {
+    const float *lse = call->attention.lse.data;
+    if (call->keeps && !call->attention.sigmoid && lse)
+        memcpy(call->kept + at->kept.lse, lse, call->B * call->mha->H * call->Tq * sizeof *lse);
 }
 
 static void attend(attn_context *context, const attni_mha_call *call, manner way, const layout *at, float *scratch) {
     const attn_mha *m = call->mha;
     const size_t rows = call->B * call->Tq;
     const attni_sdpa attention = attention_of(call, way, at, scratch);
-    const attni_matrix sums = dense(scratch + at->sums, rows, m->H * m->L), o = dense(scratch + at->o, rows, m->out.in);
+    const attni_matrix sums = dense(scratch + at->sums, rows, m->H * m->L),
+                       o = dense(kept_of(call, scratch) + at->kept.o, rows, m->out.in);
     clear_outside(call, m->H * attention.E, attention.out.data);
     attni_sdpa_run(context, &attention, scratch + at->rest);
     if (way == ABSORBED)
         attni_latent_values(context, m, &sums, &o, scratch + at->rest);
-    finish_heads(context, call, at, scratch);
+    keep_lse(call, at);
+}
+
+void attni_mha_keep(attn_context *context, const attni_mha_call *call, float *scratch) {
+    const manner way = manner_of(call);
+    const layout at = lay(call, way);
+    project_inputs(context, call, &at, scratch);
+    make_heads(context, call, way, &at, scratch);
+    attend(context, call, way, &at, scratch);
 }
 
 attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, float *scratch) {
@@ -316,9 +362,11 @@ attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, flo
     const size_t B = call->B, Tq = call->Tq;
     const manner way = manner_of(call);
     const layout at = lay(call, way);
+    float *own = kept_of(call, scratch), *o = own + at.kept.o;
+    float *finished = finishes(m) && call->keeps ? scratch + at.finished : o;
     const attni_matrix out = attni_matrix_of(&call->out, B, Tq, m->M, scratch + at.out);
     const attni_product product = {.linear = &m->out,
-                                   .x = dense(scratch + at.o, B * Tq, m->out.in),
+                                   .x = dense(finished, B * Tq, m->out.in),
                                    .y = out,
                                    .residual = call->residual,
                                    .room = scratch + at.rest};
@@ -328,6 +376,8 @@ attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, flo
         return status;
     make_heads(context, call, way, &at, scratch);
     attend(context, call, way, &at, scratch);
+    if (finishes(m))
+        attni_mha_finish(context, m, B * Tq, o, own + at.kept.gate, finished);
     attni_project(context, &product, 1);
     attni_matrix_write(context, &call->out, B, Tq, m->M, scratch + at.out);
     return ATTN_OK;

@@ -14,28 +14,15 @@
 /* Norms inside a layer: of what the output projection reads, and of the latents of q and of k and v. */
 typedef enum attni_norm_of { ATTNI_OUT_NORM, ATTNI_Q_NORM, ATTNI_KV_NORM, ATTNI_NORMS } attni_norm_of;
 
-struct attn_mha {
-    attn_allocator allocator;
-    void *memory; /* of all the panels and biases */
-    size_t M, H, G, D, E;
-    attni_linear q, k, v, out;
-    attni_linear gate;   /* out = H·E, H, or 0: none */
-    attni_linear q_down; /* out = what q reads, or 0: none */
-    struct {
-        bool there;
-        attni_norm norm;
-    } norms[ATTNI_NORMS];
-    attni_activation clip;          /* of q, k and v, if it clips */
-    float *extra_key, *extra_value; /* [G,D] and [G,E], or NULL */
-    bool zero_key;
-
-    /* Of latent attention, where L > 0: k makes [c, r], v nothing. */
-    size_t L, R;
-    attni_linear *of_heads; /* [ATTNI_OF_HEAD, H] */
-};
-
-/* The maps of head h: c to its key, without r; c to its value; and its query to what c is multiplied by. */
-typedef enum attni_of_head { ATTNI_KEY_OF, ATTNI_VALUE_OF, ATTNI_QUERY_TO, ATTNI_OF_HEAD } attni_of_head;
+/* Where features of a packed weight are among those of the caller's: from `first` on, in runs that are `pitch` apart;
+ * run = 0: all follow each other. */
+typedef struct attni_origin {
+    size_t first, run, pitch;
+    size_t stride_out, stride_in;
+} attni_origin;
+static inline size_t attni_feature_of(const attni_origin *from, size_t o) {
+    return from->run ? o / from->run * from->pitch + o % from->run : o;
+}
 
 /* Of latent attention K is [c, r]; KV_UP is what the maps of the heads are made of, or has no features. */
 typedef enum attni_role {
@@ -50,11 +37,35 @@ typedef enum attni_role {
     ATTNI_WEIGHTS
 } attni_role;
 
-/* A weight of a layer. Its output features are in runs, each `pitch` features behind the one before; run = 0: all
- * follow each other. */
+struct attn_mha {
+    attn_allocator allocator;
+    void *memory; /* of all the panels and biases */
+    size_t M, H, G, D, E;
+    attni_linear q, k, v, out;
+    attni_linear gate;   /* out = H·E, H, or 0: none */
+    attni_linear q_down; /* out = what q reads, or 0: none */
+    struct {
+        bool there;
+        attni_norm norm;
+    } norms[ATTNI_NORMS];
+    attni_activation clip;          /* of q, k and v, if it clips */
+    float *extra_key, *extra_value; /* [G,D] and [G,E], or NULL */
+    bool zero_key;
+    bool fused, gate_in_q;              /* q, k and v come from one matrix; the gate comes from that of q */
+    attni_origin origins[ATTNI_PACKED]; /* by attni_role */
+
+    /* Of latent attention, where L > 0: k makes [c, r], v nothing. */
+    size_t L, R;
+    attni_linear *of_heads; /* [ATTNI_OF_HEAD, H] */
+};
+
+/* The maps of head h: c to its key, without r; c to its value; and its query to what c is multiplied by. */
+typedef enum attni_of_head { ATTNI_KEY_OF, ATTNI_VALUE_OF, ATTNI_QUERY_TO, ATTNI_OF_HEAD } attni_of_head;
+
+/* A weight of a layer, its data being those of the first feature, with where they are in the caller's. */
 typedef struct attni_mha_weight {
     attni_weight weight;
-    size_t run, pitch;
+    attni_origin origin;
 } attni_mha_weight;
 
 /* Packs the weights, indexed by attni_role, and copies the norms, which may be NULL. The params are checked, without
@@ -77,12 +88,48 @@ typedef struct attni_mha_call {
     attn_cache *cache; /* keys and values are appended to it, and it is attended to (attention.pages); or NULL */
     const int64_t *starts, *counts; /* as in attni_append */
     const attni_matrix *residual;   /* [B·Tq, M], added to the output; may be the output; or NULL */
+    bool keeps;                     /* what the way back needs is kept in */
+    float *kept;                    /* attni_mha_lay_kept(call).end floats */
     attni_sdpa attention;
 } attni_mha_call;
 size_t attni_mha_scratch(const attn_context *context, const attni_mha_call *call);
 
 /* Fails, with nothing written or appended, only where keys or values do not fit the cache's int8. */
 attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, float *scratch);
+
+/* Projected heads and what attention makes of them, which the way back needs: floats from where they are kept. */
+typedef struct attni_mha_kept {
+    size_t q, k, v, o, gate; /* [B·T, H·D] and so on; o is not gated or normed yet */
+    size_t lse;              /* [B,H,Tq], where the call keeps it all */
+    size_t end;
+} attni_mha_kept;
+attni_mha_kept attni_mha_lay_kept(const attni_mha_call *call);
+attni_view attni_mha_lse(const attni_mha_call *call, float *lse);
+
+/* backward.c. The way back of a call without a cache, latents or keys of its own. `kept` is what it kept, or NULL: then
+ * it is made again. Views without data are not wanted; those of keys and values, where these are the query or the key,
+ * are added to those. */
+typedef struct attni_mha_back {
+    attni_mha_call call;
+    attni_view d_out, d_query, d_key, d_value;
+    bool self, same_value;        /* there is no key but the query, or no value but the key */
+    attni_gradients attention;    /* of what is no tensor of the call */
+    float *weights[ATTNI_PACKED]; /* of the caller's matrices, [0] being their first feature, or NULL */
+    float *biases[ATTNI_PACKED];
+    bool accumulate;
+} attni_mha_back;
+size_t attni_mha_back_scratch(const attn_context *context, const attni_mha_back *back);
+void attni_mha_back_run(attn_context *context, const attni_mha_back *back, float *scratch);
+
+/* What is kept, without the output; with attni_mha_scratch bytes of scratch. */
+void attni_mha_keep(attn_context *context, const attni_mha_call *call, float *scratch);
+
+/* What attention made, x [rows, H·E], times the gate and normed, if it is; y may be x. */
+void attni_mha_finish(attn_context *context, const attn_mha *mha, size_t rows, const float *x, const float *gate,
+                      float *y);
+
+/* Heads inside a projected matrix [B·T, heads·width]. */
+attni_view attni_heads_of(const attni_mha_call *call, float *data, size_t T, size_t heads, size_t width);
 
 /* Only the part that appends to the cache: Tq is 0. */
 size_t attni_mha_append_scratch(const attn_context *context, const attni_mha_call *call);

@@ -8,13 +8,10 @@
 
 /* -- weights in runs -- */
 
-/* Feature o of the matrix that a weight's runs are in. */
-static size_t feature_of(const attni_mha_weight *from, size_t o) { return o / from->run * from->pitch + o % from->run; }
-
 /* x [out, each] */
 static void gather_floats(const attni_mha_weight *from, size_t each, const float *x, float *to) {
     for (size_t o = 0; o < from->weight.out && x; o++)
-        memcpy(to + o * each, x + feature_of(from, o) * each, each * sizeof *x);
+        memcpy(to + o * each, x + attni_feature_of(&from->origin, o) * each, each * sizeof *x);
 }
 
 /* Rows of [out, in], or pieces of the rows of its transpose. */
@@ -22,7 +19,8 @@ static void gather_matrix(const attni_mha_weight *from, char *to) {
     const attni_weight *w = &from->weight;
     const size_t row = attni_weight_bytes(w->type, 1, w->in), size = attni_size_of(w->type);
     for (size_t o = 0; o < w->out; o++) {
-        const char *feature = (const char *)w->data + attni_weight_bytes(w->type, feature_of(from, o), w->stride_out);
+        const char *feature =
+            (const char *)w->data + attni_weight_bytes(w->type, attni_feature_of(&from->origin, o), w->stride_out);
         if (w->stride_in == 1)
             memcpy(to + o * row, feature, row);
         for (size_t i = 0; i < w->in && w->stride_in != 1; i++)
@@ -37,7 +35,7 @@ static bool gather(const attn_allocator *allocator, const attni_mha_weight *from
     const size_t each = attni_count_scales(w->type, 1, w->in), bytes = attni_weight_bytes(w->type, w->out, w->in);
     *to = *w;
     *memory = NULL;
-    if (from->run == 0)
+    if (from->origin.run == 0)
         return true;
     *memory = attni_allocate(allocator, (1 + each) * w->out * sizeof(float) + bytes);
     if (!*memory)
@@ -73,6 +71,8 @@ static attn_mha *new_layer(const attn_context *context, const attn_mha_params *p
                       .L = p->kv_latent,
                       .R = p->shared_key_width,
                       .zero_key = p->zero_key != 0,
+                      .fused = p->in_weight != NULL,
+                      .gate_in_q = p->gate_in_q != 0,
                       .clip = {.kind = ATTN_IDENTITY, .clips = p->clip > 0, .limit = p->clip}};
     return mha;
 }
@@ -128,6 +128,8 @@ attn_mha *attni_mha_new(const attn_context *context, const attn_mha_params *p,
     for (size_t i = 0; i < ATTNI_WEIGHTS && fits; i++)
         fits = gather(allocator, &weights[i], &gathered[i], &memory[i]);
     attn_mha *mha = fits ? pack(context, p, gathered, norms) : NULL;
+    for (size_t i = 0; mha && i < ATTNI_PACKED; i++)
+        mha->origins[i] = weights[i].origin;
     for (size_t i = 0; i < ATTNI_WEIGHTS; i++)
         attni_release(allocator, memory[i]);
     return mha && mha->L ? add_latent(context, mha, &weights[ATTNI_W_KV_UP].weight) : mha;

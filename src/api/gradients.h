@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the functions of backward.h share. */
+#ifndef ATTNI_API_GRADIENTS_H
+#define ATTNI_API_GRADIENTS_H
+
+#include "api/layer.h"
+#include "attn/backward.h"
+
+/* The gradients of what attention shares: those whose params are there. */
+attn_status attni_check_sdpa_gradients(attn_context *context, const attn_sdpa_params *p, const attn_sdpa_gradients *g,
+                                       bool data);
+attni_gradients attni_shared_gradients(const attn_sdpa_gradients *g);
+
+/* Whether a layer has gradients. */
+attn_status attni_check_differentiable(attn_context *context, const attn_mha *mha);
+
+/* A copy, for a call that only reads. */
+attn_sdpa_params attni_without_outputs(const attn_sdpa_params *params);
+
+/* Gradients of a layer, of which `b` has the call and its tensors; what they write is added to the list, names
+ * beginning with "gradients.", or "gradients.self." and the like. */
+typedef enum attni_place { ATTNI_ALONE, ATTNI_IN_SELF, ATTNI_IN_CROSS, ATTNI_PLACES } attni_place;
+attn_status attni_check_layer_gradients(attn_context *context, attni_place place, const attn_sdpa_params *params,
+                                        const attn_mha_gradients *gradients, bool data, attni_mha_back *b,
+                                        attni_written *written);
+
+#endif

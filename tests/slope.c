@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "slope.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { ELEMENTS = 3 };
+
+static float *writable(const float *x) { return (float *)(uintptr_t)x; }
+
+void put_on_grid(const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        writable(x)[i] = rintf(x[i] * 0x1p10F) * 0x1p-10F;
+}
+
+static void move(const slope *s, const double *signs, double step) {
+    for (size_t i = 0; i < s->n; i++)
+        writable(s->of)[i] += (float)(signs[i] * step);
+}
+
+static double difference(const slope *s, const double *signs, double step, loss_fn loss, const void *arg) {
+    move(s, signs, step);
+    const double above = loss(arg);
+    move(s, signs, -2 * step);
+    const double below = loss(arg);
+    move(s, signs, step);
+    return (above - below) / (2 * step);
+}
+
+/* Of two steps, so that what is left out is of the fourth order. */
+static double slope_along(const slope *s, const double *signs, loss_fn loss, const void *arg) {
+    const double one = difference(s, signs, SLOPE_STEP, loss, arg),
+                 two = difference(s, signs, 2 * SLOPE_STEP, loss, arg);
+    return (4 * one - two) / 3;
+}
+
+static void check(const char *name, size_t i, double got, double want, double bound) {
+    if (!(fabs(got - want) <= bound * (1 + fabs(want))))
+        fail_msg("%s[%zu] is %.9g, expected %.9g, off by %.3g", name, i, got, want, got - want);
+}
+
+static void check_along(const slope *s, const double *signs, size_t name, loss_fn loss, const void *arg, double bound) {
+    double got = 0;
+    for (size_t i = 0; i < s->n; i++)
+        got += signs[i] * (double)s->gradient[i];
+    check(s->name, name, got, slope_along(s, signs, loss, arg), bound);
+}
+
+void check_slopes(const slope *slopes, size_t count, loss_fn loss, const void *arg, double bound) {
+    for (const slope *s = slopes; s < slopes + count; s++) {
+        double *signs = new_doubles(s->n);
+        memset(signs, 0, s->n * sizeof *signs);
+        for (size_t n = 0; n < ELEMENTS && s->n; n++) {
+            const size_t i = random_below(s->n);
+            signs[i] = 1;
+            check_along(s, signs, i, loss, arg, bound);
+            signs[i] = 0;
+        }
+        for (size_t i = 0; i < s->n; i++)
+            signs[i] = random_below(2) ? 1 : -1;
+        check_along(s, signs, s->n, loss, arg, bound * sqrt((double)s->n));
+    }
+}

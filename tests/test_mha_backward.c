@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Gradients of the layer against differences of the reference in double. */
+#include <string.h>
+
+#include "layer.h"
+#include "slope.h"
+
+enum { MOST_SLOPES = 24 };
+
+typedef struct layer_case {
+    struct mha_case c;
+    attn_tensor key, value, d_out; /* key and value as the reference wants them */
+    attn_relative_bias relative;
+    attn_tensor bias;
+    attn_sdpa_gradients shared;
+    attn_mha_gradients g;
+    attn_tensor d_query, d_key, d_value, d_bias;
+    slope slopes[MOST_SLOPES];
+    size_t count;
+} layer_case;
+
+static double loss(const void *arg) {
+    const layer_case *l = arg;
+    const answer a = reference_mha(&l->c.layer, l->c.query, l->key, l->value, &l->c.params);
+    double sum = 0;
+    for (size_t n = 0; n < element_count(l->d_out); n++)
+        sum += a.out[n] * value(l->d_out, n);
+    return sum;
+}
+
+/* A parameter that is there gets a gradient. */
+static float *add(layer_case *l, const char *name, const float *of, size_t n) {
+    if (!of || n == 0)
+        return NULL;
+    float *gradient = new_floats(n);
+    put_on_grid(of, n);
+    l->slopes[l->count++] = (slope){name, of, gradient, n};
+    return gradient;
+}
+
+static attn_tensor add_tensor(layer_case *l, const char *name, attn_tensor x) {
+    attn_tensor d = x;
+    d.data = add(l, name, x.data, element_count(x));
+    return d;
+}
+
+static size_t or_default(size_t x, size_t otherwise) { return x ? x : otherwise; }
+
+static void add_all(layer_case *l) {
+    const attn_mha_params *p = &l->c.layer;
+    const size_t M = p->model_width, H = p->heads, G = or_default(p->kv_heads, H), D = or_default(p->head_width, M / H);
+    const size_t E = or_default(p->value_width, D), gate = H * (p->gate_per_head ? 1 : E);
+    const size_t q = H * D + (p->gate_in_q ? gate : 0), k = or_default(p->key_input_width, M),
+                 v = or_default(p->value_input_width, M), in = (H + G) * D + G * E;
+    ATTN_INIT(&l->g);
+    l->g.d_in_weight = add(l, "in_weight", p->in_weight, in * M);
+    l->g.d_in_bias = add(l, "in_bias", p->in_bias, in);
+    l->g.d_q_weight = add(l, "q_weight", p->q_weight, q * M);
+    l->g.d_k_weight = add(l, "k_weight", p->k_weight, G * D * k);
+    l->g.d_v_weight = add(l, "v_weight", p->v_weight, G * E * v);
+    l->g.d_q_bias = add(l, "q_bias", p->q_bias, q);
+    l->g.d_k_bias = add(l, "k_bias", p->k_bias, G * D);
+    l->g.d_v_bias = add(l, "v_bias", p->v_bias, G * E);
+    l->g.d_out_weight = add(l, "out_weight", p->out_weight, M * H * E);
+    l->g.d_out_bias = add(l, "out_bias", p->out_bias, M);
+    l->g.d_gate_weight = add(l, "gate_weight", p->gate_weight, gate * M);
+    l->g.d_gate_bias = add(l, "gate_bias", p->gate_bias, gate);
+    l->d_query = add_tensor(l, "query", l->c.query);
+    l->g.d_query = &l->d_query;
+    if (l->c.key.size[3])
+        l->d_key = add_tensor(l, "key", l->c.key);
+    if (l->c.value.size[3])
+        l->d_value = add_tensor(l, "value", l->c.value);
+    l->g.d_key = l->c.key.size[3] ? &l->d_key : NULL;
+    l->g.d_value = l->c.value.size[3] ? &l->d_value : NULL;
+}
+
+static void add_shared(layer_case *l) {
+    ATTN_INIT(&l->shared);
+    l->g.attention = &l->shared;
+    l->shared.d_sinks = add(l, "sinks", l->c.params.sinks, l->c.layer.heads);
+    if (l->c.params.bias)
+        l->d_bias = add_tensor(l, "bias", l->bias);
+    l->shared.d_bias = l->c.params.bias ? &l->d_bias : NULL;
+}
+
+/* Inputs: the query alone, query and key, or all three, of other widths perhaps. */
+static void set_inputs(layer_case *l, size_t B, size_t Tq, size_t Tk, bool packed) {
+    const size_t M = l->c.layer.model_width, kind = random_below(3);
+    l->c.query = new_normal(BHTD, B, 1, Tq, M);
+    l->c.key = l->c.value = (attn_tensor){0};
+    if (kind > 0) {
+        l->c.layer.key_input_width = packed ? 0 : 5;
+        l->c.layer.value_input_width = packed ? 0 : kind == 1 ? 5 : 7;
+        l->c.key = new_normal(BHTD, B, 1, Tk, or_default(l->c.layer.key_input_width, M));
+    }
+    if (kind > 1)
+        l->c.value = new_normal(BHTD, B, 1, Tk, or_default(l->c.layer.value_input_width, M));
+    l->key = l->c.key.size[3] ? l->c.key : l->c.query;
+    l->value = l->c.value.size[3] ? l->c.value : l->key;
+}
+
+static void set_params(layer_case *l, size_t B, size_t Tq, size_t n) {
+    attn_sdpa_params *p = &l->c.params;
+    const size_t H = l->c.layer.heads, Tk = l->key.size[2];
+    p->causal = n % 2 ? ATTN_CAUSAL_BOTTOM_RIGHT : ATTN_CAUSAL_NONE;
+    p->softcap = n % 3 ? 0 : 3;
+    if (n % 4 == 1)
+        p->sinks = new_normal(BHTD, 1, 1, 1, H).data;
+    l->bias = new_normal(BHTD, n % 3 ? B : 1, H, Tq, Tk);
+    p->bias = n % 5 == 2 ? &l->bias : NULL;
+    if (n % 6 == 3) {
+        const int64_t lengths[] = {(int64_t)Tk, (int64_t)Tk - 2};
+        p->key_lengths = new_integers(lengths, B);
+    }
+    p->dropout = 0;
+}
+
+static layer_case make_case(size_t n) {
+    static const unsigned forms[] = {0,
+                                     BY_GROUP,
+                                     CLIPPED,
+                                     GATED,
+                                     GATED | GATE_PER_HEAD,
+                                     GATED | GATE_IN_Q,
+                                     GATED | GATE_IN_Q | GATE_PER_HEAD,
+                                     BY_GROUP | CLIPPED | GATED};
+    const bool packed = random_below(2);
+    const size_t B = 1 + random_below(2), Tq = 1 + random_below(5), Tk = 3 + random_below(3);
+    layer_case l = {.c = mha_case_of(12, 4, B, Tq)};
+    l.c.layer.kv_heads = n % 3 ? 2 : 0;
+    l.c.layer.head_width = n % 2 ? 5 : 0;
+    l.c.layer.value_width = n % 4 > 1 ? 4 : 0;
+    l.c.layer.order = random_order(ATTN_F32);
+    set_inputs(&l, B, Tq, Tk, packed);
+    set_layer_form(&l.c.layer, packed, forms[n % COUNT(forms)]);
+    fill_layer(&l.c.layer, packed, n % 5 ? ALL_BIASES : 0);
+    set_params(&l, B, Tq, n);
+    l.d_out = new_normal(BHTD, B, 1, Tq, 12);
+    return l;
+}
+
+static const attn_tensor *given(const attn_tensor *t) { return t->size[3] ? t : NULL; }
+
+static float *keep(attn_context *context, const attn_mha *mha, const layer_case *l, size_t *bytes) {
+    const attn_tensor out = new_tensor(BHTD, l->d_out.size[0], 1, l->d_out.size[2], l->d_out.size[3]),
+                      same = new_tensor(BHTD, l->d_out.size[0], 1, l->d_out.size[2], l->d_out.size[3]);
+    const struct mha_case *c = &l->c;
+    assert_ok(context, attn_mha_kept_size(context, mha, c->query.size[0], c->query.size[2], l->key.size[2], bytes));
+    float *kept = new_floats(*bytes / sizeof(float));
+    assert_ok(context, attn_mha_forward_keep(context, mha, &c->query, given(&c->key), given(&c->value), &out,
+                                             &c->params, kept, *bytes));
+    assert_ok(context, attn_mha_forward(context, mha, &c->query, given(&c->key), given(&c->value), &same, &c->params));
+    assert_bits(out, same);
+    return kept;
+}
+
+static void back(attn_context *context, const attn_mha *mha, const layer_case *l, const float *kept,
+                 const attn_mha_gradients *g) {
+    const struct mha_case *c = &l->c;
+    assert_ok(context, attn_mha_backward(context, mha, &c->query, given(&c->key), given(&c->value), &l->d_out,
+                                         &c->params, kept, g));
+}
+
+static attn_tensor flat(const slope *s) { return attn_tensor_btm(s->gradient, ATTN_F32, 1, 1, s->n); }
+
+/* The same gradients without what was kept, on more threads, and twice as large where they are added. */
+static void check_again(attn_context *const contexts[2], const attn_mha *mha, layer_case *l) {
+    attn_tensor first[MOST_SLOPES];
+    for (size_t i = 0; i < l->count; i++)
+        first[i] = new_copy(flat(&l->slopes[i]));
+    back(contexts[1], mha, l, NULL, &l->g);
+    for (size_t i = 0; i < l->count; i++)
+        assert_bits(flat(&l->slopes[i]), first[i]);
+    l->g.accumulate = 1;
+    back(contexts[0], mha, l, NULL, &l->g);
+    for (size_t i = 0; i < l->count; i++) {
+        double *twice = doubles_of(first[i]);
+        for (size_t n = 0; n < l->slopes[i].n; n++)
+            twice[n] *= 2;
+        assert_near(flat(&l->slopes[i]), twice, promised(2));
+    }
+}
+
+/* A step may cross the limit of a clip, where the loss has a corner; the reference's sums with a bias are floats. */
+static double bound_for(const layer_case *l) { return l->c.layer.clip > 0 ? 5e-2 : l->c.params.bias ? 1e-3 : 2e-5; }
+
+static void random_layers(void **state) {
+    (void)state;
+    enum { CASES = 32 };
+    attn_context *const contexts[] = {new_context_of(1, 0), new_context_of(3, 0)};
+    seed(11);
+    for (size_t n = 0; n < CASES; n += every()) {
+        layer_case l = make_case(n);
+        size_t bytes = 0;
+        name_case("case %zu", n);
+        add_all(&l);
+        add_shared(&l);
+        attn_mha *mha = new_layer(contexts[0], &l.c.layer);
+        const float *kept = keep(contexts[0], mha, &l, &bytes);
+        back(contexts[0], mha, &l, kept, &l.g);
+        check_slopes(l.slopes, l.count, loss, &l, bound_for(&l));
+        check_again(contexts, mha, &l);
+        attn_mha_destroy(mha);
+        end_case();
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {TEST(random_layers)};
+    return cmocka_run_group_tests_name("mha_backward", tests, NULL, NULL);
+}
