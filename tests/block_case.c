@@ -106,62 +106,6 @@ double *dense_doubles(attn_tensor x) {
     return y;
 }
 
-static double or_default(float x, double otherwise) { return x != 0 ? (double)x : otherwise; }
-
-static double swish(double x, double beta) { return x == -INFINITY ? 0 : x / (1 + exp(-beta * x)); }
-
-static double xielu(double x, const attn_activation_params *p) {
-    const double beta = or_default(p->beta, 0.5);
-    if (x > 0)
-        return or_default(p->alpha_p, (double)0.8F) * x * x + beta * x;
-    const double alpha = or_default(p->alpha_n, (double)0.8F);
-    return alpha * expm1(x) + (beta - alpha) * x;
-}
-
-double reference_activation(attn_activation kind, const attn_activation_params *p, double x) {
-    static const attn_activation_params defaults;
-    p = p ? p : &defaults;
-    x = p->limit > 0 && x > (double)p->limit ? (double)p->limit : x;
-    switch (kind) {
-    case ATTN_GELU:
-        return x == -INFINITY ? 0 : x * erfc(-x / sqrt(2)) / 2;
-    case ATTN_GELU_TANH: /* (1 + tanh(z)) / 2 = 1 / (1 + exp(−2z)), which does not cancel */
-        return x == -INFINITY ? 0 : x / (1 + exp(-2 * sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
-    case ATTN_GELU_SIGMOID:
-        return swish(x, 1.702);
-    case ATTN_RELU:
-        return x < 0 ? 0 : x;
-    case ATTN_SILU:
-        return swish(x, or_default(p->beta, 1));
-    case ATTN_RELU_SQUARED:
-        return x < 0 ? 0 : x * x;
-    case ATTN_XIELU:
-        return xielu(x, p);
-    case ATTN_SIGMOID:
-        return 1 / (1 + exp(-x));
-    default:
-        return x;
-    }
-}
-
-double reference_up(const attn_activation_params *p, double up) {
-    if (p && p->limit > 0 && !isnan(up))
-        up = fmin(fmax(up, -(double)p->limit), (double)p->limit);
-    return p ? up + (double)p->up_offset : up;
-}
-
-void reference_norm(const attn_norm_params *p, size_t n, const double *x, double *y) {
-    const double eps = p->eps > 0 ? (double)p->eps : (double)1e-5F, count = (double)n;
-    double mean = 0, square = 0;
-    for (size_t i = 0; i < n && p->kind == ATTN_LAYER_NORM; i++)
-        mean += x[i] / count;
-    for (size_t i = 0; i < n; i++)
-        square += (x[i] - mean) * (x[i] - mean) / count;
-    for (size_t i = 0; i < n; i++)
-        y[i] = (x[i] - mean) / sqrt(square + eps) * (p->weight ? (double)p->weight[i] : 1) +
-               (p->bias ? (double)p->bias[i] : 0);
-}
-
 /* A sublayer, and what is around it. */
 struct rim {
     const attn_norm_params *norm, *output;

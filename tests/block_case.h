@@ -5,6 +5,7 @@
 
 #include "layer.h"
 #include "reference.h"
+#include "reference_parts.h"
 #include "support.h"
 
 /* What a block is made of. Widths of attention are set by the caller, between init_block and fill_block. */
@@ -36,11 +37,6 @@ attn_block *new_block(attn_context *context, const struct block_case *c);
  * its inputs rounded to floats. */
 double *reference_block(const struct block_case *c, attn_tensor x, const attn_tensor *encoded,
                         const attn_sdpa_params *self, const attn_sdpa_params *cross);
-
-/* p may be NULL: the defaults. The latter is what the activated gate is multiplied by. */
-double reference_activation(attn_activation kind, const attn_activation_params *p, double x);
-double reference_up(const attn_activation_params *p, double up);
-void reference_norm(const attn_norm_params *p, size_t n, const double *x, double *y);
 
 /* A tensor [B,1,T,M] of the same numbers, rounded. */
 attn_tensor rounded(const double *x, size_t B, size_t T, size_t M);

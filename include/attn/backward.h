@@ -10,6 +10,7 @@
 #include "export.h"
 #include "linear.h"
 #include "mha.h"
+#include "norm.h"
 #include "sdpa.h"
 #include "status.h"
 #include "tensor.h"
@@ -73,6 +74,14 @@ typedef struct attn_mha_gradients {
 
     int accumulate; /* Not 0: gradients are added to what the outputs hold; those of `attention`, too. */
 } attn_mha_gradients;
+
+/* What is wanted of attn_norm_backward: NULL is not computed. */
+typedef struct attn_norm_gradients {
+    size_t struct_size;
+    const attn_tensor *dx; /* output of the sizes of x, f32; unless added to, may be x or d_out itself, the same view */
+    float *d_weight, *d_bias; /* [M], outputs: sums over all rows, whether params has weight and bias or not */
+    int accumulate;           /* not 0: gradients are added to what the outputs hold */
+} attn_norm_gradients;
 
 #ifdef __cplusplus
 extern "C" {
@@ -153,6 +162,41 @@ ATTN_API attn_status attn_mha_backward_scratch_size(attn_context *context, const
                                                     const attn_tensor *value, const attn_tensor *d_out,
                                                     const attn_sdpa_params *params, const void *kept,
                                                     const attn_mha_gradients *gradients, size_t *bytes);
+
+/* The gradients of attn_norm(context, x, …, params).
+ *   x          as it was there; mean and deviation are computed again, and params.mean and inverse_deviation not looked
+ *              at
+ *   d_out      [B,H,T,M], f32
+ *   gradients  Required. No output may share memory with an input or another output, but dx as it says.
+ * A row of x with NaN or Inf has a dx of NaN, other rows are untouched by it; d_weight, to which all rows add, is then
+ * NaN, and so are both sums where d_out is. Where L2_NORM divides by eps, that is a constant. Sums are made in fixed
+ * blocks of rows, in double: bits are the same for any number of threads.
+ * Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE, STRUCT, OVERFLOW, ALIAS, MEMORY; nothing is written then. */
+ATTN_API attn_status attn_norm_backward(attn_context *context, const attn_tensor *x, const attn_tensor *d_out,
+                                        const attn_norm_params *params, const attn_norm_gradients *gradients);
+
+/* Sets *bytes to the scratch that attn_norm_backward with the same arguments needs: up to 1024 · M for the sums. */
+ATTN_API attn_status attn_norm_backward_scratch_size(attn_context *context, const attn_tensor *x,
+                                                     const attn_tensor *d_out, const attn_norm_params *params,
+                                                     const attn_norm_gradients *gradients, size_t *bytes);
+
+/* The gradient of attn_activate(context, activation, x, …): dx = d_out · activation'(x), element by element.
+ *   d_out  [B,H,T,M], f32
+ *   dx     the same sizes, output, f32; may be x or d_out itself, the same view
+ * At 0 the slope of RELU is 0; where x is NaN dx is, but of IDENTITY. Errors as attn_activate. Needs no scratch. */
+ATTN_API attn_status attn_activate_backward(attn_context *context, attn_activation activation, const attn_tensor *x,
+                                            const attn_tensor *d_out, const attn_tensor *dx);
+
+/* The gradients of attn_glu(context, activation, params, gate, up, …).
+ *   up             NULL as it was there: d_up must be NULL
+ *   d_out          [B,H,T,M], f32
+ *   d_gate, d_up   the same sizes, outputs, f32, or NULL: not computed; each may be gate, up or d_out itself, the same
+ *                  view
+ * What lies beyond the limit has gradients of 0. Errors as attn_glu. Needs no scratch. */
+ATTN_API attn_status attn_glu_backward(attn_context *context, attn_activation activation,
+                                       const attn_activation_params *params, const attn_tensor *gate,
+                                       const attn_tensor *up, const attn_tensor *d_out, const attn_tensor *d_gate,
+                                       const attn_tensor *d_up);
 
 #ifdef __cplusplus
 }

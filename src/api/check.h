@@ -44,7 +44,8 @@
     X(attn_embed_params, norm, 112)                                                                                    \
     X(attn_sdpa_gradients, score_backward, 88)                                                                         \
     X(attn_linear_gradients, accumulate, 36)                                                                           \
-    X(attn_mha_gradients, accumulate, 140)
+    X(attn_mha_gradients, accumulate, 140)                                                                             \
+    X(attn_norm_gradients, accumulate, 36)
 
 #define ATTNI_FIRST_END(type, last) (offsetof(type, last) + sizeof((type){0}.last))
 #define ATTNI_FIRST_SIZE(type, last, bytes) type * : ATTNI_FIRST_END(type, last),

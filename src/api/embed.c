@@ -40,7 +40,7 @@ static attn_status check_tokens(attn_context *context, const attni_embed *e, con
     if (p->ids && p->vectors)
         return attni_fail(context, ATTN_ERROR_VALUE, "params.ids and params.vectors are set: expected either");
     if (p->vectors)
-        return attni_check_map(context, "params.vectors", p->vectors, out, true);
+        return attni_check_map(context, "params.vectors", p->vectors, "out", out, true);
     if (attni_is_empty(out))
         return ATTN_OK;
     ATTNI_TRY(attni_check_pointer(context, "params.ids", p->ids));

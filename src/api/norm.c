@@ -53,7 +53,7 @@ attn_status attn_norm(attn_context *context, const attn_tensor *x, const attn_te
                       const attn_norm_params *params) {
     attni_norm norm;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
-    ATTNI_TRY(attni_check_map(context, "x", x, out, true));
+    ATTNI_TRY(attni_check_map(context, "x", x, "out", out, true));
     ATTNI_TRY(check_norm(context, x, out, params, &norm));
     if (attni_is_empty(out))
         return ATTN_OK;
@@ -67,7 +67,7 @@ attn_status attn_activate(attn_context *context, attn_activation activation, con
     attni_activation resolved;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_activation(context, "activation", activation, "params", NULL, false, &resolved));
-    ATTNI_TRY(attni_check_map(context, "x", x, out, true));
+    ATTNI_TRY(attni_check_map(context, "x", x, "out", out, true));
     if (attni_is_empty(out))
         return ATTN_OK;
     const attni_rows rows = rows_of(x, out);
@@ -80,9 +80,9 @@ attn_status attn_glu(attn_context *context, attn_activation activation, const at
     attni_activation resolved;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_activation(context, "activation", activation, "params", params, up, &resolved));
-    ATTNI_TRY(attni_check_map(context, "gate", gate, out, true));
+    ATTNI_TRY(attni_check_map(context, "gate", gate, "out", out, true));
     if (up)
-        ATTNI_TRY(attni_check_map(context, "up", up, out, true));
+        ATTNI_TRY(attni_check_map(context, "up", up, "out", out, true));
     if (attni_is_empty(out))
         return ATTN_OK;
     attni_rows rows = rows_of(gate, out);

@@ -18,8 +18,8 @@ attn_status attni_check_activation(attn_context *context, const char *name, attn
                                    attni_activation *activation);
 
 /* Two tensors of the same sizes, the second one an output that may be the first, as the same view. */
-attn_status attni_check_map(attn_context *context, const char *x_name, const attn_tensor *x, const attn_tensor *out,
-                            bool data);
+attn_status attni_check_map(attn_context *context, const char *x_name, const attn_tensor *x, const char *out_name,
+                            const attn_tensor *out, bool data);
 bool attni_same_view(const attn_tensor *x, const attn_tensor *y);
 
 /* A weight matrix [out, in], or transposed, of which all but the strides is set. The names are those of its widths. */

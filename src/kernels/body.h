@@ -477,6 +477,8 @@ static bool all_finite(size_t rows, size_t columns, attn_dtype type, const void 
 #include "kernels/score_body.h"
 #include "kernels/turn_body.h"
 
+#include "kernels/layer_back_body.h"
+
 const attni_bf16 SIMD_BF16 = {SIMD_NAME, SIMD_ISA, sizeof(float), round_bf16, multiply};
 
 const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
@@ -513,4 +515,6 @@ const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .softmax_back = softmax_back,
                                   .sigmoid_back = sigmoid_back,
                                   .cap_back = cap_back,
-                                  .dot = dot};
+                                  .dot = dot,
+                                  .activate_back = activate_back,
+                                  .norm_back = norm_back};

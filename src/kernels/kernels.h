@@ -60,6 +60,15 @@ typedef struct attni_activation {
     bool clips; /* nothing but min(max(x, −limit), limit) */
 } attni_activation;
 
+/* What a norm makes of its rows x, and gradients g of that: those of x, and sums of those of weight and bias. */
+typedef struct attni_norm_back {
+    const float *x, *g;
+    float *dx; /* or NULL; may be x or g */
+    ptrdiff_t ldx, ldg, lddx;
+    bool add;                  /* to dx */
+    double *d_weight, *d_bias; /* [width], added to, or NULL */
+} attni_norm_back;
+
 /* The columns [begin, end) of a row that are visible; the others are masked. begin ≤ end ≤ columns. */
 typedef struct attni_range {
     size_t begin, end;
@@ -210,6 +219,14 @@ typedef struct attni_kernels {
     attni_weight_back_fn *sigmoid_back;                                    /* g = kept · (1 − p) · g */
     void (*cap_back)(size_t n, const float *capped, float most, float *g); /* g = g · (1 − (capped / most)²) */
     double (*dot)(size_t n, const float *x, const float *y);
+
+    /* Of y = activation(x) · factor, n numbers, from g, the gradients of y: dx and d_factor, either of which may be
+     * NULL, but not dx where the activation clips, or in the place of any of the others. */
+    void (*activate_back)(const attni_activation *activation, size_t n, const float *x, const float *factor,
+                          const float *g, float *dx, float *d_factor);
+
+    /* What y = norm(x) [rows, width] means for x, weight and bias. */
+    void (*norm_back)(const attni_norm *norm, size_t rows, size_t width, const attni_norm_back *back);
 } attni_kernels;
 
 /* The best table that this CPU has among those in `mask` (ATTN_ISA_*; 0: all), or NULL if it has none of them. */

@@ -239,14 +239,25 @@ static attni_moments row_moments(size_t n, const float *x, float around) {
     return isfinite(m.second) ? m : careful_moments(n, x, around);
 }
 
-/* y = (x − high − low) · factor · weight + bias. The mean in two parts is as good as a double. */
-static void norm_row(size_t n, const float *x, double mean, double factor, const float *weight, const float *bias,
+/* The mean in two parts is as good as a double. */
+typedef struct centre_vectors {
+    V high, low, factor;
+} centre_vectors;
+
+static inline centre_vectors vectors_of(const attni_centre *c) {
+    const float high = (float)c->mean;
+    return (centre_vectors){v_set(high), v_set((float)(c->mean - (double)high)), v_set((float)c->factor)};
+}
+
+static inline V v_normed(const centre_vectors *c, V x) { return v_mul(v_sub(v_sub(x, c->high), c->low), c->factor); }
+
+/* y = normed(x) · weight + bias. */
+static void norm_row(size_t n, const float *x, const attni_centre *centre, const float *weight, const float *bias,
                      float *y) {
-    const float high = (float)mean;
-    const V h = v_set(high), l = v_set((float)(mean - (double)high)), f = v_set((float)factor),
-            zero_vector = v_set(0.0F);
+    const centre_vectors c = vectors_of(centre);
+    const V zero_vector = v_set(0.0F);
     for (size_t j = 0; j < n; j += VL) {
-        V v = v_mul(v_sub(v_sub(load_up_to(x + j, n - j, zero_vector), h), l), f);
+        V v = v_normed(&c, load_up_to(x + j, n - j, zero_vector));
         if (weight)
             v = v_mul(v, load_up_to(weight + j, n - j, zero_vector));
         if (bias)
@@ -272,7 +283,7 @@ static attni_centre centre_of(const attni_norm *norm, size_t n, const float *x) 
 }
 
 static void shift(size_t n, const float *x, const attni_centre *c, const float *weight, float *y) {
-    norm_row(n, x, c->mean, c->factor, weight, NULL, y);
+    norm_row(n, x, c, weight, NULL, y);
 }
 
 static void norm_rows(const attni_norm *norm, size_t rows, size_t width, const float *x, ptrdiff_t ldx, float *y,
@@ -281,7 +292,7 @@ static void norm_rows(const attni_norm *norm, size_t rows, size_t width, const f
         return;
     for (size_t r = 0; r < rows; r++, x += ldx, y += ldy) {
         const attni_centre c = centre_of(norm, width, x);
-        norm_row(width, x, c.mean, c.factor, norm->weight, norm->bias, y);
+        norm_row(width, x, &c, norm->weight, norm->bias, y);
         if (norm->mean)
             norm->mean[r] = (float)c.mean;
         if (norm->inverse_deviation)

@@ -70,12 +70,8 @@ void attni_norm_rows(attn_context *context, const attni_norm *norm, const attni_
 
 void attni_norm_matrix(attn_context *context, const attni_norm *norm, size_t width, const attni_matrix *x,
                        const attni_matrix *y) {
-    const attni_rows rows = {.B = 1,
-                             .H = 1,
-                             .T = x->rows,
-                             .width = width,
-                             .x = {x->data, ATTN_F32, 0, 0, (ptrdiff_t)x->ld},
-                             .y = {y->data, ATTN_F32, 0, 0, (ptrdiff_t)y->ld}};
+    const attni_rows rows = {
+        .B = 1, .H = 1, .T = x->rows, .width = width, .x = attni_matrix_view(x), .y = attni_matrix_view(y)};
     attni_norm_rows(context, norm, &rows);
 }
 

@@ -24,4 +24,30 @@ void attni_activate_rows(attn_context *context, const attni_activation *activati
 typedef void (*attni_row_work)(void *arg, size_t begin, size_t end);
 void attni_share_rows(attn_context *context, size_t count, size_t width, double flops, attni_row_work work, void *arg);
 
+/* A matrix as a view [1,1,rows,width]. */
+static inline attni_view attni_matrix_view(const attni_matrix *m) {
+    return (attni_view){m->data, ATTN_F32, 0, 0, (ptrdiff_t)m->ld};
+}
+
+/* -- the way back (rows_back.c); data = NULL: not wanted -- */
+
+/* dx may be x or d_out. Sums over all rows are made block by block: the bits are the same for any number of threads. */
+typedef struct attni_norm_rows_back {
+    size_t B, H, T, width;
+    attni_view x, d_out, dx;
+    float *d_weight, *d_bias; /* [width] */
+    bool add_dx, add_weights; /* to what is there */
+} attni_norm_rows_back;
+size_t attni_norm_backward_scratch(const attni_norm_rows_back *rows); /* bytes */
+void attni_norm_backward(attn_context *context, const attni_norm *norm, const attni_norm_rows_back *rows,
+                         void *scratch);
+
+/* Of activation(x) · factor; dx and d_factor may be any of the others. */
+typedef struct attni_activation_rows_back {
+    size_t B, H, T, width;
+    attni_view x, factor, d_out, dx, d_factor; /* factor.data = NULL: 1 */
+} attni_activation_rows_back;
+void attni_activate_backward(attn_context *context, const attni_activation *activation,
+                             const attni_activation_rows_back *rows);
+
 #endif

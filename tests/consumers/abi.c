@@ -102,6 +102,7 @@ static void decode(void) {
 
 static void run_block(void) {
     const attn_tensor x = attn_tensor_btm(buffer, ATTN_F32, 1, T, M);
+    float sums[M];
     attn_block *block;
     attn_linear *linear;
     GUARDED(attn_norm_params, norm);
@@ -112,9 +113,12 @@ static void run_block(void) {
     GUARDED(attn_block_params, params);
     GUARDED(attn_block_inputs, inputs);
     GUARDED(attn_embed_params, embed);
+    GUARDED(attn_norm_gradients, gradients);
     embed.s.vectors = &x;
     embed.s.norm = &norm.s;
     OK(attn_embed(context, &embed.s, &x));
+    gradients.s.d_weight = sums;
+    OK(attn_norm_backward(context, &x, &x, &norm.s, &gradients.s));
     map.s.in_width = map.s.out_width = layer.s.model_width = feed.s.hidden_width = M;
     map.s.weight = layer.s.in_weight = layer.s.out_weight = feed.s.up_weight = feed.s.down_weight = weights;
     layer.s.heads = 1;
