@@ -6,6 +6,7 @@ function of (config, layer) where they depend on these.
 """
 
 import dataclasses
+import math
 import textwrap
 import typing
 
@@ -22,6 +23,8 @@ SOUND_SIZES = dict(hidden_size=H * D, intermediate_size=80, num_hidden_layers=2,
 PAIR_SIZES = dict(vocab_size=64, d_model=H * D, encoder_layers=2, decoder_layers=2, encoder_attention_heads=H,
                   decoder_attention_heads=H, encoder_ffn_dim=80, decoder_ffn_dim=80, max_position_embeddings=64,
                   pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1)
+LATENT_SIZES = dict(q_lora_rank=20, kv_lora_rank=24, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=10,
+                    num_key_value_heads=H)
 TYPES = dict(layer_types=["sliding_attention", "full_attention"], sliding_window=WINDOW)
 
 
@@ -37,6 +40,7 @@ class Family:
     names: dict
     kind: str = "causal"  # or encoder, decoder (with cross-attention), image, sound
     scope: str = "block"  # or attention: what is around it is libattn's caller's
+    inner: str = "self_attn"  # the attention's module
     part: typing.Optional[str] = None
     attention: str = "eager"  # transformers' own way to compute it
     options: dict = dataclasses.field(default_factory=dict)
@@ -63,6 +67,10 @@ FOUR_NORMS = dict(LLAMA, self_output_norm="post_attention_layernorm", feed_norm=
                   feed_output_norm="post_feedforward_layernorm")
 OUTPUT_NORMS = without(dict(FOUR_NORMS, **QK_NORM), "self_norm", "feed_norm")
 ATTENTION = {role: LLAMA[role] for role in ("q", "k", "v", "out")}
+# Latent attention, its low-rank queries being there or not.
+LATENT = dict(without(LLAMA, "k", "v"), kv_down="self_attn.kv_a_proj_with_mqa",
+              kv_latent_norm="self_attn.kv_a_layernorm", kv_up="self_attn.kv_b_proj")
+LOW_RANK = dict(LATENT, q="self_attn.q_b_proj", q_down="self_attn.q_a_proj", q_latent_norm="self_attn.q_a_layernorm")
 GPT2 = dict(self_norm="ln_1", qkv="attn.c_attn", out="attn.c_proj", feed_norm="ln_2", up="mlp.c_fc",
             down="mlp.c_proj")
 GPTJ = dict(self_norm="ln_1", q="attn.q_proj", k="attn.k_proj", v="attn.v_proj", out="attn.out_proj", up="mlp.fc_in",
@@ -107,6 +115,14 @@ def decoder(folder, prefix, names=LLAMA, sizes=None, scope="block", layers="mode
                   scope=scope, options={**of_all, **options})
 
 
+def latent(folder, prefix, names=LOW_RANK, sizes=None, part=None, **options):
+    """A decoder with latent attention."""
+    of = dict(latents=True, head_dim=lambda c, n: c.qk_head_dim, value_width=lambda c, n: c.v_head_dim,
+              rotary_width=lambda c, n: c.qk_rope_head_dim, latent_eps=1e-6)
+    family = decoder(folder, prefix, names, {**LATENT_SIZES, **(sizes or {})}, **{**of, **options})
+    return dataclasses.replace(family, part=part)
+
+
 def layer_normed(eps, **options):
     return {"norm": "layer", "eps": lambda c, n: getattr(c, eps, 1e-12), "rope": None, **options}
 
@@ -124,6 +140,12 @@ def pair(folder, prefix, post, activation="gelu", sizes=None):
     for part, names, kind in (("encoder", BART, "encoder"), ("decoder", CROSS, "decoder")):
         yield Family(folder, prefix + "Model", prefix + "Config", of, part + ".layers.N", names, kind, part=part,
                      options=options)
+
+
+def deberta(folder, prefix, names, sizes, **options):
+    """Keys of places and queries of places."""
+    of = dict(relative_attention=True, pos_att_type=["c2p", "p2c"], position_biased_input=False, **sizes)
+    return encoder(folder, prefix, names, of, scale=(3 * D) ** -0.5, **options)
 
 
 def picture(folder, model, config, names=VIT, layers="layers.N", sizes=IMAGE_SIZES, **options):
@@ -169,6 +191,28 @@ FAMILIES = [
     decoder("hunyuan_v1_dense", "HunYuanDenseV1",
             {**LLAMA, "q_norm": "self_attn.query_layernorm", "k_norm": "self_attn.key_layernorm"}, dict(head_dim=D),
             after_rotary=True),
+    decoder("bitnet", "BitNet", {**LLAMA, "out_norm": "self_attn.attn_sub_norm", "hidden_norm": "mlp.ffn_sub_norm"},
+            activation="relu2"),
+    decoder("afmoe", "Afmoe",
+            {**LLAMA, **QK_NORM, "gate_of_attention": "self_attn.gate_proj",
+             "self_output_norm": "post_attention_layernorm", "feed_norm": "pre_mlp_layernorm",
+             "feed_output_norm": "post_mlp_layernorm"},
+            dict(head_dim=D, num_dense_layers=2, **TYPES), window=window,
+            rope=lambda c, n: rope(c, n) if sliding(c, n) else None),
+    decoder("qwen3_next", "Qwen3Next", {**LLAMA, **QK_NORM},
+            dict(head_dim=24, layer_types=["full_attention"] * 2, mlp_only_layers=[0, 1]), unit=1, gate_in_q=True),
+    latent("deepseek_v2", "DeepseekV2", sizes=dict(first_k_dense_replace=2), interleaved=True),
+    latent("deepseek_v2", "DeepseekV2", LATENT, dict(first_k_dense_replace=2, q_lora_rank=None), part="Lite",
+           interleaved=True),
+    latent("deepseek_v3", "DeepseekV3",
+           sizes=dict(first_k_dense_replace=2, attention_bias=True,
+                      rope_parameters=dict(rope_type="yarn", rope_theta=1e4, factor=8.0, beta_fast=32, beta_slow=1,
+                                           mscale=1.0, mscale_all_dim=0.8, original_max_position_embeddings=8)),
+           interleaved=True, scale=lambda c, n: c.qk_head_dim**-0.5 * (0.08 * math.log(8) + 1) ** 2),
+    latent("youtu", "Youtu", interleaved=True),
+    latent("minicpm3", "MiniCPM3", factor=lambda c, n: c.scale_depth / c.num_hidden_layers**0.5),
+    latent("kimi_linear", "KimiLinear", LATENT,
+           dict(q_lora_rank=None, layer_types=["full_attention"] * 2, mlp_layer_types=["dense"] * 2), rope=None),
     decoder("gemma", "Gemma", sizes=dict(head_dim=D), unit=1, activation="gelu_tanh"),
     decoder("gemma2", "Gemma2", FOUR_NORMS, dict(head_dim=D, **TYPES), unit=1, activation="gelu_tanh", window=window,
             softcap=lambda c, n: c.attn_logit_softcapping, scale=lambda c, n: c.query_pre_attn_scalar**-0.5),
@@ -177,7 +221,8 @@ FAMILIES = [
             scale=lambda c, n: c.query_pre_attn_scalar**-0.5),
     decoder("gemma3", "Gemma3", {**FOUR_NORMS, **QK_NORM}, dict(head_dim=D, **TYPES), config="TextConfig", unit=1,
             activation="gelu_tanh", window=window, scale=lambda c, n: c.query_pre_attn_scalar**-0.5),
-    decoder("olmo", "Olmo", without(LLAMA, "self_norm", "feed_norm"), norm="layer", plain_norms=True, eps=1e-5),
+    decoder("olmo", "Olmo", without(LLAMA, "self_norm", "feed_norm"), dict(clip_qkv=0.8), norm="layer",
+            plain_norms=True, eps=1e-5, clip=lambda c, n: c.clip_qkv),
     decoder("olmo2", "Olmo2", OUTPUT_NORMS, all_heads=True),
     decoder("olmo3", "Olmo3", OUTPUT_NORMS, TYPES, all_heads=True, window=window),
     decoder("exaone4", "Exaone4", OUTPUT_NORMS, TYPES, window=window,
@@ -212,7 +257,7 @@ FAMILIES = [
             norm="layer", eps=lambda c, n: c.layer_norm_eps, parallel=True, activation="gelu_tanh"),
     decoder("gpt_neox", "GPTNeoX", {**BLOOM, "qkv": "attention.query_key_value", "out": "attention.dense"},
             layers="gpt_neox.layers.N", G=H, norm="layer", eps=lambda c, n: c.layer_norm_eps, parallel=True,
-            activation="gelu", split="heads"),
+            activation="gelu", by_group=True),
     # Attention alone, beside experts.
     decoder("mixtral", "Mixtral", ATTENTION, dict(num_local_experts=2), scope="attention"),
     decoder("qwen2_moe", "Qwen2Moe", ATTENTION, dict(num_experts=2, num_experts_per_tok=1), scope="attention"),
@@ -225,6 +270,12 @@ FAMILIES = [
             all_heads=True),
     decoder("gpt_oss", "GptOss", {**ATTENTION, "sinks": "self_attn.sinks"},
             dict(num_local_experts=2, num_experts_per_tok=1, head_dim=D, **TYPES), scope="attention", window=window),
+    dataclasses.replace(
+        gpt("dbrx", "Dbrx", dict(qkv="attn.Wqkv", out="attn.out_proj"),
+            dict(d_model=H * D, n_heads=H, n_layers=2, max_seq_len=64, vocab_size=64, pad_token_id=0,
+                 attn_config=dict(clip_qkv=0.8, kv_n_heads=2, rope_theta=1e4), ffn_config=dict(ffn_hidden_size=16)),
+            layers="transformer.blocks.N.norm_attn_norm", rope=rope, clip=lambda c, n: c.attn_config.clip_qkv),
+        scope="attention", inner="attn"),
     # GPT-2's relatives.
     gpt("gpt2", "GPT2", GPT2, model="GPT2LMHeadModel", order="IN_OUT"),
     gpt("openai", "OpenAIGPT", GPT2, model="OpenAIGPTLMHeadModel", order="IN_OUT", post=True),
@@ -240,20 +291,20 @@ FAMILIES = [
              window_size=WINDOW, max_position_embeddings=64, intermediate_size=80), scale=1.0,
         window=lambda c, n: WINDOW - 1 if c.attention_layers[n] == "local" else None),
     gpt("bloom", "Bloom", BLOOM, dict(vocab_size=64, hidden_size=H * D, n_layer=2, n_head=H), alibi=True,
-        split="heads"),
+        by_group=True),
     gpt("falcon", "Falcon", without(BLOOM, "feed_norm"), FALCON_SIZES, part="7B", parallel=True, activation="gelu",
         G=1, rope=rope),
     gpt("falcon", "Falcon", {**BLOOM, "self_norm": "ln_attn", "feed_norm": "ln_mlp"},
         {**FALCON_SIZES, "num_kv_heads": 2, "new_decoder_architecture": True}, part="40B", parallel=True,
-        activation="gelu", rope=rope, G=2, split="groups"),
+        activation="gelu", rope=rope, G=2, by_group=True),
     # Transformers' eager attention of it adds ALiBi twice.
     gpt("falcon", "Falcon", BLOOM, {**FALCON_SIZES, "multi_query": False, "parallel_attn": False, "alibi": True,
                                     "bias": True}, part="RW", attention="sdpa", activation="gelu", alibi=True,
-        alibi_scaled=True, split="heads"),
+        alibi_scaled=True, by_group=True),
     gpt("mpt", "Mpt", dict(self_norm="norm_1", qkv="attn.Wqkv", out="attn.out_proj", feed_norm="norm_2",
                            up="ffn.up_proj", down="ffn.down_proj"),
-        dict(vocab_size=64, d_model=H * D, n_layers=2, n_heads=H, max_seq_len=64), layers="transformer.blocks.N",
-        activation="gelu", alibi=True),
+        dict(vocab_size=64, d_model=H * D, n_layers=2, n_heads=H, max_seq_len=64, attn_config=dict(clip_qkv=0.8)),
+        layers="transformer.blocks.N", activation="gelu", alibi=True, clip=lambda c, n: c.attn_config.clip_qkv),
     Family("opt", "OPTForCausalLM", "OPTConfig",
            dict(vocab_size=64, hidden_size=H * D, ffn_dim=80, num_hidden_layers=2, num_attention_heads=H,
                 max_position_embeddings=64, word_embed_proj_dim=H * D), "model.decoder.layers.N", BART,
@@ -293,6 +344,21 @@ FAMILIES = [
                  down="mlp.Wo"),
             dict(cls_token_id=1, sep_token_id=2, local_attention=6, layer_types=TYPES["layer_types"]), "layers.N",
             "norm_eps", False, rope=rope, both_sides=lambda c, n: c.sliding_window if sliding(c, n) else None),
+    deberta("deberta", "Deberta",
+            {**without(BERT, "q", "k", "v"), "qkv": "attention.self.in_proj", "q_bias": "attention.self.q_bias",
+             "v_bias": "attention.self.v_bias", "place_k": "attention.self.pos_proj",
+             "place_q": "attention.self.pos_q_proj"},
+            dict(max_relative_positions=16), by_group=True, places="deberta"),
+    deberta("deberta_v2", "DebertaV2",
+            {**BERT, "q": "attention.self.query_proj", "k": "attention.self.key_proj", "v": "attention.self.value_proj",
+             "place_k": "attention.self.key_proj", "place_q": "attention.self.query_proj"},
+            dict(share_att_key=True, norm_rel_ebd="layer_norm", position_buckets=4), places="deberta"),
+    Family("xlnet", "XLNetModel", "XLNetConfig", dict(vocab_size=64, d_model=H * D, n_layer=2, n_head=H, d_inner=80),
+           "layer.N",
+           dict(self_norm="rel_attn.layer_norm", q="rel_attn.q", k="rel_attn.k", v="rel_attn.v", out="rel_attn.o",
+                q_bias="rel_attn.r_w_bias", place_k="rel_attn.r", place_bias="rel_attn.r_r_bias",
+                feed_norm="ff.layer_norm", up="ff.layer_1", down="ff.layer_2"), "encoder",
+           options=layer_normed("layer_norm_eps", post=True, activation="gelu", places="xlnet", tokens_first=True)),
     Family("t5", "T5EncoderModel", "T5Config",
            dict(vocab_size=64, d_model=H * D, d_ff=80, d_kv=24, num_layers=2, num_heads=H), "encoder.block.N",
            dict(self_norm="layer.0.layer_norm", q="layer.0.SelfAttention.q", k="layer.0.SelfAttention.k",
@@ -333,16 +399,18 @@ FAMILIES = [
     sound("hubert", "Hubert"),
 ]
 
-ROLES = ("self_norm", "q", "k", "v", "qkv", "q_norm", "k_norm", "relative_bias", "sinks", "out", "self_output_norm",
-         "self_layer_scale", "cross_norm", "cross_q", "cross_k", "cross_v", "cross_out", "feed_norm", "gate_up", "gate",
-         "up", "xielu", "down", "feed_output_norm", "feed_layer_scale")
+ROLES = ("self_norm", "q_down", "q_latent_norm", "q", "q_bias", "k", "v", "qkv", "v_bias", "kv_down", "kv_latent_norm",
+         "kv_up", "q_norm", "k_norm", "place_k", "place_q", "place_bias", "relative_bias", "sinks", "gate_of_attention",
+         "out_norm", "out", "self_output_norm", "self_layer_scale", "cross_norm", "cross_q", "cross_k", "cross_v",
+         "cross_out", "feed_norm", "gate_up", "gate", "up", "xielu", "hidden_norm", "down", "feed_output_norm",
+         "feed_layer_scale")
 SAID = dict(parallel="parallel", post="post-norm", unit="norms are 1 + weight", all_heads="QK-norm over all heads",
             after_rotary="QK-norm after rotary", interleaved="interleaved rotary", alibi="ALiBi", window="window",
             both_sides="window to both sides", rows="relative_bias backwards", shift="windows as sequences",
             chunk="chunks", softcap="soft cap", scale="scale", buckets="buckets",
             factor="residual_factor", factor_of_q="query_factor", order="weights [in, out]",
-            split={"heads": "qkv rows [H,3,D]", "groups": "qkv rows [G,H/G+2,D]",
-                   "codegen": "qkv rows [4,3,H/4·D], v before k"})
+            by_group="qkv_order by group", split="qkv rows [4,3,H/4·D], v before k", clip="clip",
+            gate_in_q="gate_in_q", latents="latent attention", places="places by attn_score_fn")
 HEAD = """\
 # Your model on libattn
 
@@ -352,7 +420,11 @@ runs each of them beside transformers, tiny and with random weights: with paddin
 uneven steps. `python3 tests/peers/families.py` prints this page.
 
 Names are those of modules in a layer, `.weight` and `.bias` behind them; roles are fields of the parameter structs
-(`q` is `q_weight`, `qkv` `in_weight`, `gate_up` the gate's rows and then up's; "attention" has only that part).
+(`q` is `q_weight`, `qkv` `in_weight`, `gate_up` the gate's rows and then up's, `gate_of_attention` attention's
+`gate_weight`; "attention" has only that part). With latent attention `q_down`, `kv_down` and `kv_up` are
+`q_down_weight` and so on, and the cache is of latents; YaRN's `mscale_all_dim` is part of its scale, too. Keys of
+places (`place_k`), queries of places (`place_q`) and what is added to queries before they meet the former
+(`place_bias`, instead of `q_bias`) belong to an `attn_score_fn`, which gets q and k: `Places` in `models.py` is one.
 """
 
 

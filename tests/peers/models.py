@@ -15,6 +15,7 @@ import libattn
 import numpy as np
 import torch
 import transformers
+from transformers.models.deberta_v2 import modeling_deberta_v2
 
 LAYERS, LENGTHS = 2, (11, 4, 7)
 STEPS = ((4, 1, 2), (1, 1, 0), (3, 2, 4), (3, 0, 1))  # tokens of each sequence
@@ -28,12 +29,17 @@ def weights_of(model):
             if not p.requires_grad:  # sinusoids
                 continue
             if p.dim() > 1:
-                p.normal_(0, p.shape[0 if "Conv1D" in type(parent_of(model, name)).__name__ else -1] ** -0.5)
+                p.normal_(0, p.shape[0 if reads_rows(parent_of(model, name), p) else -1] ** -0.5)
             elif "weight" in name or "lambda" in name:
                 p.normal_(1, 0.2)
             else:
                 p.normal_(0, 0.2)
     return {name: value.detach().float() for name, value in model.state_dict().items()}
+
+
+def reads_rows(module, p):
+    """Whether the matrix is [in, out], or [in, H, D]."""
+    return "Conv1D" in type(module).__name__ or (p.dim() == 3 and p.shape[1:] == (families.H, families.D))
 
 
 def parent_of(model, name):
@@ -44,27 +50,89 @@ def as_floats(tensor):
     return np.ascontiguousarray(tensor.detach().float().numpy())
 
 
+REACH = 16  # of keys of places
+
+
+def keys_of_xlnet(layer):
+    """Sinusoids of distances, projected, and what is added to queries on their way to them."""
+    frequencies = 10000 ** (-torch.arange(0, layer.M, 2) / layer.M)
+    angles = torch.arange(-REACH, REACH + 1)[:, None] * frequencies
+    r = torch.cat((angles.sin(), angles.cos()), 1) @ layer.tensor("place_k").T
+    return r, None, layer.tensor("place_bias") - layer.tensor("q", "bias").reshape(layer.H, layer.D)
+
+
+def keys_of_deberta(layer):
+    """Of embeddings of distances, or of buckets of these."""
+    rows, config = layer.state["encoder.rel_embeddings.weight"], layer.config
+    distances, span = torch.arange(-REACH, REACH + 1), rows.shape[0] // 2
+    if "layer_norm" in getattr(config, "norm_rel_ebd", ""):
+        norm = [layer.state[f"encoder.LayerNorm.{kind}"] for kind in ("weight", "bias")]
+        rows = torch.nn.functional.layer_norm(rows, (layer.M,), *norm, layer.eps)
+    if getattr(config, "position_buckets", 0):
+        distances = modeling_deberta_v2.make_log_bucket_position(distances, config.position_buckets,
+                                                                 config.max_position_embeddings).long()
+    rows = rows[(distances + span).clamp(0, 2 * span - 1)]
+    return *(torch.nn.functional.linear(rows, layer.tensor(role), layer.tensor(role, "bias"))
+             for role in ("place_k", "place_q")), None
+
+
+class Places:
+    """An attn_score_fn: keys for distances i − j, which queries are multiplied by, and queries for keys."""
+
+    def __init__(self, layer):
+        keys, queries, self.bias = dict(xlnet=keys_of_xlnet, deberta=keys_of_deberta)[layer.options["places"]](layer)
+        self.ffi = layer.attn.ffi
+        self.of_q, self.of_k = (None if rows is None else rows.reshape(-1, layer.H, layer.D).transpose(0, 1).numpy()
+                                for rows in (keys, queries))
+        self.callback = self.ffi.callback("attn_score_fn", self.add)
+
+    def floats(self, pointer, n):
+        return np.frombuffer(self.ffi.buffer(pointer, 4 * n), np.float32)
+
+    def add(self, _, tile):
+        shape, blocks = (tile.queries, tile.keys), -(-tile.keys // tile.block)
+        q = self.floats(tile.q, tile.queries * tile.width).reshape(tile.queries, tile.width)
+        k = self.floats(tile.k, blocks * tile.width * tile.block).reshape(blocks, tile.width, tile.block)
+        k = k.swapaxes(1, 2).reshape(-1, tile.width)[:tile.keys]
+        scores = self.floats(tile.scores, (tile.queries - 1) * tile.stride + tile.keys)
+        scores = np.lib.stride_tricks.as_strided(scores, shape, (4 * tile.stride, 4))
+        place = tile.query + np.arange(tile.queries)[:, None] - tile.key - np.arange(tile.keys)[None]
+        place = np.clip(place + REACH, 0, 2 * REACH)
+        bias = 0 if self.bias is None else self.bias[tile.head].numpy()
+        scores += tile.factor * np.einsum("id,ijd->ij", q + bias, self.of_q[tile.head][place])
+        if self.of_k is not None:
+            scores += tile.factor * np.einsum("jd,ijd->ij", k, self.of_k[tile.head][place])
+
+
 class Layer:
     """A layer of a family: its weights, and the block of libattn that they make."""
 
     def __init__(self, attn, family, config, state, number):
-        self.attn, self.family, self.state = attn, family, state
+        self.attn, self.family, self.config, self.state = attn, family, config, state
         self.prefix = family.layers.replace("N", str(number)) + "."
         self.options = family.of(config, number)
         self.M = next(getattr(config, n) for n in ("hidden_size", "d_model", "n_embd", "dim") if hasattr(config, n))
         self.H = families.H
         self.G = self.options.get("G") or getattr(config, "num_key_value_heads", None) or self.H
         self.D = self.options.get("head_dim") or getattr(config, "head_dim", None) or self.M // self.H
+        self.E = self.options.get("value_width") or self.D
         self.eps = self.options.get("eps") or 1e-12
+        self.places = Places(self) if self.options.get("places") else None
         self.block = self.make_block()
 
     def tensor(self, role, kind="weight"):
         """What the checkpoint has for a role, or None."""
-        name = self.family.names.get(role)
-        if name is None:
+        names = self.family.names
+        if kind == "bias" and role + "_bias" in names:
+            return self.state[self.prefix + names[role + "_bias"]].reshape(-1)
+        if names.get(role) is None:
             return None
-        found = self.state.get(f"{self.prefix}{name}.{kind}")
-        return self.state.get(self.prefix + name) if found is None and kind == "weight" else found
+        found = self.state.get(f"{self.prefix}{names[role]}.{kind}")
+        if found is None and kind == "weight":
+            found = self.state.get(self.prefix + names[role])
+        if found is None or found.dim() < 3:
+            return found
+        return found.flatten(1) if role == "out" else found.flatten(1).T  # [M, H, D]
 
     def floats(self, tensor):
         return None if tensor is None else self.attn.floats(as_floats(tensor))
@@ -76,42 +144,53 @@ class Layer:
             return None
         kind = self.attn.c.ATTN_LAYER_NORM if self.options["norm"] == "layer" else self.attn.c.ATTN_RMS_NORM
         weight = None if weight is None else weight + self.options.get("unit", 0)
-        return self.attn.init("attn_norm_params", kind=kind, eps=self.eps, weight=self.floats(weight),
+        eps = self.options["latent_eps"] if "latent" in role else self.eps
+        return self.attn.init("attn_norm_params", kind=kind, eps=eps, weight=self.floats(weight),
                               bias=self.floats(bias))
 
-    def rows(self, kind):
-        """Of a fused projection: those of q, of k and of v."""
-        fused, split = self.tensor("qkv", kind), self.options.get("split")
-        H, G, D = self.H, self.G, self.D
-        if fused is None or split is None:
-            return None
-        if split == "heads":
-            parts = fused.reshape(H, 3, D, -1).unbind(1)
-        elif split == "groups":
-            groups = fused.reshape(G, H // G + 2, D, -1)
-            parts = groups[:, :-2], groups[:, -2], groups[:, -1]
-        else:
-            q, v, k = fused.reshape(4, 3, H // 4 * D, -1).unbind(1)
-            parts = q, k, v
-        width = fused.shape[1:]
-        return [part.reshape(-1, *width) for part in parts]
+    def fused(self, kind):
+        """One matrix for q, k and v, or its bias, of which a checkpoint may have parts."""
+        q, v = (self.tensor(role, kind) for role in "qv")
+        if kind == "weight" or q is None or "qkv" not in self.family.names:
+            return self.tensor("qkv", kind)
+        q, v = (part.reshape(self.H, self.D) for part in (q, v))
+        return torch.stack((q, torch.zeros_like(q), v), 1).flatten()
 
     def projections(self, prefix=""):
         fields = {}
         for kind in ("weight", "bias"):
-            split = self.rows(kind) if not prefix else None
-            for at, role in enumerate("qkv"):
-                value = split[at] if split else self.tensor(prefix + role, kind)
-                fields[f"{role}_{kind}"] = self.floats(value)
-            if not prefix and not self.options.get("split"):
-                fields[f"in_{kind}"] = self.floats(self.tensor("qkv", kind))
+            fused = None if prefix else self.fused(kind)
+            parts = [self.tensor(prefix + role, kind) if fused is None else None for role in "qkv"]
+            if fused is not None and self.options.get("split"):  # CodeGen's
+                q, v, k = fused.reshape(4, 3, self.H // 4 * self.D, *fused.shape[1:]).unbind(1)
+                fused, parts = None, [part.flatten(0, 1) for part in (q, k, v)]
+            fields.update({f"{role}_{kind}": self.floats(part) for role, part in zip("qkv", parts)})
+            fields[f"in_{kind}"] = self.floats(fused)
             fields[f"out_{kind}"] = self.floats(self.tensor(prefix + "out", kind))
         return fields
+
+    def latents(self):
+        if not self.options.get("latents"):
+            return {}
+        c = self.config
+        fields = dict(q_latent=c.q_lora_rank, kv_latent=c.kv_lora_rank, shared_key_width=c.qk_rope_head_dim)
+        for role in ("q_down", "kv_down", "kv_up"):
+            fields[role + "_weight"] = self.floats(self.tensor(role))
+        for role in ("q_down", "kv_down"):
+            fields[role + "_bias"] = self.floats(self.tensor(role, "bias"))
+        return {**fields, **{role: self.norm(role) for role in ("q_latent_norm", "kv_latent_norm")}}
+
+    def extras(self):
+        """What self-attention has beside projections."""
+        return dict(self.latents(), qkv_order=1 if self.options.get("by_group") else 0, clip=self.options.get("clip"),
+                    gate_in_q=1 if self.options.get("gate_in_q") else 0, out_norm=self.norm("out_norm"),
+                    gate_weight=self.floats(self.tensor("gate_of_attention")))
 
     def attention(self, prefix=""):
         order = getattr(self.attn.c, "ATTN_" + self.options.get("order", "OUT_IN"))
         return self.attn.init("attn_mha_params", model_width=self.M, heads=self.H, kv_heads=self.G, head_width=self.D,
-                              order=order, **self.projections(prefix))
+                              value_width=self.E, order=order, **self.projections(prefix),
+                              **({} if prefix else self.extras()))
 
     def activation(self):
         name, c = self.options["activation"], self.attn.c
@@ -134,7 +213,8 @@ class Layer:
         kind, params = self.activation()
         order = getattr(self.attn.c, "ATTN_" + self.options.get("order", "OUT_IN"))
         return self.attn.init("attn_feed_params", hidden_width=up.shape[1 if order else 0], activation=kind,
-                              activation_params=params, order=order, up_weight=self.floats(up),
+                              activation_params=params, order=order, hidden_norm=self.norm("hidden_norm"),
+                              up_weight=self.floats(up),
                               up_bias=self.floats(up_bias), gate_weight=self.floats(gate),
                               gate_bias=self.floats(gate_bias), down_weight=self.floats(self.tensor("down")),
                               down_bias=self.floats(self.tensor("down", "bias")))
@@ -153,10 +233,11 @@ class Layer:
     # -- options of attention --
 
     def rotary(self):
-        of, attn = self.options.get("rope"), self.attn
+        o, attn = self.options, self.attn
+        of = o.get("rope")
         if of is None:
             return None
-        width = self.options.get("rotary_width") or int(self.D * of.get("partial_rotary_factor", 1.0))
+        width = o.get("rotary_width") or int(self.D * of.get("partial_rotary_factor", 1.0))
         kinds = dict(default=attn.c.ATTN_ROTARY_PLAIN, llama3=attn.c.ATTN_ROTARY_LLAMA3, yarn=attn.c.ATTN_ROTARY_YARN)
         kind = of.get("rope_type", "default")
         fields = dict(base=of["rope_theta"], scaling=kinds[kind])
@@ -165,14 +246,14 @@ class Layer:
         if kind == "llama3":
             fields.update(low_turns=of["low_freq_factor"], high_turns=of["high_freq_factor"])
         if kind == "yarn":
-            fields.update(beta_fast=of["beta_fast"], beta_slow=of["beta_slow"],
-                          no_truncate=0 if of.get("truncate", True) else 1)
+            fields.update(beta_fast=of["beta_fast"], beta_slow=of["beta_slow"], mscale=of.get("mscale"),
+                          mscale_all_dim=of.get("mscale_all_dim"), no_truncate=0 if of.get("truncate", True) else 1)
         cos, sin = np.empty((2, 64, width // 2), np.float32)
         attn.call("attn_rotary_tables", 64, width, attn.init("attn_rotary_tables_params", **fields), attn.floats(cos),
                   attn.floats(sin))
-        order = attn.c.ATTN_ROTARY_INTERLEAVED if self.options.get("interleaved") else attn.c.ATTN_ROTARY_HALF
+        order = attn.c.ATTN_ROTARY_INTERLEAVED if o.get("interleaved") else attn.c.ATTN_ROTARY_HALF
         return attn.init("attn_rotary", kind=order, width=width, positions=64, cos=attn.floats(cos),
-                         sin=attn.floats(sin))
+                         sin=attn.floats(sin), offset=self.D - width if o.get("latents") else 0)
 
     def qk_norm(self):
         weights = [self.tensor(role) for role in ("q_norm", "k_norm")]
@@ -218,6 +299,7 @@ class Layer:
                          causal=attn.c.ATTN_CAUSAL_BOTTOM_RIGHT if causal else attn.c.ATTN_CAUSAL_NONE,
                          window=window and attn.ffi.new("attn_window *", window), rotary=self.rotary(),
                          qk_norm=self.qk_norm(), relative_bias=self.relative_bias(),
+                         score=self.places and self.places.callback,
                          sinks=self.floats(self.tensor("sinks")),
                          query_factor=factor and attn.ffi.new("attn_query_factor *", factor), **fields)
 
@@ -262,14 +344,19 @@ class Case:
         return self.layer.run(self.live(self.x)[None], self.layer.params(), sequences=len(self.lengths), starts=starts,
                               **cross)[0]
 
-    def cache(self, heads, width, capacity):
-        return self.attn.create("cache", batch=len(self.lengths), capacity=capacity, kv_heads=heads, head_width=width)
+    def cache(self, capacity):
+        layer = self.layer
+        shape = dict(kv_heads=layer.G, head_width=layer.D, value_width=layer.E)
+        if layer.options.get("latents"):
+            L = layer.config.kv_lora_rank
+            shape = dict(kv_heads=1, head_width=L + layer.config.qk_rope_head_dim, latent_width=L)
+        return self.attn.create("cache", batch=len(self.lengths), capacity=capacity, **shape)
 
     def in_steps(self):
         layer, B = self.layer, len(self.lengths)
-        inputs = dict(cache=self.cache(layer.G, layer.D, 16))
+        inputs = dict(cache=self.cache(16))
         if self.encoded is not None:
-            inputs["encoded_cache"] = self.cache(layer.G, layer.D, self.encoded.shape[1])
+            inputs["encoded_cache"] = self.cache(self.encoded.shape[1])
             self.attn.call("attn_block_encode", layer.block, self.encoded[:, None], inputs["encoded_cache"], None)
         out, done = np.full_like(self.x, np.nan), np.zeros(B, int)
         for counts in STEPS:
@@ -348,7 +435,7 @@ def hidden_of(arguments, keywords):
 def listen(model, family, number, heard):
     """Notes what a layer, or its attention, gets and gives."""
     name = family.layers.replace("N", str(number))
-    module = model.get_submodule(name if family.scope == "block" else name + ".self_attn")
+    module = model.get_submodule(name if family.scope == "block" else f"{name}.{family.inner}")
 
     def note(_, arguments, keywords, output):
         output = output[0] if isinstance(output, (tuple, list)) else output
@@ -373,6 +460,8 @@ def cases_of(attn, family):
     for number in range(LAYERS):
         x, want = heard[number]
         x, want = (a.reshape(-1, *a.shape[-2:]) for a in (x, want))
+        if family.options.get("tokens_first"):
+            x, want = (np.ascontiguousarray(a.swapaxes(0, 1)) for a in (x, want))
         layer = Layer(attn, family, config, state, number)
         if family.kind == "windows":
             yield Windows(layer, x, want)
