@@ -3,15 +3,20 @@
 
 #include <math.h>
 
+/* What rows [n] of this root mean square are divided by. */
+static double divisor(const attn_qk_norm *p, size_t n, double size) {
+    const double eps = p->eps > 0 ? (double)p->eps : p->kind == ATTN_L2_NORM ? 1e-12 : 1e-5;
+    return p->kind == ATTN_L2_NORM ? fmax(size * sqrt((double)n), eps) : sqrt(size * size + eps);
+}
+
 /* x [n] of which a head has D: the norm runs over all, or it is the head alone. */
 static void norm_row(const attn_qk_norm *p, const float *weight, size_t n, double *x) {
-    const double eps = p->eps > 0 ? (double)p->eps : p->kind == ATTN_L2_NORM ? 1e-12 : 1e-5;
     double mean = 0, square = 0;
     for (size_t d = 0; d < n && p->kind == ATTN_LAYER_NORM; d++)
         mean += x[d] / (double)n;
     for (size_t d = 0; d < n; d++)
         square += (x[d] - mean) * (x[d] - mean);
-    const double size = p->kind == ATTN_L2_NORM ? fmax(sqrt(square), eps) : sqrt(square / (double)n + eps);
+    const double size = divisor(p, n, sqrt(square / (double)n));
     const double good = isfinite(square) ? 1 : (double)NAN; /* NaN or Inf spoils the row */
     for (size_t d = 0; d < n; d++)
         x[d] = good * (x[d] - mean) / size * (weight ? (double)weight[d] : 1);
@@ -116,6 +121,9 @@ attn_tensor turned(attn_tensor x, const struct sdpa_case *c, enum turned which) 
 
 struct sdpa_case turned_case(const struct sdpa_case *c) {
     struct sdpa_case plain = *c; /* with the positions of its rotary embedding, which factors go by */
+    const attn_qk_norm *norm = c->params.qk_norm;
+    if (norm && norm->norm_values) /* whose weights are below 2 */
+        plain.value_size *= 2 / divisor(norm, c->v.size[3], c->value_size);
     plain.params.qk_norm = NULL;
     plain.q = turned(c->q, c, TURNED_Q);
     plain.k = turned(c->k, c, TURNED_K);

@@ -61,7 +61,8 @@ attn_context_options fuzz_options(size_t which, size_t threads) {
     ATTN_INIT(&options);
     options.threads = threads;
     options.isa = isas[which % n];
-    options.blas = which < n ? NULL : "builtin";
+    options.blas = which / n % 2 ? "builtin" : NULL;
+    options.precision = which / n < 2 ? ATTN_PRECISION_F32 : which / n < 3 ? ATTN_PRECISION_BF16 : ATTN_PRECISION_INT8;
     if (threads > 1) {
         options.threads = three;
         options.parallel_for = run_on_pthreads;
@@ -72,10 +73,17 @@ attn_context_options fuzz_options(size_t which, size_t threads) {
 
 size_t fuzz_contexts(attn_context *made[FUZZ_CONTEXTS], size_t threads) {
     uint32_t isas[ISAS];
-    const size_t n = 2 * list_isas(isas);
+    const size_t n = 4 * list_isas(isas);
     for (size_t i = 0; i < n && !made[n - 1]; i++) {
         const attn_context_options options = fuzz_options(i, threads);
         made[i] = new_context(&options);
     }
     return n;
+}
+
+void fuzz_round(struct sdpa_case *c) {
+    c->q = new_copy_of(ATTN_BF16, c->q);
+    c->k = new_copy_of(ATTN_BF16, c->k);
+    c->v = new_copy_of(ATTN_BF16, c->v);
+    c->weight_error = 0x1p-9;
 }

@@ -13,7 +13,7 @@
 #ifndef ATTN_TESTS_FUZZ_H
 #define ATTN_TESTS_FUZZ_H
 
-#include "support.h"
+#include "sdpa_case.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -31,10 +31,13 @@ size_t take_below(struct bytes *in, size_t n); /* 0 where n is 0 */
 int64_t take_integer(struct bytes *in);
 double take_number(struct bytes *in); /* NaN and Inf too */
 
-/* Contexts of any instruction set on the default backend and on libattn's own products, made at the first call: with
- * one thread, or three that are started for each call. */
-enum { FUZZ_CONTEXTS = 2 * ISAS };
+/* Contexts of any instruction set, made at the first call: of F32 on the default backend and on libattn's own products,
+ * of BF16 on the one and of INT8 on the other; with one thread, or three that are started for each call. */
+enum { FUZZ_CONTEXTS = 4 * ISAS };
 size_t fuzz_contexts(attn_context *made[FUZZ_CONTEXTS], size_t threads);
 attn_context_options fuzz_options(size_t which, size_t threads);
+
+/* Makes of a case what a context multiplies that rounds q, k, v and the weights to bf16. */
+void fuzz_round(struct sdpa_case *c);
 
 #endif

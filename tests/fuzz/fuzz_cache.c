@@ -336,6 +336,8 @@ static void attend(struct world *w, const struct model_cache *c) {
         plain.q = turned(of.q, &of, TURNED_Q);
         plain.score_size = 8;
     }
+    if (w->pool.dtype == ATTN_BF16 && !of.params.score && describe(context).precision != ATTN_PRECISION_F32)
+        fuzz_round(&plain);
     const struct sdpa_result got = model_attend(context, c, &of);
     assert_sdpa_near(&plain, &got);
     if (!w->turns && random_below(2))
