@@ -425,6 +425,44 @@ Names are those of modules in a layer, `.weight` and `.bias` behind them; roles 
 `q_down_weight` and so on, and the cache is of latents; YaRN's `mscale_all_dim` is part of its scale, too. Keys of
 places (`place_k`), queries of places (`place_q`) and what is added to queries before they meet the former
 (`place_bias`, instead of `q_bias`) belong to an `attn_score_fn`, which gets q and k: `Places` in `models.py` is one.
+
+The first of them in C:
+
+```c
+/* A layer of LLaMA 3.2 1B; `at` finds tensors of model.layers.N, in f32. Matrices may stay bf16: weight_dtype. */
+static attn_block *llama_layer(attn_context *context, const float *(*at)(const char *name)) {
+    attn_norm_params norms[2];
+    attn_mha_params attention;
+    attn_feed_params feed;
+    attn_block_params params;
+    attn_block *block = NULL;
+    ATTN_INIT(&norms[0]), ATTN_INIT(&norms[1]), ATTN_INIT(&attention), ATTN_INIT(&feed), ATTN_INIT(&params);
+    norms[0].kind = norms[1].kind = ATTN_RMS_NORM;
+    norms[0].eps = norms[1].eps = 1e-5F; /* rms_norm_eps */
+    norms[0].weight = at("input_layernorm.weight");
+    norms[1].weight = at("post_attention_layernorm.weight");
+    attention.model_width = 2048; /* hidden_size */
+    attention.heads = 32; /* num_attention_heads */
+    attention.kv_heads = 8; /* num_key_value_heads */
+    attention.q_weight = at("self_attn.q_proj.weight");
+    attention.k_weight = at("self_attn.k_proj.weight");
+    attention.v_weight = at("self_attn.v_proj.weight");
+    attention.out_weight = at("self_attn.o_proj.weight");
+    feed.hidden_width = 8192; /* intermediate_size */
+    feed.activation = ATTN_SILU;
+    feed.gate_weight = at("mlp.gate_proj.weight");
+    feed.up_weight = at("mlp.up_proj.weight");
+    feed.down_weight = at("mlp.down_proj.weight");
+    params.self_norm = &norms[0];
+    params.self_attention = &attention;
+    params.feed_norm = &norms[1];
+    params.feed = &feed;
+    return attn_block_create(context, &params, &block) == ATTN_OK ? block : NULL;
+}
+```
+
+A step, or a prompt, is `attn_block_forward` with the layer's cache, `causal` ATTN_CAUSAL_BOTTOM_RIGHT and a `rotary`
+with the tables that `attn_rotary_tables` makes of `rope_scaling`.
 """
 
 
