@@ -113,6 +113,7 @@ typedef struct call {
     X(counts_negative, ATTN_ERROR_VALUE, "inputs.counts[1]", INPUTS.counts = c->counts; c->counts[1] = -1)             \
     X(counts_above, ATTN_ERROR_VALUE, "inputs.counts[0]", INPUTS.counts = c->counts; c->counts[0] = T + 1)             \
     X(sequences_alone, ATTN_ERROR_NULL, "inputs.starts", INPUTS.sequences = 2)                                         \
+    X(starts_alone, ATTN_ERROR_VALUE, "inputs.sequences is 0", INPUTS.starts = c->counts)                              \
     X(ragged_x, ATTN_ERROR_SHAPE, "x", INPUTS.sequences = 2; INPUTS.starts = c->counts)                                \
     X(self_query_lengths, ATTN_ERROR_VALUE, "query_lengths", c->self_params.query_lengths = c->counts)                 \
     X(cross_query_lengths, ATTN_ERROR_VALUE, "cross_params", c->cross_params.query_lengths = c->counts)                \

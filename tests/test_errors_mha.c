@@ -360,6 +360,10 @@ static void names_are_the_callers(void **state) {
     c.params.sequences = 1;
     assert_status(context, attn_mha_forward(context, mha, &c.query, NULL, NULL, &c.out, &c.params), ATTN_ERROR_SHAPE);
     assert_mentions(attn_context_last_error(context), "query.size[0] is 2, expected 1 with params.query_starts");
+    c.params.sequences = 0;
+    c.query.size[0] = c.out.size[0] = 1;
+    assert_status(context, attn_mha_forward(context, mha, &c.query, NULL, NULL, &c.out, &c.params), ATTN_ERROR_VALUE);
+    assert_mentions(attn_context_last_error(context), "params.sequences is 0");
     assert_untouched(c.out);
     attn_mha_destroy(mha);
 }

@@ -131,6 +131,8 @@ typedef struct call {
     X(no_block_keys, ATTN_ERROR_SHAPE, "block_keys", c->params.block_keys = 0)                                         \
     X(blocks_without_map, ATTN_ERROR_NULL, "block_map", c->params.block_map = NULL)                                    \
     X(sequences_without_starts, ATTN_ERROR_NULL, "query_starts", c->params.sequences = N)                              \
+    X(starts_without_sequences, ATTN_ERROR_VALUE, "sequences is 0", c->params.query_starts = c->offsets;               \
+      c->q.size[0] = c->k.size[0] = c->v.size[0] = c->out.size[0] = 1)                                                 \
     X(key_starts_alone, ATTN_ERROR_NULL, "query_starts",                                                               \
       c->params.key_starts = new_integers((const int64_t[]){0, 1, 2}, 3))                                              \
     X(ragged_batch, ATTN_ERROR_SHAPE, "q", c->params.sequences = N;                                                    \
@@ -145,6 +147,10 @@ typedef struct call {
     X(weights_columns, ATTN_ERROR_SHAPE, "weights", c->weights.size[3] = Tk - 1)                                       \
     X(weights_same_rows, ATTN_ERROR_STRIDE, "weights", c->weights.stride[2] = 0)                                       \
     X(too_many_top_keys, ATTN_ERROR_OVERFLOW, "top_keys", c->top.k = SIZE_MAX / 2)                                     \
+    X(slopes_null, ATTN_ERROR_NULL, "alibi_slopes", c->params.alibi_slopes = NULL)                                     \
+    X(lists_null, ATTN_ERROR_NULL, "key_lists", c->lists.blocks = NULL)                                                \
+    X(ancestors_null, ATTN_ERROR_NULL, "tree", c->tree.ancestors = NULL)                                               \
+    X(top_keys_null, ATTN_ERROR_NULL, "top_keys", c->top.keys = NULL)                                                  \
     X(struct_size, ATTN_ERROR_STRUCT, "struct_size", c->params.struct_size = offsetof(attn_sdpa_params, top_keys))
 
 /* What only the function that uses the memory can see. */
@@ -154,7 +160,6 @@ typedef struct call {
     X(key_mask_data_null, ATTN_ERROR_NULL, "key_mask", c->key_mask.data = NULL)                                        \
     X(block_map_data_null, ATTN_ERROR_NULL, "block_map", c->block_map.data = NULL)                                     \
     X(weights_data_null, ATTN_ERROR_NULL, "weights", c->weights.data = NULL)                                           \
-    X(slopes_null, ATTN_ERROR_NULL, "alibi_slopes", c->params.alibi_slopes = NULL)                                     \
     X(offset_null, ATTN_ERROR_NULL, "causal_offset", c->params.causal_offset = NULL)                                   \
     X(alignment_offset_null, ATTN_ERROR_NULL, "causal_offset", c->params.causal = ATTN_CAUSAL_NONE;                    \
       c->params.causal_block = 0; c->params.alignment = ATTN_CAUSAL_OFFSET; c->params.causal_offset = NULL)            \
@@ -171,7 +176,6 @@ typedef struct call {
       c->params.alibi_slopes = NULL; c->params.lse = c->slopes)                                                        \
     X(largest_in_q, ATTN_ERROR_ALIAS, "largest_scores", c->params.largest_scores = c->q.data)                          \
     X(largest_is_lse, ATTN_ERROR_ALIAS, "largest_scores", c->params.largest_scores = c->params.lse)                    \
-    X(lists_null, ATTN_ERROR_NULL, "key_lists", c->lists.blocks = NULL)                                                \
     X(list_beyond, ATTN_ERROR_VALUE, "key_lists", c->blocks[B * G * 2 * 2 - 1] = 3)                                    \
     X(list_backward, ATTN_ERROR_VALUE, "key_lists", c->blocks[0] = 1)                                                  \
     X(lse_in_lists, ATTN_ERROR_ALIAS, "lse", c->params.lse = (float *)(void *)c->blocks)                               \
@@ -183,7 +187,6 @@ typedef struct call {
     X(spans_overlap, ATTN_ERROR_VALUE, "spans", c->params.documents = NULL; c->bounds[2] = 1)                          \
     X(spans_bounds_null, ATTN_ERROR_NULL, "spans", c->spans.bounds = NULL)                                             \
     X(documents_bounds_null, ATTN_ERROR_NULL, "documents", c->documents.bounds = NULL)                                 \
-    X(ancestors_null, ATTN_ERROR_NULL, "tree", c->tree.ancestors = NULL)                                               \
     X(lse_in_documents, ATTN_ERROR_ALIAS, "lse", c->params.lse = (float *)(void *)c->bounds)                           \
     X(entropy_in_starts, ATTN_ERROR_ALIAS, "entropy", c->params.entropy = (float *)(void *)c->starts)                  \
     X(lse_in_tree, ATTN_ERROR_ALIAS, "lse", c->params.lse = (float *)(void *)c->ancestors)                             \
@@ -191,7 +194,6 @@ typedef struct call {
     X(slope_infinite, ATTN_ERROR_VALUE, "alibi_slopes", c->slopes[0] = -INFINITY)                                      \
     X(sink_nan, ATTN_ERROR_VALUE, "sinks", c->sinks[H - 1] = NAN)                                                      \
     X(sink_infinite, ATTN_ERROR_VALUE, "sinks", c->sinks[1] = INFINITY)                                                \
-    X(top_keys_null, ATTN_ERROR_NULL, "top_keys", c->top.keys = NULL)                                                  \
     X(out_in_bias, ATTN_ERROR_ALIAS, "out", c->out.data = (float *)c->bias.data + 1)                                   \
     X(bias_in_out, ATTN_ERROR_ALIAS, "out", c->bias.data = (float *)c->out.data + 1)                                   \
     X(mask_in_out, ATTN_ERROR_ALIAS, "out", c->mask.data = c->out.data)                                                \

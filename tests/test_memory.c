@@ -120,7 +120,8 @@ typedef attn_status size_question(attn_context *context, size_t n, size_t *bytes
 
 static attn_status ask_rows(attn_context *context, size_t B, size_t H, size_t Tq, size_t Tk, size_t k, size_t *bytes) {
     float entropy = 0;
-    const attn_top_keys top = {.k = k};
+    int64_t keys = 0;
+    const attn_top_keys top = {.k = k, .keys = &keys};
     const attn_tensor q = attn_tensor_bhtd(NULL, ATTN_F32, B, H, Tq, 1),
                       x = attn_tensor_bhtd(NULL, ATTN_F32, B, 1, Tk, 1);
     const attn_sdpa_params p = {.struct_size = sizeof p, .entropy = k ? NULL : &entropy, .top_keys = &top};

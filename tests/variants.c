@@ -159,14 +159,13 @@ static void make_inputs(struct builder *b) {
     const unsigned numbers = b->levels.of[NUMBERS];
     size_t Tq = s->Tq, Tk = s->Tk;
     if (b->levels.of[RAGGED]) {
+        b->s.B += s->B == 0; /* a ragged batch has at least one */
         b->c.params.sequences = s->B;
         b->c.params.query_starts = random_starts(s->B, s->Tq, &Tq);
         if (b->levels.of[RAGGED] == 2)
             b->c.params.key_starts = random_starts(s->B, s->Tk, &Tk);
         else
             b->s.Tk = s->Tq, Tk = Tq;
-        if (s->B == 0) /* nor are there longest ones */
-            b->s.Tq = b->s.Tk = 0;
     }
     b->c.q = new_input(b, types[0], s->H, Tq, s->D, false);
     b->c.k = new_input(b, types[1], s->G, Tk, s->D, false);

@@ -182,7 +182,7 @@ typedef struct attn_sdpa_params {
      * [starts[n], starts[n+1]), starts[0] ≥ 0, not decreasing. Both NULL: off; key_starts NULL: as query_starts. All
      * that is [B] here is then [N], and Tq and Tk in shapes of mask, bias, block_map and weights are those of the
      * longest sequence; tokens of `out` between the sequences are not written. */
-    size_t sequences;            /* N */
+    size_t sequences;            /* N; with query_starts at least 1 */
     const int64_t *query_starts; /* [N+1], "cu_seqlens_q" */
     const int64_t *key_starts;   /* [N+1] */
 
@@ -293,9 +293,9 @@ ATTN_API attn_status attn_sdpa(attn_context *context, const attn_tensor *q, cons
                                const attn_tensor *out, const attn_sdpa_params *params);
 
 /* Sets *bytes to the scratch that attn_sdpa with the same arguments needs (see attn_context_reserve). Reads no data:
- * the data pointers of tensors may be NULL, and the arrays of params are looked at for being NULL only, but
- * query_starts, key_starts and the lengths, which are read if they are given. Errors as attn_sdpa, but for those that
- * only the data show. */
+ * the data pointers of tensors may be NULL, and so may causal_offset; the other arrays of params are looked at for
+ * being NULL only, but query_starts, key_starts and the lengths, which are read if they are given. Errors as attn_sdpa,
+ * but for those that only the data show. */
 ATTN_API attn_status attn_sdpa_scratch_size(attn_context *context, const attn_tensor *q, const attn_tensor *k,
                                             const attn_tensor *v, const attn_tensor *out,
                                             const attn_sdpa_params *params, size_t *bytes);

@@ -57,6 +57,8 @@ attn_status attni_check_sequences(attn_context *context, const attn_sdpa_params 
                               p->sequences);
         return ATTN_OK;
     }
+    if (p->sequences == 0)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.sequences is 0, but params.query_starts is set");
     call->ragged_tokens = call->Tq;
     call->ragged_keys = call->Tk;
     ATTNI_TRY(attni_check_starts(context, "params.query_starts", p->query_starts, p->sequences, call->Tq, &call->Tq));
@@ -98,7 +100,7 @@ static attn_status check_alibi(attn_context *context, const attn_sdpa_params *p,
     if (p->alibi != ATTN_ALIBI_SLOPES && p->alibi_slopes)
         return attni_fail(context, ATTN_ERROR_VALUE,
                           "params.alibi_slopes is set, but params.alibi is not ATTN_ALIBI_SLOPES");
-    if (p->alibi == ATTN_ALIBI_SLOPES && data && call->H > 0)
+    if (p->alibi == ATTN_ALIBI_SLOPES && call->H > 0)
         ATTNI_TRY(attni_check_pointer(context, "params.alibi_slopes", p->alibi_slopes));
     for (size_t h = 0; p->alibi_slopes && data && h < call->H; h++)
         if (!isfinite(p->alibi_slopes[h]))
@@ -257,15 +259,14 @@ static attn_status check_array(attn_context *context, const char *name, void *da
 /* More than the threads keep of a head, and for each of the most probable keys of its rows. */
 static size_t floats_of_head(const attn_context *context) { return 4096 * context->threads; }
 
-static attn_status check_top_keys(attn_context *context, const attn_top_keys *top, bool data, attni_sdpa *call,
+static attn_status check_top_keys(attn_context *context, const attn_top_keys *top, attni_sdpa *call,
                                   attni_extras *extras) {
     size_t product;
     if (!top || top->k == 0)
         return ATTN_OK;
     ATTNI_TRY(attni_check_product(context, "params.top_keys->k", call->H, floats_of_head(context), &product));
     ATTNI_TRY(attni_check_product(context, "params.top_keys->k", top->k, product, &product));
-    if (data)
-        ATTNI_TRY(attni_check_pointer(context, "params.top_keys->keys", top->keys));
+    ATTNI_TRY(attni_check_pointer(context, "params.top_keys->keys", top->keys));
     ATTNI_TRY(check_array(context, "params.top_keys->keys", top->keys, call, call->Tq, 2 * top->k, extras));
     ATTNI_TRY(
         check_array(context, "params.top_keys->probabilities", top->probabilities, call, call->Tq, top->k, extras));
@@ -295,7 +296,7 @@ static attn_status check_extra_outputs(attn_context *context, const attn_sdpa_pa
     call->inspection.entropy = p->entropy;
     ATTNI_TRY(check_array(context, "params.largest_scores", p->largest_scores, call, 1, 1, extras));
     call->inspection.largest = p->largest_scores;
-    return check_top_keys(context, p->top_keys, data, call, extras);
+    return check_top_keys(context, p->top_keys, call, extras);
 }
 
 /* What is kept for each row; and, where scores are looked at again, for the rows of a tile in all heads. */

@@ -97,8 +97,7 @@ static attn_status check_spans(attn_context *context, const char *const names[3]
     return ATTN_OK;
 }
 
-static attn_status check_tree(attn_context *context, const attn_tree *tree, bool data, attni_sdpa *call,
-                              attni_extras *extras) {
+static attn_status check_tree(attn_context *context, const attn_tree *tree, attni_sdpa *call, attni_extras *extras) {
     const size_t tokens = call->query_starts ? call->ragged_tokens : call->Tq, B = call->query_starts ? 1 : call->B;
     size_t words;
     if (!tree || tree->tokens == 0)
@@ -109,7 +108,7 @@ static attn_status check_tree(attn_context *context, const attn_tree *tree, bool
                               .stride = call->query_starts ? 0 : tokens};
     ATTNI_TRY(attni_check_product(context, "params.tree->tokens", call->tree.words, B, &words));
     ATTNI_TRY(attni_check_product(context, "params.tree->tokens", words, 2 * tokens, &words));
-    if (data && words)
+    if (words)
         ATTNI_TRY(attni_check_pointer(context, "params.tree->ancestors", tree->ancestors));
     attni_add_array(extras, "params.tree->ancestors", tree->ancestors, words);
     return ATTN_OK;
@@ -209,10 +208,10 @@ static attn_status check_lists(attn_context *context, const attn_key_lists *list
                                 .stride_b = lists->batch == 1 ? 0 : lists->heads * rows * lists->count,
                                 .stride_h = lists->heads == 1 ? 0 : rows * lists->count,
                                 .heads_of_list = attni_max(1, call->H / attni_max(1, lists->heads))};
-    if (!data || entries == 0)
+    if (entries == 0)
         return ATTN_OK;
     ATTNI_TRY(attni_check_pointer(context, "params.key_lists->blocks", lists->blocks));
-    for (size_t n = 0; n < all; n++)
+    for (size_t n = 0; n < all && data; n++)
         ATTNI_TRY(check_list(context, lists, n, blocks));
     attni_add_array(extras, "params.key_lists->blocks", lists->blocks, entries);
     return ATTN_OK;
@@ -227,7 +226,7 @@ attn_status attni_check_places(attn_context *context, const attn_sdpa_params *p,
     ATTNI_TRY(check_bounds(context, p, call));
     ATTNI_TRY(check_spans(context, documents, p->documents, data, call, extras, &call->documents));
     ATTNI_TRY(check_spans(context, spans, p->spans, data, call, extras, &call->spans));
-    ATTNI_TRY(check_tree(context, p->tree, data, call, extras));
+    ATTNI_TRY(check_tree(context, p->tree, call, extras));
     ATTNI_TRY(check_lists(context, p->key_lists, data, call, extras));
     return check_relative(context, p->relative_bias, data, call, extras);
 }

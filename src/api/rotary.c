@@ -31,7 +31,7 @@ static attn_status check_axes(attn_context *context, const char *name, const att
         return p->pair_axis
                    ? attni_fail(context, ATTN_ERROR_VALUE, "%s.pair_axis is set, but axes is %zu", name, p->axes)
                    : ATTN_OK;
-    if (data && turn->pairs && !p->pair_axis)
+    if (turn->pairs && !p->pair_axis)
         return attni_fail(context, ATTN_ERROR_NULL, "%s.pair_axis is NULL, but axes is %zu", name, p->axes);
     for (size_t d = 0; d < turn->pairs && data; d++)
         if (p->pair_axis[d] < 0 || (size_t)p->pair_axis[d] >= p->axes)
@@ -52,7 +52,7 @@ static attn_status check_rotary(attn_context *context, const char *name, const a
     if (__builtin_mul_overflow(copy->positions, turn->pairs, &elements) || elements > PTRDIFF_MAX / sizeof(float))
         return attni_fail(context, ATTN_ERROR_OVERFLOW, "%s.positions is %zu, too many for tables of %zu columns", name,
                           copy->positions, turn->pairs);
-    if (data && elements && !(copy->cos && copy->sin))
+    if (elements && !(copy->cos && copy->sin))
         return attni_fail(context, ATTN_ERROR_NULL, "%s.%s is NULL", name, copy->cos ? "sin" : "cos");
     turn->kind = copy->kind;
     turn->table = copy->positions;
