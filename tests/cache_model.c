@@ -92,11 +92,22 @@ struct model_cache new_scaled_model_cache(attn_context *context, struct model_po
     return c;
 }
 
+/* Tokens of the pages that hold first tokens. */
+static size_t first_pages(const struct model_cache *c) {
+    const size_t P = c->pool->page_size;
+    return (c->first_tokens + P - 1) / P * P;
+}
+
+/* Whether the token behind `length` ones will see all of its window, if those below `forgotten` are gone. */
+static bool has_window(const struct model_cache *c, size_t forgotten, size_t length) {
+    return forgotten <= first_pages(c) || length <= first_pages(c) || length + 1 >= forgotten + c->window;
+}
+
 static void drop(struct model_cache *c, size_t b, size_t length) {
     for (size_t n = (length + c->pool->page_size - 1) / c->pool->page_size; n < MODEL_SLOTS; n++)
         give(c->pool, &c->of[b].pages[n]);
     c->of[b].length = length;
-    if (length == 0)
+    if (length <= first_pages(c))
         c->of[b].forgotten = 0;
 }
 
@@ -233,8 +244,8 @@ attn_status model_append(attn_context *context, struct model_cache *c, attn_tens
 
 attn_status model_truncate(attn_context *context, struct model_cache *c, size_t sequence, size_t length) {
     const struct model_sequence *s = &c->of[sequence];
-    const bool gone = length && s->forgotten && length + 1 < s->forgotten + c->window;
-    const attn_status want = length > s->length || gone ? ATTN_ERROR_SHAPE : ATTN_OK;
+    const bool fits = length <= s->length && has_window(c, s->forgotten, length);
+    const attn_status want = fits ? ATTN_OK : ATTN_ERROR_SHAPE;
     assert_status(context, attn_cache_truncate(context, c->real, sequence, length), want);
     if (want == ATTN_OK)
         drop(c, sequence, length);
@@ -285,7 +296,9 @@ void model_reorder(attn_context *context, struct model_cache *c, const int64_t *
 attn_status model_shift(attn_context *context, struct model_cache *c, size_t sequence, size_t begin, size_t count) {
     const size_t P = c->pool->page_size, kD = c->pool->G * c->pool->D, vE = c->pool->G * c->pool->E;
     struct model_sequence *s = &c->of[sequence];
-    const bool fits = begin % P == 0 && count % P == 0 && begin + count <= s->length && begin >= c->first_tokens;
+    const size_t before = s->forgotten < begin ? 0 : s->forgotten - begin < count ? s->forgotten - begin : count;
+    const bool fits = begin % P == 0 && count % P == 0 && begin + count <= s->length && begin >= c->first_tokens &&
+                      has_window(c, s->forgotten - before, s->length - count);
     const attn_status want = fits ? ATTN_OK : ATTN_ERROR_SHAPE;
     assert_status(context, attn_cache_shift(context, c->real, sequence, begin, count, NULL), want);
     if (fits) {
@@ -298,8 +311,7 @@ attn_status model_shift(attn_context *context, struct model_cache *c, size_t seq
         memmove(s->k + begin * kD, s->k + (begin + count) * kD, left * kD * sizeof *s->k);
         memmove(s->v + begin * vE, s->v + (begin + count) * vE, left * vE * sizeof *s->v);
         s->length -= count;
-        if (s->forgotten > begin)
-            s->forgotten -= s->forgotten - begin < count ? s->forgotten - begin : count;
+        s->forgotten = s->forgotten - before > first_pages(c) ? s->forgotten - before : 0;
     }
     check_model(context, c);
     return want;

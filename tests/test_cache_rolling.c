@@ -107,17 +107,57 @@ static void truncation_has_limits(void **state) {
     const size_t least = 4 * P + WINDOW - 1;
     assert_int_equal(model_truncate(context, &c, 0, least - 1), ATTN_ERROR_SHAPE);
     assert_mentions(attn_context_last_error(context), "length");
-    assert_int_equal(model_truncate(context, &c, 0, FIRST), ATTN_ERROR_SHAPE);
+    assert_int_equal(model_truncate(context, &c, 0, P + 1), ATTN_ERROR_SHAPE);
     check_last(context, &c, 2);
     assert_int_equal(model_truncate(context, &c, 0, least), ATTN_OK);
     append_random(context, &c, 3, NULL);
     check_last(context, &c, 3);
+    assert_int_equal(model_truncate(context, &c, 0, P), ATTN_OK); /* all of the first page is there */
+    append_random(context, &c, 150, NULL);
+    check_last(context, &c, 150);
     assert_int_equal(model_truncate(context, &c, 0, 0), ATTN_OK);
     assert_int_equal(free_pages(context, &pool), 20);
     append_random(context, &c, 90, NULL);
     check_last(context, &c, 90);
     delete_model_cache(&c);
     attn_cache_pool_destroy(pool.real);
+}
+
+/* A shift leaves the next token its window: what is forgotten does not come back, what the first pages hold is there.
+ */
+static void shifts_have_limits(void **state) {
+    (void)state;
+    enum { P = 128, WINDOW = 100, FIRST = 4, FORGOTTEN = 3 * P };
+    static const struct {
+        size_t first, length, begin, count;
+        attn_status status;
+    } shifts[] = {{0, FORGOTTEN + P + 8, FORGOTTEN, P, ATTN_ERROR_SHAPE},
+                  {0, FORGOTTEN + P + WINDOW - 2, FORGOTTEN, P, ATTN_ERROR_SHAPE},
+                  {0, FORGOTTEN + P + WINDOW - 1, FORGOTTEN, P, ATTN_OK},
+                  {0, FORGOTTEN + P + 8, FORGOTTEN - P, 2 * P, ATTN_ERROR_SHAPE},
+                  {0, FORGOTTEN + P + 8, P, P, ATTN_OK},
+                  {0, FORGOTTEN + P + 8, 0, FORGOTTEN + P, ATTN_OK},
+                  {FIRST, FORGOTTEN + P + 8, 2 * P, 2 * P, ATTN_ERROR_SHAPE},
+                  {FIRST, FORGOTTEN + P + 8, P, FORGOTTEN, ATTN_OK},
+                  {FIRST, FORGOTTEN + P + 8, P, P, ATTN_OK}};
+    attn_context *context = new_context_of(1, 0);
+    seed(9);
+    for (size_t i = 0; i < COUNT(shifts); i++) {
+        struct model_pool pool = new_model_pool(context, 8, P, ATTN_F32, 1, 8, 8);
+        struct model_cache c = new_model_cache(context, &pool, 1, 1000, WINDOW, shifts[i].first);
+        name_case("shift %zu", i);
+        append_random(context, &c, FORGOTTEN + WINDOW, NULL);
+        append_random(context, &c, shifts[i].length - FORGOTTEN - WINDOW, NULL);
+        assert_int_equal(c.of[0].forgotten, FORGOTTEN);
+        assert_int_equal(model_shift(context, &c, 0, shifts[i].begin, shifts[i].count), shifts[i].status);
+        if (shifts[i].status != ATTN_OK)
+            assert_mentions(attn_context_last_error(context), "tokens before 384 have been forgotten");
+        append_random(context, &c, 3, NULL);
+        check_last(context, &c, 3);
+        delete_model_cache(&c);
+        attn_cache_pool_destroy(pool.real);
+        end_case();
+    }
 }
 
 /* Forks of a rolling sequence go their own ways, and the pages that neither sees go back once. */
@@ -247,9 +287,15 @@ static void forgotten_tokens_score_nothing(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        TEST(long_sequences),      TEST(own_pool_is_enough),       TEST(truncation_has_limits),
-        TEST(forks_roll),          TEST(beams_need_no_spare_page), TEST(the_last_fork_frees_a_page),
-        TEST(beams_are_reordered), TEST(no_tokens_forget_nothing), TEST(forgotten_tokens_score_nothing)};
+    const struct CMUnitTest tests[] = {TEST(long_sequences),
+                                       TEST(own_pool_is_enough),
+                                       TEST(truncation_has_limits),
+                                       TEST(shifts_have_limits),
+                                       TEST(forks_roll),
+                                       TEST(beams_need_no_spare_page),
+                                       TEST(the_last_fork_frees_a_page),
+                                       TEST(beams_are_reordered),
+                                       TEST(no_tokens_forget_nothing),
+                                       TEST(forgotten_tokens_score_nothing)};
     return cmocka_run_group_tests_name("cache_rolling", tests, NULL, NULL);
 }

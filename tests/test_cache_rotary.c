@@ -396,7 +396,9 @@ static void streams_are_shifted(void **state) {
         const attn_tensor out = new_tensor(BHTD, 2, H, 3, E), want = new_tensor(BHTD, 1, H, 3, E);
         attn_sdpa_params params = {.struct_size = sizeof params, .causal = ATTN_CAUSAL_BOTTOM_RIGHT, .rotary = &rotary};
         assert_ok(context, attn_cache_attend(context, cache, &q, &before, &params));
-        assert_ok(context, attn_cache_shift(context, cache, 0, 0, P, &rotary));
+        attn_rotary of_queries = rotary; /* which a shift does not look at */
+        of_queries.query_positions = only;
+        assert_ok(context, attn_cache_shift(context, cache, 0, 0, P, &of_queries));
         assert_ok(context, attn_cache_attend(context, cache, &q, &out, &params));
         attn_cache *anew = shifted_anew(context, cache, type, k, v, 0, P, &rotary);
         attn_tensor q_one = q;

@@ -73,6 +73,10 @@ typedef struct call {
       c->create.known.dtype = ATTN_INT8; c->create.known.latent_width = E)                                             \
     X(infinite_scale, ATTN_ERROR_VALUE, "key_scales[0]", c->create.known.key_scales = c->weight;                       \
       c->weight[0] = INFINITY; c->create.known.dtype = ATTN_INT8)                                                      \
+    X(small_scale, ATTN_ERROR_VALUE, "key_scales[1]", c->create.known.key_scales = c->weight;                          \
+      c->weight[0] = 0x1p-100F; c->weight[1] = 0x1p-101F; c->create.known.dtype = ATTN_INT8)                           \
+    X(large_scale, ATTN_ERROR_VALUE, "key_scales[1]", c->create.known.key_scales = c->weight; c->weight[0] = 0x1p100F; \
+      c->weight[1] = 0x1p101F; c->create.known.dtype = ATTN_INT8)                                                      \
     X(first_of_no_window, ATTN_ERROR_VALUE, "first_tokens", c->create.known.first_tokens = 1)                          \
     X(huge_batch, ATTN_ERROR_OVERFLOW, "batch", c->create.known.batch = SIZE_MAX / 2)                                  \
     X(huge_width, ATTN_ERROR_OVERFLOW, "head_width", c->create.known.head_width = SIZE_MAX / 2)                        \
@@ -189,7 +193,6 @@ typedef struct call {
     X(shift_beyond, ATTN_ERROR_SHAPE, "begin and count", c->count = 128)                                               \
     X(shift_begin_beyond, ATTN_ERROR_SHAPE, "begin and count", c->begin = SIZE_MAX / 256 * 128)                        \
     X(shift_positions, ATTN_ERROR_VALUE, "key_positions", c->rotary.key_positions = c->positions)                      \
-    X(shift_queries, ATTN_ERROR_VALUE, "query_positions", c->rotary.query_positions = c->positions)                    \
     X(shift_values, ATTN_ERROR_VALUE, "rotate_values", c->rotary.rotate_values = 1)                                    \
     X(shift_axes, ATTN_ERROR_VALUE, "axes", c->rotary.axes = 2; c->rotary.pair_axis = c->axes)                         \
     X(shift_tables, ATTN_ERROR_VALUE, "rotary.positions", c->rotary.positions = 0)                                     \
@@ -235,6 +238,8 @@ typedef struct call {
     X(ragged_batch, ATTN_ERROR_SHAPE, "q", c->params.query_starts = c->lengths; c->params.sequences = 1)               \
     X(ragged_sequences, ATTN_ERROR_SHAPE, "sequences", c->q.size[0] = c->out.size[0] = 1;                              \
       c->params.query_starts = c->lengths; c->params.sequences = 1)                                                    \
+    X(no_sequences, ATTN_ERROR_VALUE, "sequences is 0", c->q.size[0] = c->out.size[0] = 1;                             \
+      c->params.query_starts = c->lengths)                                                                             \
     X(ragged_keys, ATTN_ERROR_VALUE, "key_starts", c->q.size[0] = c->out.size[0] = 1;                                  \
       c->params.query_starts = c->params.key_starts = c->lengths; c->params.sequences = 1)
 

@@ -80,23 +80,23 @@ typedef struct attn_cache_params {
     size_t capacity; /* tokens that a sequence can be long. Required. */
 
     /* The pool, shared with other caches of the same shape, which must outlive the cache; or NULL: a pool of its own,
-     * with room for all sequences (of a rolling cache: for twice its window), for which kv_heads … dtype are as in
-     * attn_cache_pool_params. With a pool they must be 0 or the pool's. */
+     * with room for all sequences (rolling: for the first tokens, the window and up to as many that are appended at
+     * once), for which kv_heads … dtype are as in attn_cache_pool_params. With a pool they must be 0 or the pool's. */
     attn_cache_pool *pool;
     size_t kv_heads, head_width, value_width, page_size;
     attn_dtype dtype;
 
     /* Rolling: each query sees the last `window` tokens, itself included, and the first `first_tokens` of the sequence;
      * pages that nobody will see again go back to the pool. 0: off. Queries further back than those of the last append
-     * see what is left of their window; of the weights at the stages RAW and CAPPED what is outside of it is
-     * unspecified. */
+     * see what is left of their window. Weights at the stages RAW and CAPPED are unspecified outside of the window. */
     size_t window, first_tokens;
 
     /* [G, D], copied, or NULL. Of int8: keys, normalised and rotated, are divided by these before they are quantised,
      * and queries multiplied. Where some channels of keys are always larger than the others, as in Qwen2 and LLaMA,
      * those others keep their digits: give the largest absolute value that each channel has in a sample, or the root of
-     * its mean square. With one channel 30 times as large the error of scores becomes about 20 times less. Positive and
-     * finite; not with a latent_width. */
+     * its mean square. With one channel 30 times as large the root mean square error of scores becomes about 10 times
+     * less where queries are small in it (a fifth of their other channels, or less), 3 times where they are not. From
+     * 2^−100 to 2^100; not with a latent_width. */
     const float *key_scales;
 
     size_t latent_width; /* with `pool` 0 or the pool's; else as in attn_cache_pool_params */
@@ -172,7 +172,8 @@ ATTN_API attn_status attn_cache_append(attn_context *context, attn_cache *cache,
                                        const attn_tensor *v, const attn_cache_append_params *params);
 
 /* Forgets the tokens of a sequence from `length` on; 0 empties it. Errors: NULL, SHAPE (no such sequence, longer than
- * it is, or so short that a rolling cache does not have its window any more). */
+ * it is, or so short that the next token's window lacks tokens that a rolling cache has forgotten; those in the pages
+ * of the first tokens never are). */
 ATTN_API attn_status attn_cache_truncate(attn_context *context, attn_cache *cache, size_t sequence, size_t length);
 
 /* Empties all sequences. Errors: NULL. */
@@ -191,14 +192,16 @@ ATTN_API attn_status attn_cache_fork(attn_context *context, attn_cache *cache, s
 ATTN_API attn_status attn_cache_reorder(attn_context *context, attn_cache *cache, const int64_t *from);
 
 /* Makes room in a stream that goes on past the end of its rotary tables, or of the capacity (context shift): forgets
- * the tokens [begin, begin + count) of a sequence, and those behind stand `count` places nearer the beginning from now
- * on, where attn_cache_length, and so what is appended next, goes on. Positions of queries to come and of these keys
- * stay as far apart, and their keys are rotated back by `count` places. With a rolling cache that keeps first tokens
- * these are StreamingLLM's positions, to within a page.
- *   begin, count  whole pages: multiples of the page size. Of a rolling cache behind the pages of the first tokens
+ * the tokens [begin, begin + count) of a sequence. Those behind move `count` places nearer the beginning, their keys
+ * are rotated back by as many, and attn_cache_length becomes `count` less: what is appended next, and its queries, are
+ * as far from them as before. With a rolling cache that keeps first tokens these are StreamingLLM's positions, to
+ * within a page.
+ *   begin, count  whole pages: multiples of the page size. Of a rolling cache behind the pages of the first tokens,
+ *                 and so that the next token's window lacks none that has been forgotten
  *   rotary        how the keys were rotated (the offset being that in the cache's keys), by position alone: no
  *                 key_positions, no axes, no rotate_values, tables of attn_rotary_tables, of more than `count`
- *                 positions; not of keys normed after_rotary. NULL: not at all, nothing is rotated now
+ *                 positions; not of keys normed after_rotary. query_positions are not looked at. NULL: not at all,
+ *                 nothing is rotated now
  * O(tokens behind); without rotary O(pages). Pages that other sequences share are copied where they are rotated. What
  * is kept is rounded once more. Scratch: as attn_cache_append's. Errors: NULL, SHAPE, VALUE, STRUCT, OVERFLOW, FULL
  * (too few pages for copies), MEMORY; nothing is changed then.
@@ -207,8 +210,9 @@ ATTN_API attn_status attn_cache_shift(attn_context *context, attn_cache *cache, 
                                       size_t count, const attn_rotary *rotary);
 
 /* attn_sdpa of the queries over the tokens of the cache: Tk is the length of the longest sequence, key_lengths are
- * those of the cache (or less, if given: as if it were no longer). ATTN_CAUSAL_BOTTOM_RIGHT is the mask of a decoder
- * whose last Tq tokens were appended before, or where counts were appended, the same as query_lengths, so many of each.
+ * those of the cache (if given, up to these: as if the sequences were no longer). With ATTN_CAUSAL_BOTTOM_RIGHT the
+ * queries are those of the last Tq tokens of each sequence, which a decoder has appended before; where it appended
+ * counts, give these as query_lengths.
  *   q       [B,H,Tq,D], H mod G = 0; ragged [1,H,T,D]
  *   out     [B,H,Tq,E], output; ragged [1,H,T,E]
  *   params  NULL: all defaults. No window or first_keys for a rolling cache, and no rotary.key_positions: keys stand
@@ -219,9 +223,9 @@ ATTN_API attn_status attn_cache_shift(attn_context *context, attn_cache *cache, 
 ATTN_API attn_status attn_cache_attend(attn_context *context, const attn_cache *cache, const attn_tensor *q,
                                        const attn_tensor *out, const attn_sdpa_params *params);
 
-/* Sets *bytes to the scratch that attn_cache_attend with the same arguments needs while the sequences are up to the
- * capacity long. The data pointers may be NULL, and so may causal_offset. Errors as attn_cache_attend, but for those
- * that only the data show. */
+/* Sets *bytes to the scratch that attn_cache_attend with the same arguments needs, however long the sequences become.
+ * The data pointers may be NULL, and so may causal_offset. Errors as attn_cache_attend, but for those that only the
+ * data show. */
 ATTN_API attn_status attn_cache_scratch_size(attn_context *context, const attn_cache *cache, const attn_tensor *q,
                                              const attn_tensor *out, const attn_sdpa_params *params, size_t *bytes);
 

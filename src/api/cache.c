@@ -151,9 +151,10 @@ static attn_status check_key_scales(attn_context *context, const float *scales, 
         return attni_fail(context, ATTN_ERROR_VALUE, "params.key_scales is set, and latent_width is %zu",
                           pool->latent_width);
     for (size_t n = 0; scales && n < pool->kv_heads * pool->head_width; n++)
-        if (!isfinite(scales[n]) || scales[n] <= 0)
+        if (!(0x1p-100F <= scales[n] && scales[n] <= 0x1p100F))
             return attni_fail(context, ATTN_ERROR_VALUE,
-                              "params.key_scales[%zu] is %g, expected positive, finite numbers", n, (double)scales[n]);
+                              "params.key_scales[%zu] is %g, expected a number between 2^-100 and 2^100", n,
+                              (double)scales[n]);
     return ATTN_OK;
 }
 
@@ -315,6 +316,11 @@ static attn_status check_sequence(attn_context *context, const attn_cache *cache
                       cache->B);
 }
 
+/* Whether a sequence of `length` tokens has all that the next one will see. */
+static bool has_window(const attn_cache *cache, size_t forgotten, size_t length) {
+    return forgotten == 0 || length <= attni_first_pages(cache) || length + 1 >= forgotten + cache->window;
+}
+
 attn_status attn_cache_truncate(attn_context *context, attn_cache *cache, size_t sequence, size_t length) {
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(check_sequence(context, cache, "sequence", sequence));
@@ -322,10 +328,11 @@ attn_status attn_cache_truncate(attn_context *context, attn_cache *cache, size_t
     if (length > now)
         return attni_fail(context, ATTN_ERROR_SHAPE, "length is %zu, but sequence %zu has %zu tokens", length, sequence,
                           now);
-    if (length && forgotten && length + 1 < forgotten + cache->window)
-        return attni_fail(context, ATTN_ERROR_SHAPE,
-                          "length is %zu, but tokens before %zu have been forgotten: expected 0, or %zu and more",
-                          length, forgotten, forgotten + cache->window - 1);
+    if (!has_window(cache, forgotten, length))
+        return attni_fail(
+            context, ATTN_ERROR_SHAPE,
+            "length is %zu, but tokens before %zu have been forgotten: expected 0 to %zu, or %zu and more", length,
+            forgotten, attni_first_pages(cache), forgotten + cache->window - 1);
     attni_cache_truncate(cache, sequence, length);
     return ATTN_OK;
 }
@@ -367,7 +374,7 @@ static attn_status check_pages_of(attn_context *context, const char *name, size_
 
 static attn_status check_shifted(attn_context *context, const attni_shift *s) {
     const attn_cache *cache = s->cache;
-    const size_t P = cache->pages.form->tokens, first = attni_ceil_div(cache->first_tokens, P) * P;
+    const size_t P = cache->pages.form->tokens, first = attni_first_pages(cache);
     const size_t length = (size_t)cache->lengths[s->sequence];
     ATTNI_TRY(check_pages_of(context, "begin", s->begin, P));
     ATTNI_TRY(check_pages_of(context, "count", s->count, P));
@@ -377,6 +384,11 @@ static attn_status check_shifted(attn_context *context, const attni_shift *s) {
     if (s->begin > length || s->count > length - s->begin)
         return attni_fail(context, ATTN_ERROR_SHAPE, "begin and count are %zu and %zu, but sequence %zu has %zu tokens",
                           s->begin, s->count, s->sequence, length);
+    if (!has_window(cache, attni_shift_forgotten(s), length - s->count))
+        return attni_fail(context, ATTN_ERROR_SHAPE,
+                          "begin and count are %zu and %zu, but tokens before %zu have been forgotten: what is left of "
+                          "those behind is less than the window, %zu",
+                          s->begin, s->count, cache->forgotten[s->sequence], cache->window);
     return ATTN_OK;
 }
 

@@ -225,12 +225,11 @@ attn_status attni_check_shift(attn_context *context, const attn_rotary *rotary, 
                               attni_turn *turn) {
     attn_rotary p;
     ATTNI_TRY(check_rotary(context, "rotary", rotary, D, true, &p, turn));
-    if (p.query_positions || p.key_positions || p.axes > 1 || p.rotate_values)
+    if (p.key_positions || p.axes > 1 || p.rotate_values)
         return attni_fail(context, ATTN_ERROR_VALUE, "rotary.%s is set: only keys by their places can be shifted",
-                          p.query_positions ? "query_positions"
-                          : p.key_positions ? "key_positions"
-                          : p.axes > 1      ? "axes"
-                                            : "rotate_values");
+                          p.key_positions ? "key_positions"
+                          : p.axes > 1    ? "axes"
+                                          : "rotate_values");
     if (turn->pairs && count >= p.positions)
         return attni_fail(context, ATTN_ERROR_VALUE, "rotary.positions is %zu, expected more than count, %zu",
                           p.positions, count);

@@ -59,7 +59,7 @@ void attni_cache_truncate(attn_cache *cache, size_t sequence, size_t length) {
     for (size_t n = attni_ceil_div(length, cache->pages.form->tokens); n < cache->pages.slots; n++)
         give(cache, &table[n]);
     cache->lengths[sequence] = (int64_t)length;
-    cache->forgotten[sequence] = length ? cache->forgotten[sequence] : 0;
+    cache->forgotten[sequence] = length > attni_first_pages(cache) ? cache->forgotten[sequence] : 0;
 }
 
 void attni_cache_fork(attn_cache *cache, size_t from, size_t to) {
@@ -108,7 +108,7 @@ void attni_cache_reorder(attn_cache *cache, const int64_t *from, void *scratch) 
 static attni_range unseen_pages(const attni_append *a, size_t b) {
     const attn_cache *cache = a->cache;
     const size_t P = cache->pages.form->tokens, length = (size_t)cache->lengths[b];
-    const size_t first = attni_max(cache->forgotten[b] / P, attni_ceil_div(cache->first_tokens, P));
+    const size_t first = attni_max(cache->forgotten[b], attni_first_pages(cache)) / P;
     const bool rolls = cache->window && attni_append_count(a, b) && length + 1 > cache->window;
     return (attni_range){first, attni_max(first, rolls ? (length + 1 - cache->window) / P : 0)};
 }
@@ -225,10 +225,17 @@ ptrdiff_t attni_shift_pages(const attni_shift *s) {
     return pages;
 }
 
+size_t attni_shift_forgotten(const attni_shift *s) {
+    const size_t now = s->cache->forgotten[s->sequence];
+    const size_t then = now > s->begin ? now - attni_min(now - s->begin, s->count) : now;
+    return then > attni_first_pages(s->cache) ? then : 0;
+}
+
 static void move_up(const attni_shift *s) {
     attn_cache *cache = s->cache;
     const slots of = slots_of(s);
-    const size_t gone = of.end - of.begin, forgotten = cache->forgotten[s->sequence];
+    const size_t gone = of.end - of.begin;
+    cache->forgotten[s->sequence] = attni_shift_forgotten(s);
     for (size_t n = of.begin; n < of.end; n++)
         give(cache, &of.table[n]);
     for (size_t n = of.end; n < of.all; n++) {
@@ -236,8 +243,6 @@ static void move_up(const attni_shift *s) {
         of.table[n] = ATTNI_NO_PAGE;
     }
     cache->lengths[s->sequence] -= (int64_t)s->count;
-    if (forgotten > s->begin)
-        cache->forgotten[s->sequence] -= attni_min(forgotten - s->begin, s->count);
 }
 
 void attni_shift_run(attn_context *context, const attni_shift *s, void *scratch) {

@@ -4,6 +4,7 @@
 
 #include "attn/cache.h"
 #include "context/context.h"
+#include "context/sizes.h"
 #include "sdpa/sdpa.h"
 
 /* Heads of keys and values, and their widths. */
@@ -26,11 +27,18 @@ struct attn_cache {
     attn_cache_pool *pool, *own; /* `own` is the pool, where it is the cache's */
     size_t B, capacity, window, first_tokens;
     int64_t *lengths;  /* [B] */
-    size_t *forgotten; /* [B]: tokens below, but for the first, have no pages any more; a multiple of the page size */
+    size_t *forgotten; /* [B]: tokens below, but for the first pages, have no pages any more; a multiple of the page
+                        * size, beyond the first pages or 0 */
     uint32_t *table;   /* [B, pages.slots] */
     attni_pages pages; /* as the engine sees it */
     float *key_scales; /* [G, D], or NULL */
 };
+
+/* Tokens of the pages that hold first tokens, which are never forgotten. */
+static inline size_t attni_first_pages(const attn_cache *cache) {
+    const size_t P = cache->pages.form->tokens;
+    return attni_ceil_div(cache->first_tokens, P) * P;
+}
 
 /* pool.c. The form of pages for a context's backend. NULL: no memory. The sizes are checked. */
 attni_page_form attni_page_form_for(const attn_context *context, const attn_cache_pool_params *params);
@@ -82,6 +90,8 @@ typedef struct attni_shift {
     size_t sequence, begin, count;
     const attni_turn *turn; /* its tables; or NULL */
 } attni_shift;
+/* What the sequence's `forgotten` becomes. */
+size_t attni_shift_forgotten(const attni_shift *shift);
 /* How many more pages that takes than it frees; and its scratch. */
 ptrdiff_t attni_shift_pages(const attni_shift *shift);
 size_t attni_shift_scratch(const attn_context *context, const attni_shift *shift);
