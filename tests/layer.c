@@ -80,7 +80,7 @@ static size_t or_default(size_t size, size_t otherwise) { return size ? size : o
 static bool may_be_latent(const attn_mha_params *p) {
     const size_t M = p->model_width, G = or_default(p->kv_heads, p->heads), D = or_default(p->head_width, M / p->heads);
     return G == p->heads && D > 1 && !p->extra_key && !p->zero_key &&
-           or_default(p->key_input_width, M) == or_default(p->value_input_width, M);
+           (p->value_input_width == 0 || p->value_input_width == or_default(p->key_input_width, M));
 }
 
 void set_layer_form(attn_mha_params *p, bool packed, unsigned form) {

@@ -33,11 +33,13 @@ static struct mha_case random_case(void) {
     const attn_mha_params p = random_sizes(packed);
     const size_t B = 1 + random_below(3), Tq = random_pick(LENGTHS), Tk = random_pick(LENGTHS);
     const size_t key_width = p.key_input_width ? p.key_input_width : p.model_width;
-    const size_t value_width = p.value_input_width ? p.value_input_width : p.model_width;
     struct mha_case c = mha_case_of(p.model_width, p.heads, B, Tq);
     c.layer = p;
     set_layer_form(&c.layer, packed, random_below(2) ? 0 : (unsigned)random_below(LAYER_FORMS));
     fill_layer(&c.layer, packed, (unsigned)random_below(ALL_BIASES + 1));
+    const size_t value_width = p.value_input_width ? p.value_input_width
+                               : c.layer.kv_latent ? key_width
+                                                   : p.model_width;
     c.query = new_normal((enum layout)random_below(LAYOUTS), B, 1, Tq, p.model_width);
     if (key_width != p.model_width || random_below(2))
         c.key = new_normal((enum layout)random_below(LAYOUTS), B, 1, Tk, key_width);

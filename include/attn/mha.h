@@ -50,7 +50,7 @@ typedef struct attn_mha_params {
     size_t head_width;        /* D. 0: M / H, which must be exact. */
     size_t value_width;       /* E. 0: D. */
     size_t key_input_width;   /* width of the key input (PyTorch's kdim). 0: M. */
-    size_t value_input_width; /* width of the value input (PyTorch's vdim). 0: M. */
+    size_t value_input_width; /* width of the value input (PyTorch's vdim). 0: M, with kv_latent key_input_width. */
 
     attn_weight_order order; /* of all the matrices below */
 
@@ -95,7 +95,8 @@ typedef struct attn_mha_params {
     const float *gate_scale; /* [H·E] or [H] */
     int gate_per_head;
     int gate_in_q; /* not 0: q_weight is [H, D + E, M], per head [H, D + 1, M]: each head's rows of q and then those of
-                      its gate, q_bias and q_scale alike; gate_weight and the others are NULL. Qwen3-Next's q_proj */
+                      its gate, q_bias and q_scale alike; gate_weight and the others are NULL. Not with in_weight
+                      or q_latent. Qwen3-Next's q_proj */
 
     const attn_norm_params *out_norm; /* of the H·E numbers of a token, gated if they are, before out_weight; or NULL */
 
@@ -109,9 +110,9 @@ typedef struct attn_mha_params {
 
     /* Multi-head latent attention. [c, r] = kv_down_weight · key, L = kv_latent and R = shared_key_width numbers of a
      * token, and c becomes norm(c). Head h has the key [K_h · c, r] of D numbers and the value V_h · c of E. G = H;
-     * k_weight, v_weight and what belongs to them, in_weight, clip and the extra keys are not there, and key and value
-     * inputs are one. rotary must turn nothing but the last R elements (offset D − R, or more), and there is no
-     * qk_norm.
+     * k_weight, v_weight and what belongs to them, in_weight, clip, extra_key and zero_key must be 0, and values are
+     * made of the key input: `value` is NULL. rotary must turn nothing but the last R elements (offset D − R, or more),
+     * and there is no qk_norm.
      *
      * Without a cache keys and values are made of the latents, also for a prompt into one that is empty. Caches have
      * kv_heads 1, head_width L + R and latent_width L, and keep [c, r], once. Queries and outputs of heads are then
@@ -135,8 +136,8 @@ typedef struct attn_mha_inputs {
      * query_lengths, query_starts, key_starts and sequences must be 0, and with `cache` key_lengths, too. */
     const attn_sdpa_params *params;
 
-    /* One of them, [B, kv_heads, head_width, value_width], with `starts` N for B. The keys and values of the tokens of
-     * `query` are appended to `cache`, and the queries attend to all that it then holds ... */
+    /* One of them, of B sequences (with `starts` N) and the layer's kv_heads, head_width and value_width. The keys and
+     * values of the tokens of `query` are appended to `cache`, and the queries attend to all that it then holds ... */
     attn_cache *cache;
     /* ... or nothing is appended: what attn_mha_append made of an encoder's output, or the cache of another layer,
      * which has appended to it already: Gemma 3n, YOCO. */
@@ -144,7 +145,7 @@ typedef struct attn_mha_inputs {
 
     /* As in attn_block_inputs. */
     const int64_t *counts; /* [B], or NULL */
-    size_t sequences;      /* N */
+    size_t sequences;      /* N; with `starts` at least 1 */
     const int64_t *starts; /* [N+1], or NULL */
 } attn_mha_inputs;
 
@@ -199,7 +200,7 @@ ATTN_API attn_status attn_mha_attend_scratch_size(attn_context *context, const a
 /* Appends the keys and values that the layer makes of its inputs to a cache: an encoder's output, once for all steps.
  *   key     [B,1,T,key_input_width]
  *   value   [B,1,T,value_input_width]; NULL: key
- *   cache   [B, kv_heads, head_width, value_width]
+ *   cache   of B sequences and the layer's kv_heads, head_width and value_width
  *   params  as in attn_cache_append; NULL: all defaults
  * Errors: those of attn_cache_append, MEMORY; nothing is changed then. */
 ATTN_API attn_status attn_mha_append(attn_context *context, const attn_mha *mha, const attn_tensor *key,

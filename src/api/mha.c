@@ -25,7 +25,9 @@ static attn_status resolve(attn_context *context, attn_mha_params *p) {
     p->head_width = p->head_width ? p->head_width : p->model_width / p->heads;
     p->value_width = p->value_width ? p->value_width : p->head_width;
     p->key_input_width = p->key_input_width ? p->key_input_width : p->model_width;
-    p->value_input_width = p->value_input_width ? p->value_input_width : p->model_width;
+    p->value_input_width = p->value_input_width ? p->value_input_width
+                           : p->kv_latent       ? p->key_input_width
+                                                : p->model_width;
     if (p->order != ATTN_OUT_IN && p->order != ATTN_IN_OUT)
         return fail(context, ATTN_ERROR_VALUE, "order", (size_t)p->order, "ATTN_OUT_IN (0) or ATTN_IN_OUT (1)");
     if (!isfinite(p->clip) || p->clip < 0)
