@@ -21,9 +21,18 @@ enum { TURN = VL == 1 ? 1 : PARTS };
 /* So many bytes ahead of what is read are fetched meanwhile. */
 enum { AHEAD = 32768 };
 
+/* A group of WIDE vectors of columns, whose numbers are taken out of their words once for many rows. So many groups
+ * stay in the L1. */
+enum { WIDE = 2, MANY_ROWS = 12, MOST_GROUPS = 12 };
+typedef struct wide_group {
+    Q numbers[WORDS][PARTS][WIDE];
+    V scale[WIDE], offset[WIDE];
+} wide_group;
+
 /* Rows by some columns of a panel, and where they go. */
 typedef struct task {
     size_t rows, groups;
+    size_t numbers; /* of a group */
     const part *a;
     size_t lda; /* groups from row to row */
     const char *b;
@@ -32,7 +41,13 @@ typedef struct task {
     bool add;
     float *c;
     size_t ldc;
+    const wide_group *wide; /* [groups], of some columns, or NULL */
 } task;
+
+/* Where the numbers of a column begin. */
+static inline __attribute__((always_inline)) const uint8_t *numbers_at(const task *x, size_t column) {
+    return (const uint8_t *)x->b + 2 * x->width * x->scale + column * WORD;
+}
 
 /* VL scales or offsets. */
 static inline __attribute__((always_inline)) V load_scale(size_t bytes, const char *p) {
@@ -78,16 +93,43 @@ static inline __attribute__((always_inline)) void sum_groups(size_t U, size_t R,
     }
 }
 
-/* total += scale · sum + offset · the row's own sum, of one group. */
-static inline __attribute__((always_inline)) void add_group(size_t R, size_t N, const task *x, const part *a,
-                                                            const char *scales, S sum[MOST_ROWS][MOST_VECTORS],
+/* The same of a wide group. If gcc 12 knew how many numbers there are, it would not unroll the loop, and keep the sums
+ * in memory. */
+static inline __attribute__((always_inline)) void sum_wide(size_t R, const task *x, const part *a, const Q *numbers,
+                                                           S sum[MOST_ROWS][MOST_VECTORS]) {
+#pragma GCC unroll 6
+    for (size_t r = 0; r < R; r++)
+#pragma GCC unroll 2
+        for (size_t j = 0; j < WIDE; j++)
+            sum[r][j] = g_zero();
+#pragma GCC unroll 4
+    for (size_t k = 0; k < x->numbers; k++) {
+        Q v[WIDE];
+#pragma GCC unroll 2
+        for (size_t j = 0; j < WIDE; j++)
+            v[j] = numbers[k * WIDE + j];
+#pragma GCC unroll 6
+        for (size_t r = 0; r < R; r++) {
+            const Q row = g_spread(a + r * x->lda, k / PARTS, (int)(k % PARTS));
+#pragma GCC unroll 2
+            for (size_t j = 0; j < WIDE; j++)
+                g_add(&sum[r][j], v[j], row);
+        }
+    }
+}
+
+/* total += scale · sum + offset · the row's own sum, of group g. */
+static inline __attribute__((always_inline)) void add_group(size_t R, size_t N, bool wide, const task *x, size_t g,
+                                                            const part *a, const char *scales,
+                                                            S sum[MOST_ROWS][MOST_VECTORS],
                                                             V total[MOST_ROWS][MOST_VECTORS]) {
     const char *offsets = scales + x->width * x->scale;
-    fetch_columns(scales, N * VL * WORD);
+    if (!wide)
+        fetch_columns(scales, N * VL * WORD);
 #pragma GCC unroll 4
     for (size_t j = 0; j < N; j++) {
-        const V scale = load_scale(x->scale, scales + j * VL * x->scale);
-        const V offset = load_scale(x->scale, offsets + j * VL * x->scale);
+        const V scale = wide ? x->wide[g].scale[j] : load_scale(x->scale, scales + j * VL * x->scale);
+        const V offset = wide ? x->wide[g].offset[j] : load_scale(x->scale, offsets + j * VL * x->scale);
 #pragma GCC unroll 6
         for (size_t r = 0; r < R; r++) {
             const part *row = a + r * x->lda;
@@ -112,13 +154,13 @@ static inline __attribute__((always_inline)) void store_total(size_t R, size_t N
 }
 
 /* R rows from `row` on and N vectors of columns from `column` on, of which `columns` are there. */
-static inline __attribute__((always_inline)) void group_tile(size_t R, size_t N, const task *of, size_t row,
+static inline __attribute__((always_inline)) void group_tile(size_t R, size_t N, bool wide, const task *of, size_t row,
                                                              size_t column, size_t columns) {
     const task x = *of; /* in registers */
     const size_t together = R == 1 ? TOGETHER : 1;
     const part *a = x.a + row * x.lda;
     const char *scales = x.b + column * x.scale;
-    const uint8_t *numbers = (const uint8_t *)x.b + 2 * x.width * x.scale + column * WORD;
+    const uint8_t *numbers = numbers_at(&x, column);
     S sum[MOST_ROWS][MOST_VECTORS];
     V total[MOST_ROWS][MOST_VECTORS];
 #pragma GCC unroll 6
@@ -128,41 +170,48 @@ static inline __attribute__((always_inline)) void group_tile(size_t R, size_t N,
             total[r][j] = v_set(0.0F);
     size_t g = 0;
     for (; g + together <= x.groups; g += together, a += together) {
-        sum_groups(together, R, N, &x, a, numbers + g * x.step, sum);
+        if (wide)
+            sum_wide(R, &x, a, x.wide[g].numbers[0][0], sum);
+        else
+            sum_groups(together, R, N, &x, a, numbers + g * x.step, sum);
 #pragma GCC unroll 2
         for (size_t u = 0; u < together; u++)
-            add_group(R, N, &x, a + u, scales + (g + u) * x.step, sum + u * R, total);
+            add_group(R, N, wide, &x, g + u, a + u, scales + (g + u) * x.step, sum + u * R, total);
     }
     if (together > 1 && g < x.groups) {
         sum_groups(1, R, N, &x, a, numbers + g * x.step, sum);
-        add_group(R, N, &x, a, scales + g * x.step, sum, total);
+        add_group(R, N, false, &x, g, a, scales + g * x.step, sum, total);
     }
     store_total(R, N, &x, x.c + row * x.ldc + column, columns, total);
 }
 
 /* All rows, as evenly cut as can be, by N vectors of columns. */
-static inline __attribute__((always_inline)) void group_stripe(size_t N, const task *x, size_t column, size_t columns) {
+static inline __attribute__((always_inline)) void group_stripe(size_t N, bool wide, const task *x, size_t column,
+                                                               size_t columns) {
     const size_t passes = (x->rows + MOST_ROWS - 1) / MOST_ROWS;
     for (size_t pass = 0, row = 0, some; pass < passes; pass++, row += some) {
         some = (x->rows - 1 - pass) / passes + 1;
         switch (some) {
         case 1:
-            group_tile(1, N, x, row, column, columns);
+            if (!wide)
+                group_tile(1, N, false, x, row, column, columns);
             break;
         case 2:
-            group_tile(2, N, x, row, column, columns);
+            if (!wide)
+                group_tile(2, N, false, x, row, column, columns);
             break;
         case 3:
-            group_tile(3, N, x, row, column, columns);
+            if (!wide)
+                group_tile(3, N, false, x, row, column, columns);
             break;
         case 4:
-            group_tile(4, N, x, row, column, columns);
+            group_tile(4, N, wide, x, row, column, columns);
             break;
         case 5:
-            group_tile(5, N, x, row, column, columns);
+            group_tile(5, N, wide, x, row, column, columns);
             break;
         default:
-            group_tile(MOST_ROWS, N, x, row, column, columns);
+            group_tile(MOST_ROWS, N, wide, x, row, column, columns);
             break;
         }
     }
@@ -171,13 +220,37 @@ static inline __attribute__((always_inline)) void group_stripe(size_t N, const t
 /* One or two rows take as many vectors as there are registers for. */
 static void few_rows(const task *x, size_t column, size_t columns) {
     if (x->rows == 1)
-        group_tile(1, MOST_VECTORS, x, 0, column, columns);
+        group_tile(1, MOST_VECTORS, false, x, 0, column, columns);
     else
-        group_tile(2, MOST_VECTORS, x, 0, column, columns);
+        group_tile(2, MOST_VECTORS, false, x, 0, column, columns);
 }
 
-static void many_rows(const task *x, size_t column, size_t columns) { group_stripe(2, x, column, columns); }
-static void one_vector(const task *x, size_t column, size_t columns) { group_stripe(1, x, column, columns); }
+static void some_rows(const task *x, size_t column, size_t columns) { group_stripe(2, false, x, column, columns); }
+static void one_vector(const task *x, size_t column, size_t columns) { group_stripe(1, false, x, column, columns); }
+
+/* Group g of some columns. */
+static void widen(const task *x, size_t g, size_t column, wide_group *to) {
+    const char *scales = x->b + g * x->step + column * x->scale, *offsets = scales + x->width * x->scale;
+    const uint8_t *numbers = numbers_at(x, column) + g * x->step;
+    for (size_t d = 0; d < WORDS; d++, numbers += x->width * WORD)
+#pragma GCC unroll TURN
+        for (int at = 0; at < PARTS; at++)
+            for (size_t j = 0; j < WIDE; j++)
+                to->numbers[d][at][j] = g_numbers(numbers + j * VL * WORD, at);
+    for (size_t j = 0; j < WIDE; j++) {
+        to->scale[j] = load_scale(x->scale, scales + j * VL * x->scale);
+        to->offset[j] = load_scale(x->scale, offsets + j * VL * x->scale);
+    }
+}
+
+static void many_rows(const task *of, size_t column, size_t columns) {
+    wide_group wide[MOST_GROUPS];
+    task x = *of;
+    for (size_t g = 0; g < x.groups; g++)
+        widen(&x, g, column, &wide[g]);
+    x.wide = wide;
+    group_stripe(WIDE, true, &x, column, columns);
+}
 
 /* The columns of a panel, whose width is that of whole vectors. */
 static void multiply_panel(const task *x, size_t columns) {
@@ -187,8 +260,10 @@ static void multiply_panel(const task *x, size_t columns) {
         n = few ? MOST_VECTORS * VL : vectors >= 2 ? 2 * VL : VL;
         if (few)
             few_rows(x, j, columns - j);
-        else if (VL < 16 || n == 2 * VL)
+        else if (WIDENS && x->rows >= MANY_ROWS && x->groups <= MOST_GROUPS)
             many_rows(x, j, columns - j);
+        else if (VL < 16 || n == 2 * VL)
+            some_rows(x, j, columns - j);
         else
             one_vector(x, j, columns - j);
     }
@@ -199,6 +274,7 @@ static void multiply(size_t rows, size_t columns, size_t depth, const void *a, s
     task x = {.rows = rows,
               .groups = (depth + ATTNI_GROUP - 1) / ATTNI_GROUP,
               .a = a,
+              .numbers = WORDS * PARTS,
               .lda = lda / sizeof(part),
               .width = b->ld,
               .step = b->ld * attni_group_bytes(b->half),

@@ -14,8 +14,9 @@ typedef struct part {
 } part;
 
 typedef V S, Q;
-/* One row takes two groups at a time, as a sum of one is a chain of 32 operations. */
-enum { PARTS = 8, TOGETHER = 2 };
+/* One row takes two groups at a time, as a sum of one is a chain of 32 operations. Where
+ * registers are few, masks and words come from memory for each pass over the rows: many rows share them. */
+enum { PARTS = 8, TOGETHER = 2, WIDENS = VL == 8 };
 
 static inline S g_zero(void) { return v_set(0.0F); }
 
@@ -31,16 +32,16 @@ static inline V g_value(S sum, const part *a) {
 }
 
 static inline void prepare_group(const float *x, part *y) {
-    static const float factors[PARTS] = {0x1p-9F, 0x1p-17F, 0x1p-25F, 0x1p-33F, 0x1p-13F, 0x1p-21F, 0x1p-29F, 0x1p-9F};
+#define EIGHT 0x1p-9F, 0x1p-17F, 0x1p-25F, 0x1p-33F, 0x1p-13F, 0x1p-21F, 0x1p-29F, 0x1p-9F
+    static const float factor[ATTNI_GROUP] = {EIGHT, EIGHT, EIGHT, EIGHT};
+#undef EIGHT
     V sum = v_set(0.0F);
-    float lanes[VL], factor[ATTNI_GROUP];
-    for (size_t k = 0; k < ATTNI_GROUP; k++)
-        factor[k] = factors[k % PARTS];
+    float lanes[VL];
     for (size_t k = 0; k < ATTNI_GROUP; k += VL) {
         sum = v_add(sum, v_load(x + k));
         v_store(y->x + k, v_mul(v_load(x + k), v_load(factor + k)));
     }
-    v_store(lanes, v_mul(sum, v_set(factors[0])));
+    v_store(lanes, v_mul(sum, v_set(1 / UNIT)));
     for (size_t n = VL / 2; n > 0; n /= 2)
         for (size_t i = 0; i < n; i++)
             lanes[i] += lanes[i + n];

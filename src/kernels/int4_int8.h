@@ -12,7 +12,7 @@ typedef struct part {
     char none[24];
 } part;
 
-enum { PARTS = 2, TOGETHER = 1 };
+enum { PARTS = 2, TOGETHER = 1, WIDENS = 0 };
 
 static inline Q g_spread(const part *a, size_t d, int at) { return g_quad(a->x + 8 * d + 4 * (size_t)at); }
 static inline V g_value(S sum, const part *a) { return v_mul(g_float(sum), v_set(a->scale)); }
