@@ -76,8 +76,8 @@ void inside_tile(attn_context *context, size_t D, const float *q, const float *k
 }
 
 size_t inside_project_floats(const attn_context *context, const attn_mha *mha, size_t rows) {
-    const size_t in = attni_product_floats(context, &mha->q, rows),
-                 out = attni_product_floats(context, &mha->out, rows);
+    const size_t in = attni_product_floats(context, &mha->q, ATTN_F32, rows),
+                 out = attni_product_floats(context, &mha->out, ATTN_F32, rows);
     return in > out ? in : out;
 }
 

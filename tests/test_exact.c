@@ -5,6 +5,7 @@
 
 #include "context/context.h"
 #include "kernels/narrow.h"
+#include "layer.h"
 #include "variants.h"
 
 extern const attni_bf16 attni_bf16_tiles;
@@ -159,8 +160,55 @@ static void not_where_they_change(void **state) {
     }
 }
 
+/* ---- linear maps ---- */
+
+/* Those of x by weights where both are bf16: near the reference, and the same bits for any rows. */
+static void linear_maps(void **state) {
+    (void)state;
+    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16},
+                            weights[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8, ATTN_INT4};
+    static const size_t widths[][2] = {{1, 1}, {7, 70}, {800, 150}}, rows[] = {1, 5, 17, 40};
+    attn_context *one[KINDS], *three[KINDS];
+    new_contexts(one, three);
+    seed(4);
+    for (size_t i = 0; i < KINDS * COUNT(types) * COUNT(weights) * COUNT(widths); i += every()) {
+        const attn_dtype type = types[i / KINDS % COUNT(types)];
+        const size_t *w = widths[i / KINDS / COUNT(types) % COUNT(widths)];
+        const attn_dtype weight = weights[i / KINDS / COUNT(types) / COUNT(widths)];
+        const attn_linear_params p = linear_of(weight, ATTN_OUT_IN, w[0], w[1], i % 3);
+        const attn_tensor x = new_copy_of(type, new_normal(PADDED, 1, 1, 40, w[0]));
+        name_case("%zu to %zu, x %d, weights %d, context %zu", w[0], w[1], (int)type, (int)weight, i % KINDS);
+        products = 0;
+        assert_near(run_linear(one[i % KINDS], &p, x, PADDED), reference_linear(&p, doubles_of(x), 40), promised(1));
+        assert_int_equal(products > 0, i % KINDS == 0 && type == ATTN_BF16 && weight == ATTN_BF16);
+        if (weight == ATTN_BF16)
+            check_linear_bits(one[i % KINDS], three[i % KINDS], &p, x, COUNT(rows), rows);
+        end_case();
+    }
+}
+
+/* Of a layer those of its inputs, each as it comes; what attention makes is f32. */
+static void layers(void **state) {
+    (void)state;
+    attn_context *context = with_tiles(new_context_of(2, 0));
+    seed(5);
+    for (unsigned i = 0; i < 16; i += (unsigned)every()) {
+        struct mha_case c = mha_case_of(64, 4, 2, 19);
+        const attn_dtype query = i & 1 ? ATTN_BF16 : ATTN_F32, key = i & 2 ? ATTN_BF16 : ATTN_F32;
+        c.layer.weight_dtype = i & 4 ? ATTN_BF16 : ATTN_F32;
+        set_layer_form(&c.layer, false, i & 8 ? GATED | LATENT_Q : 0);
+        fill_layer(&c.layer, false, ALL_BIASES);
+        c.query = new_copy_of(query, c.query);
+        c.key = new_copy_of(key, new_normal(BHTD, 2, 1, 30, 64));
+        products = 0;
+        check_mha(context, &c);
+        assert_int_equal(products > 0, i & 4 && (query == ATTN_BF16 || key == ATTN_BF16));
+        end_case();
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(with_any_options), TEST(of_any_width), TEST(where_all_is_bf16),
-                                       TEST(not_where_they_change)};
+    const struct CMUnitTest tests[] = {TEST(with_any_options),      TEST(of_any_width), TEST(where_all_is_bf16),
+                                       TEST(not_where_they_change), TEST(linear_maps),  TEST(layers)};
     return cmocka_run_group_tests_name("exact", tests, NULL, NULL);
 }

@@ -54,7 +54,8 @@ enum {
  *   F32   Operands are as exact as they come; narrow ones are widened. The errors are those of f32 arithmetic: inputs
  *         N(0,1), |error| ≤ 1e-5 + 5e-6·|x|. Products of two bf16 numbers are exact in f32: where the CPU multiplies
  *         bf16, AVX512_BF16 or NEON_BF16, it does so with q and k of attention to which all of q, k and v (or what a
- *         cache keeps) come as bf16. (Such instructions take numbers below 1.2e-38 as 0.)
+ *         cache keeps) come as bf16, and with x and the weights of linear maps, or the inputs and weights of attn_mha,
+ *         that both come as bf16. (Such instructions take numbers below 1.2e-38 as 0.)
  *   BF16  Operands are rounded to bf16 once, to the nearest, ties to even: q, k, v and the weights of attention, x
  *         and the weights of linear maps. Those of f32 and f16 are packed as bf16, in half the memory of f32; int8
  *         and int4 weights, caches of other types than bf16, and attention with a callback are multiplied as in F32.

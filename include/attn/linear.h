@@ -77,9 +77,10 @@ ATTN_API void attn_linear_destroy(attn_linear *linear);
 ATTN_API attn_status attn_linear_forward(attn_context *context, const attn_linear *linear, const attn_tensor *x,
                                          const attn_tensor *out);
 
-/* Sets *bytes to the scratch that attn_linear_forward with the same arguments needs: none where x and out are matrices
- * of B·T rows, but for what is made of rows in other precisions, and for int4: as much as x at most, with int4 1.25
- * times that. The data pointers may be NULL. Errors as attn_linear_forward, but for those that only the data show. */
+/* Sets *bytes to the scratch that attn_linear_forward with the same arguments needs: none where x and out are f32
+ * matrices of B·T rows, but for what is made of rows in other precisions, and for int4: as much as x at most, with int4
+ * 1.25 times that. The data pointers may be NULL. Errors as attn_linear_forward, but for those that only the data
+ * show. */
 ATTN_API attn_status attn_linear_scratch_size(attn_context *context, const attn_linear *linear, const attn_tensor *x,
                                               const attn_tensor *out, size_t *bytes);
 

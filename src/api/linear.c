@@ -80,7 +80,7 @@ static layout lay(const attn_context *context, const attn_linear *linear, const 
     layout at;
     attni_reserve(&used, attni_matrix_floats(&from, B, T, linear->map.in));
     at.out = attni_reserve(&used, attni_matrix_floats(&to, B, T, linear->map.out));
-    at.product = attni_reserve(&used, attni_product_floats(context, &linear->map, B * T));
+    at.product = attni_reserve(&used, attni_product_floats(context, &linear->map, x->dtype, B * T));
     at.end = used;
     return at;
 }
@@ -93,6 +93,7 @@ static void run(attn_context *context, const attni_linear *map, const attn_tenso
     const attni_product product = {.linear = map,
                                    .x = attni_matrix_read(context, &from, B, T, map->in, scratch),
                                    .y = attni_matrix_of(&to, B, T, map->out, out_room),
+                                   .type = x->dtype,
                                    .room = at->end ? scratch + at->product : NULL};
     attni_project(context, &product, 1);
     attni_matrix_write(context, &to, B, T, map->out, out_room);

@@ -21,8 +21,8 @@ static layout lay(const attn_context *context, const attn_block *block, size_t r
     at.hidden = attni_reserve(&used, rows * feed->up->map.out);
     at.gate = attni_reserve(&used, feed->gate ? attni_gate_floats(context, &feed->gate->map) : 0);
     at.sum = attni_reserve(&used, attni_is_joined(block, ATTNI_FEED) ? rows * block->M : 0);
-    at.product = attni_reserve(&used, attni_max(attni_product_floats(context, &feed->up->map, rows),
-                                                attni_product_floats(context, &feed->down->map, rows)));
+    at.product = attni_reserve(&used, attni_max(attni_product_floats(context, &feed->up->map, ATTN_F32, rows),
+                                                attni_product_floats(context, &feed->down->map, ATTN_F32, rows)));
     at.end = used;
     return at;
 }

@@ -77,6 +77,7 @@ typedef struct attni_matrix {
 typedef struct attni_product {
     const attni_linear *linear;
     attni_matrix x, y;
+    attn_dtype type;                    /* whose numbers those of x are */
     const attni_matrix *residual;       /* added; may be y; or NULL */
     const attni_activation *activation; /* y = activation(y), or NULL ... */
     const attni_linear *gate; /* ... or y = activation(x · gateᵀ + gate bias) · y, panels as those of `linear` */
@@ -101,8 +102,8 @@ typedef struct attni_linear_back {
 size_t attni_linear_back_floats(const attn_context *context, const attni_linear *linear);
 void attni_linear_back_run(attn_context *context, const attni_linear_back *back, float *room);
 
-/* What a product of so many rows makes of x, in the context's precision. */
-size_t attni_product_floats(const attn_context *context, const attni_linear *linear, size_t rows);
+/* What a product of so many rows makes of x, numbers of a type, in the context's precision. */
+size_t attni_product_floats(const attn_context *context, const attni_linear *linear, attn_dtype type, size_t rows);
 
 /* Makes int8 weights, laid out as `weight`, which is dense f32 and finite, with scales [out], and the floats of room
  * that this takes. */

@@ -137,8 +137,8 @@ static void project_unit(void *arg, size_t unit, size_t worker) {
 
 /* -- x in its form -- */
 
-size_t attni_product_floats(const attn_context *context, const attni_linear *linear, size_t rows) {
-    return attni_left_floats(context, attni_form_for(context, ATTN_F32, linear->type), rows, linear->in);
+size_t attni_product_floats(const attn_context *context, const attni_linear *linear, attn_dtype type, size_t rows) {
+    return attni_left_floats(context, attni_form_for(context, type, linear->type), rows, linear->in);
 }
 
 /* Rows that are prepared as one unit. */
@@ -172,7 +172,7 @@ static void prepare(attn_context *context, job *j, size_t count) {
         const attni_product *p = &j->products[i];
         j->same[i] = i > 0 && same_rows(p, p - 1);
         j->left[i] = j->same[i] ? j->left[i - 1]
-                                : attni_left_of(context, attni_form_for(context, ATTN_F32, p->linear->type), p->x.rows,
+                                : attni_left_of(context, attni_form_for(context, p->type, p->linear->type), p->x.rows,
                                                 p->linear->in, p->x.data, p->x.ld, p->room);
         units += count_preparations(j, i);
         elements += count_preparations(j, i) ? (double)p->x.rows * (double)p->linear->in : 0;

@@ -143,21 +143,23 @@ static attni_append append_of(const attni_mha_call *call, attni_turn *turn) {
                           .v_turn = attni_turns(v_turn) ? v_turn : NULL};
 }
 
-static size_t optional_floats(const attn_context *context, const attni_linear *linear, size_t rows) {
-    return linear->out ? attni_product_floats(context, linear, rows) : 0;
+static size_t optional_floats(const attn_context *context, const attni_linear *linear, attn_dtype type, size_t rows) {
+    return linear->out ? attni_product_floats(context, linear, type, rows) : 0;
 }
 
 /* What the products make of their inputs lies where attention will work, or has worked. */
 static size_t input_floats(const attn_context *context, const attni_mha_call *call) {
     const attn_mha *m = call->mha;
     const size_t queries = call->B * call->Tq, keys = call->B * call->Tk;
-    return attni_product_floats(context, &m->q, queries) + optional_floats(context, &m->gate, queries) +
-           optional_floats(context, &m->q_down, queries) + attni_product_floats(context, &m->k, keys) +
-           attni_product_floats(context, &m->v, keys);
+    const attn_dtype type = call->query.dtype;
+    return attni_product_floats(context, &m->q, type, queries) + optional_floats(context, &m->gate, type, queries) +
+           optional_floats(context, &m->q_down, type, queries) +
+           attni_product_floats(context, &m->k, call->key.dtype, keys) +
+           attni_product_floats(context, &m->v, call->value.dtype, keys);
 }
 
 static size_t product_scratch(const attn_context *context, const attni_mha_call *call) {
-    const size_t out = attni_product_floats(context, &call->mha->out, call->B * call->Tq);
+    const size_t out = attni_product_floats(context, &call->mha->out, ATTN_F32, call->B * call->Tq);
     const size_t heads = attni_latent_floats(context, call->mha, call->B * attni_max(call->Tq, call->Tk));
     return attni_max(input_floats(context, call), attni_max(out, heads)) * sizeof(float);
 }
@@ -225,25 +227,34 @@ static void project_inputs(attn_context *context, const attni_mha_call *call, co
                                    ? key
                                    : attni_matrix_read(context, &call->value, B, Tk, m->v.in, scratch + at->value);
     const attni_linear *q = m->q_down.out ? &m->q_down : &m->q;
-    float *q_room = scratch + at->rest, *gate_room = q_room + attni_product_floats(context, q, B * Tq),
-          *k_room = gate_room + optional_floats(context, &m->gate, B * Tq),
-          *v_room = k_room + attni_product_floats(context, &m->k, B * Tk);
+    const attn_dtype type = call->query.dtype;
+    float *q_room = scratch + at->rest, *gate_room = q_room + attni_product_floats(context, q, type, B * Tq),
+          *k_room = gate_room + optional_floats(context, &m->gate, type, B * Tq),
+          *v_room = k_room + attni_product_floats(context, &m->k, call->key.dtype, B * Tk);
     const attni_activation *clip = m->clip.clips ? &m->clip : NULL;
     const attni_product products[] = {
         {.linear = q,
          .x = query,
          .y = dense(m->q_down.out ? scratch + at->q_down : own + at->kept.q, B * Tq, q->out),
+         .type = type,
          .activation = m->q_down.out ? NULL : clip,
          .room = q_room},
-        {.linear = &m->k, .x = key, .y = dense(own + at->kept.k, B * Tk, m->k.out), .activation = clip, .room = k_room},
+        {.linear = &m->k,
+         .x = key,
+         .y = dense(own + at->kept.k, B * Tk, m->k.out),
+         .type = call->key.dtype,
+         .activation = clip,
+         .room = k_room},
         {.linear = &m->v,
          .x = value,
          .y = dense(own + at->kept.v, B * Tk, m->v.out),
+         .type = call->value.dtype,
          .activation = clip,
          .room = v_room},
         {.linear = &m->gate,
          .x = query,
          .y = dense(own + at->kept.gate, B * Tq, m->gate.out),
+         .type = type,
          .activation = &sigmoid,
          .room = gate_room}};
     attni_project(context, products, m->gate.out ? 4 : 3);

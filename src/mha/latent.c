@@ -93,7 +93,7 @@ enum { TOGETHER = ATTNI_MOST_PRODUCTS };
 size_t attni_latent_floats(const attn_context *context, const attn_mha *m, size_t rows) {
     size_t most = 0;
     for (attni_of_head role = ATTNI_KEY_OF; role < ATTNI_OF_HEAD && m->L; role++)
-        most = attni_max(most, attni_product_floats(context, &m->of_heads[role * m->H], rows));
+        most = attni_max(most, attni_product_floats(context, &m->of_heads[role * m->H], ATTN_F32, rows));
     return TOGETHER * most;
 }
 
@@ -101,7 +101,7 @@ size_t attni_latent_floats(const attn_context *context, const attn_mha *m, size_
 static void project_heads(attn_context *context, const attn_mha *m, attni_of_head role, const attni_matrix *x,
                           size_t x_step, const attni_matrix *y, size_t y_step, float *room) {
     const attni_linear *linears = m->of_heads + role * m->H;
-    const size_t floats = attni_product_floats(context, linears, x->rows);
+    const size_t floats = attni_product_floats(context, linears, ATTN_F32, x->rows);
     for (size_t first = 0; first < m->H; first += TOGETHER) {
         attni_product products[TOGETHER];
         const size_t count = attni_min(TOGETHER, m->H - first);
