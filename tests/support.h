@@ -121,7 +121,7 @@ void set_value(attn_tensor t, size_t n, double x);
 void set_value_at(attn_tensor t, size_t b, size_t h, size_t i, size_t d, double x);
 
 /* |got − want| ≤ absolute + relative · |want|, and half an ulp of a tensor's type that is not f32, where `want` is
- * finite; otherwise the same infinity, or both NaN. */
+ * finite; otherwise the same infinity, or both NaN. What the type cannot hold is infinite. */
 typedef struct tolerance {
     double absolute, relative;
 } tolerance;
