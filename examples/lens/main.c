@@ -19,7 +19,7 @@ static bool (*const command_run[])(const options *o, attn_context *context, cons
 
 static bool run_on(const options *o, attn_context *context, lens_error *e) {
     model m;
-    if (!model_open(&m, context, o->model, e))
+    if (!model_open(&m, context, o->arithmetic.weights, o->model, e))
         return false;
     bool good = command_run[o->command](o, context, &m, e);
     model_close(&m);
@@ -31,7 +31,7 @@ static bool run(const options *o, lens_error *e) {
     attn_context_options how;
     ATTN_INIT(&how);
     how.threads = o->threads;
-    how.precision = o->precision;
+    how.precision = o->arithmetic.precision;
     if (attn_context_create(&how, &context) != ATTN_OK)
         return lens_fail(e, "libattn: %s", attn_context_last_error(NULL));
     bool good = run_on(o, context, e);

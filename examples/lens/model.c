@@ -13,8 +13,8 @@ typedef struct reader {
     const char *root; /* "bert." in a file of a model with a head on top */
     char prefix[64];
     attn_context *context;
-    bool int8;      /* weights are quantised */
-    void *made[12]; /* for that, until the block is made */
+    attn_dtype type; /* of weights, which are quantised unless it is ATTN_F32 */
+    void *made[12];  /* for that, until the block is made */
     size_t count;
     bool good;
     lens_error *e;
@@ -40,20 +40,23 @@ static const float *matrix(reader *r, const char *name, size_t rows, size_t colu
     return value;
 }
 
+static attn_status quantize(const reader *r, size_t out, size_t in, const float *exact, void *numbers, float *scales) {
+    return r->type == ATTN_INT4 ? attn_quantize_weight_int4(r->context, ATTN_OUT_IN, out, in, exact, numbers, scales)
+                                : attn_quantize_weight(r->context, ATTN_OUT_IN, out, in, exact, numbers, scales);
+}
+
 /* A weight [out, in] in the type that it will be packed from. */
 static const void *weight(reader *r, const char *name, size_t out, size_t in, const float **scale) {
     const float *exact = matrix(r, name, out, in);
-    if (!r->good || !r->int8)
+    if (!r->good || r->type == ATTN_F32)
         return exact;
-    int8_t *numbers = make(r, out * in);
-    float *scales = r->good ? make(r, out * sizeof *scales) : NULL;
-    if (r->good && attn_quantize_weight(r->context, ATTN_OUT_IN, out, in, exact, numbers, scales) != ATTN_OK)
+    void *numbers = make(r, out * in);
+    float *scales = r->good ? make(r, out * 2 * ((in + 31) / 32) * sizeof *scales) : NULL; /* int4 has most */
+    if (r->good && quantize(r, out, in, exact, numbers, scales) != ATTN_OK)
         r->good = lens_fail(r->e, "%s%s: %s", r->prefix, name, attn_context_last_error(r->context));
     *scale = scales;
     return numbers;
 }
-
-static attn_dtype weight_type(const reader *r) { return r->int8 ? ATTN_INT8 : ATTN_F32; }
 
 static const float *vector(reader *r, const char *name, size_t size) { return matrix(r, name, 0, size); }
 
@@ -82,7 +85,7 @@ static attn_mha_params attention(reader *r, const model *m) {
     ATTN_INIT(&p);
     p.model_width = M;
     p.heads = m->heads;
-    p.weight_dtype = weight_type(r);
+    p.weight_dtype = r->type;
     p.q_weight = weight(r, "attention.self.query.weight", M, M, &p.q_scale);
     p.q_bias = vector(r, "attention.self.query.bias", M);
     p.k_weight = weight(r, "attention.self.key.weight", M, M, &p.k_scale);
@@ -99,7 +102,7 @@ static attn_feed_params feed_forward(reader *r, const model *m) {
     ATTN_INIT(&p);
     p.hidden_width = m->hidden;
     p.activation = m->activation;
-    p.weight_dtype = weight_type(r);
+    p.weight_dtype = r->type;
     p.up_weight = weight(r, "intermediate.dense.weight", m->hidden, m->width, &p.up_scale);
     p.up_bias = vector(r, "intermediate.dense.bias", m->hidden);
     p.down_weight = weight(r, "output.dense.weight", m->width, m->hidden, &p.down_scale);
@@ -145,31 +148,26 @@ static bool read_tables(reader *r, model *m) {
     return r->good;
 }
 
-static bool read_weights(model *m, attn_context *context, const char *path, lens_error *e) {
+static bool read_weights(model *m, attn_context *context, attn_dtype weights, const char *path, lens_error *e) {
     lens_error why = {""};
-    attn_context_info info;
-    ATTN_INIT(&info);
-    if (attn_context_describe(context, &info) != ATTN_OK)
-        return lens_fail(e, "libattn: %s", attn_context_last_error(context));
     m->file = safetensors_open(path, e);
     if (m->file == NULL)
         return false;
-    reader r = {.file = m->file, .root = "", .context = context, .good = true, .e = &why};
-    r.int8 = info.precision == ATTN_PRECISION_INT8;
+    reader r = {.file = m->file, .root = "", .context = context, .type = weights, .good = true, .e = &why};
     if (safetensors_has(m->file, "bert.embeddings.word_embeddings.weight"))
         r.root = "bert.";
     return (read_tables(&r, m) && make_blocks(&r, m)) || lens_fail(e, "%s: %s", path, why.text);
 }
 
-bool model_open(model *m, attn_context *context, const char *folder, lens_error *e) {
+bool model_open(model *m, attn_context *context, attn_dtype weights, const char *folder, lens_error *e) {
     *m = (model){0};
-    char *weights = path_join(folder, "model.safetensors");
-    bool good = weights != NULL ? config_read(m, folder, e) && vocab_open(&m->vocab, folder, e) : lens_fail_memory(e);
+    char *path = path_join(folder, "model.safetensors");
+    bool good = path != NULL ? config_read(m, folder, e) && vocab_open(&m->vocab, folder, e) : lens_fail_memory(e);
     if (good && m->vocab.count > m->vocab_size)
         good = lens_fail(e, "%s: the tokenizer has %zu tokens, the model vocab_size %zu", folder, m->vocab.count,
                          m->vocab_size);
-    good = good && read_weights(m, context, weights, e);
-    free(weights);
+    good = good && read_weights(m, context, weights, path, e);
+    free(path);
     if (!good)
         model_close(m);
     return good;

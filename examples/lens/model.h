@@ -23,8 +23,9 @@ typedef struct model {
     attn_block **blocks; /* [L] */
 } model;
 
-/* Fills `m`, to be given to model_close. */
-bool model_open(model *m, attn_context *context, const char *folder, lens_error *e);
+/* Fills `m`, to be given to model_close. Weights are packed from a type: ATTN_F32, or ATTN_INT8 or ATTN_INT4, which
+ * they are made first. */
+bool model_open(model *m, attn_context *context, attn_dtype weights, const char *folder, lens_error *e);
 void model_close(model *m);
 
 #endif

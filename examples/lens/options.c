@@ -37,10 +37,16 @@ static bool put_index(void *field, const char *value) {
 }
 
 static bool put_precision(void *field, const char *value) {
-    static const char *const names[] = {"f32", "bf16", "int8"};
-    for (int n = 0; n < 3; n++)
-        if (strcmp(names[n], value) == 0) {
-            *(attn_precision *)field = (attn_precision)n;
+    static const struct {
+        const char *name;
+        arithmetic is;
+    } choices[] = {{"f32", {ATTN_PRECISION_F32, ATTN_F32}},
+                   {"bf16", {ATTN_PRECISION_BF16, ATTN_F32}},
+                   {"int8", {ATTN_PRECISION_INT8, ATTN_INT8}},
+                   {"int4", {ATTN_PRECISION_INT8, ATTN_INT4}}};
+    for (size_t n = 0; n < sizeof choices / sizeof *choices; n++)
+        if (strcmp(choices[n].name, value) == 0) {
+            *(arithmetic *)field = choices[n].is;
             return true;
         }
     return false;
@@ -68,8 +74,8 @@ static const struct {
     {"--model", "FOLDER", put_string, FIELD(model), "config.json, model.safetensors, tokenizer.json or vocab.txt",
      TEXT},
     {"--threads", "N", put_number, FIELD(threads), "0, the default: all cores", NUMBER},
-    {"--precision", "f32|...", put_precision, FIELD(precision),
-     "of products: f32 (default), bf16, or int8 weights and rows", "f32, bf16 or int8"},
+    {"--precision", "f32|...", put_precision, FIELD(arithmetic),
+     "of products: f32 (default), bf16, or int8 rows by int8 or int4 weights", "f32, bf16, int8 or int4"},
     {"--layer", "N|mean", put_index, FIELD(view.layer), "show: a layer, from 1 (default: mean)", INDEX},
     {"--head", "N|mean", put_index, FIELD(view.head), "show: a head, from 1 (default: mean)", INDEX},
     {"--rollout", NULL, put_flag, FIELD(view.rollout), "show: attention through all layers up to --layer", NULL},

@@ -12,6 +12,12 @@
 
 typedef enum command { COMMAND_SHOW, COMMAND_EMBED, COMMAND_SIMILAR, COMMAND_TOKENS, COMMAND_TRACE } command;
 
+/* What products multiply. */
+typedef struct arithmetic {
+    attn_precision precision;
+    attn_dtype weights;
+} arithmetic;
+
 typedef struct options {
     command command;
     const char *text; /* the sentence; NULL for commands that have none */
@@ -20,7 +26,7 @@ typedef struct options {
     const char *word, *json, *svg, *html, *npy, *out; /* NULL: not given */
     size_t threads;                                   /* 0: all cores */
     size_t top;
-    attn_precision precision;
+    arithmetic arithmetic;
     view view;
     bool time, help;
 } options;

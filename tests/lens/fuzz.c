@@ -95,7 +95,7 @@ static bool try_model(attn_context *context, const char *folder) {
     model m;
     tokens t;
     float vector[4096];
-    if (!model_open(&m, context, folder, &e))
+    if (!model_open(&m, context, ATTN_F32, folder, &e))
         return false;
     if (m.width <= sizeof vector / sizeof *vector &&
         tokenize(&m.vocab, (slice){text, sizeof text - 1}, m.tokens_max, &t, &e)) {

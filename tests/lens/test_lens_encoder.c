@@ -27,11 +27,15 @@ static int tear_down(void **state) {
     return end_test(state);
 }
 
-static void load_model(model *m, attn_context *context, const char *dtype, const char *root) {
+static void load_weights(model *m, attn_context *context, attn_dtype type, const char *dtype, const char *root) {
     lens_error e = {""};
     assert_true(tiny_write(&weights, folder, dtype, root));
-    if (!model_open(m, context, folder, &e))
+    if (!model_open(m, context, type, folder, &e))
         fail_msg("%s", e.text);
+}
+
+static void load_model(model *m, attn_context *context, const char *dtype, const char *root) {
+    load_weights(m, context, ATTN_F32, dtype, root);
 }
 
 static tokens read_tokens(const model *m, const char *text) {
@@ -166,7 +170,7 @@ static void refused(const char *why) {
     attn_context *context = new_context_of(1, 0);
     lens_error e = {""};
     model m;
-    if (model_open(&m, context, folder, &e) || strstr(e.text, why) == NULL)
+    if (model_open(&m, context, ATTN_F32, folder, &e) || strstr(e.text, why) == NULL)
         fail_msg("expected '%s', got '%s'", why, e.text);
 }
 
@@ -237,7 +241,7 @@ static void test_refuses_overflow(void **state) {
     model_close(&m);
 }
 
-static float *vectors_in(attn_precision precision, size_t threads) {
+static float *vectors_in(attn_precision precision, attn_dtype type, size_t threads) {
     attn_context_options options;
     ATTN_INIT(&options);
     options.threads = threads;
@@ -247,7 +251,7 @@ static float *vectors_in(attn_precision precision, size_t threads) {
     tokens all[COUNT(sentences)];
     lens_error e = {""};
     model m;
-    load_model(&m, context, "F32", "");
+    load_weights(&m, context, type, "F32", "");
     for (size_t i = 0; i < COUNT(sentences); i++)
         all[i] = read_tokens(&m, sentences[i]);
     assert_true(encode(context, &m, all, COUNT(sentences), vectors, &e));
@@ -260,14 +264,16 @@ static float *vectors_in(attn_precision precision, size_t threads) {
 /* Near to what f32 gives, but not the same; on several threads the same. */
 static void test_precisions(void **state) {
     (void)state;
-    const float *exact = vectors_in(ATTN_PRECISION_F32, 1);
-    for (int n = ATTN_PRECISION_BF16; n <= ATTN_PRECISION_INT8; n++) {
-        const float *got = vectors_in((attn_precision)n, 1), *again = vectors_in((attn_precision)n, 3);
+    static const attn_precision precisions[] = {ATTN_PRECISION_BF16, ATTN_PRECISION_INT8, ATTN_PRECISION_INT8};
+    static const attn_dtype types[] = {ATTN_F32, ATTN_INT8, ATTN_INT4};
+    const float *exact = vectors_in(ATTN_PRECISION_F32, ATTN_F32, 1);
+    for (size_t n = 0; n < COUNT(types); n++) {
+        const float *got = vectors_in(precisions[n], types[n], 1), *again = vectors_in(precisions[n], types[n], 3);
         for (size_t i = 0; i < COUNT(sentences); i++) {
             double cosine = 0;
             for (size_t j = i * TINY_WIDTH; j < (i + 1) * TINY_WIDTH; j++)
                 cosine += (double)exact[j] * (double)got[j];
-            assert_true(cosine > 0.99);
+            assert_true(cosine > (types[n] == ATTN_INT4 ? 0.9 : 0.99));
         }
         assert_memory_not_equal(exact, got, COUNT(sentences) * TINY_WIDTH * sizeof *got);
         assert_memory_equal(again, got, COUNT(sentences) * TINY_WIDTH * sizeof *got);
