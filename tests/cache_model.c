@@ -129,13 +129,18 @@ void check_model(attn_context *context, const struct model_cache *c) {
         assert_int_equal(attn_cache_length(c->real, b), c->of[b].length);
 }
 
-/* int8: whole multiples, up to 127 times, of a power of two. */
+/* Whole multiples of a power of two: of int8 up to 127 times, of int4 from −8 to 7, both in each group. */
+static double storable(attn_dtype stored, size_t at) {
+    if (stored == ATTN_INT8)
+        return (at == 0 ? 127 : (double)random_below(255) - 127) * 0x1p-6;
+    if (stored == ATTN_INT4)
+        return (at % 32 == 0 ? -8 : at % 32 == 1 ? 7 : (double)random_below(16) - 8) * 0x1p-2;
+    return rounded_to(stored, (double)random_normal());
+}
+
 static void fill_storable(attn_tensor t, attn_dtype stored) {
-    for (size_t n = 0; n < element_count(t); n++) {
-        const bool first = n % t.size[3] == 0;
-        const double whole = first ? 127 : (double)random_below(255) - 127;
-        set_value(t, n, stored == ATTN_INT8 ? whole * 0x1p-6 : rounded_to(stored, (double)random_normal()));
-    }
+    for (size_t n = 0; n < element_count(t); n++)
+        set_value(t, n, storable(stored, n % t.size[3]));
 }
 
 attn_tensor new_storable(attn_dtype stored, enum layout layout, size_t B, size_t heads, size_t T, size_t width) {

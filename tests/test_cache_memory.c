@@ -46,7 +46,7 @@ static void reserved_once(void **state) {
     (void)state;
     static const size_t capacities[] = {1, 100, 700, 2048, 2049, 5000}, tokens[] = {1, 1, 2, 5, 70, 300};
     static const size_t widths[] = {1, 8, 20, 64};
-    static const attn_dtype types[] = {ATTN_F32, ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8};
+    static const attn_dtype types[] = {ATTN_F32, ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8, ATTN_INT4};
     attn_context *other = new_context_of(1, 0);
     seed(1);
     for (size_t i = 0; i < 50; i += every()) {
@@ -171,7 +171,7 @@ static void *read_cache(void *arg) {
 /* Any number of threads, with a context each, may attend at the same time. */
 static void many_readers(void **state) {
     (void)state;
-    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_INT8};
+    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_INT8, ATTN_INT4};
     attn_context *writer = new_context_of(2, 0);
     seed(3);
     for (size_t i = 0; i < COUNT(types); i++) {

@@ -227,7 +227,7 @@ static void check_turned(attn_context *context, attn_dtype type, int number) {
 
 static void in_pieces(void **state) {
     (void)state;
-    static const attn_dtype types[] = {ATTN_F32, ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8};
+    static const attn_dtype types[] = {ATTN_F32, ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8, ATTN_INT4};
     attn_context *contexts[ISAS];
     const size_t n = new_isa_contexts(2, contexts);
     for (size_t i = 0; i < n; i++) {
@@ -366,7 +366,7 @@ static void streams_are_shifted(void **state) {
     static const struct {
         attn_dtype type;
         double most;
-    } types[] = {{ATTN_F32, 2e-5}, {ATTN_F16, 4e-3}, {ATTN_BF16, 4e-2}, {ATTN_INT8, 6e-2}};
+    } types[] = {{ATTN_F32, 2e-5}, {ATTN_F16, 4e-3}, {ATTN_BF16, 4e-2}, {ATTN_INT8, 6e-2}, {ATTN_INT4, 1}};
     attn_context *contexts[ISAS];
     const size_t n = new_isa_contexts(2, contexts);
     seed(9);

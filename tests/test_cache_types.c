@@ -85,10 +85,53 @@ static double largest(attn_tensor t, size_t row) {
     return most;
 }
 
+/* A group of 32 elements of a row, or what is left of it, as int4: `offset`, a bf16 not above the least, and 15 steps
+ * to the largest, a step being no smaller bf16, or 0. */
+struct steps {
+    double offset, step;
+};
+
+static double bf16_beside(double x, bool below) {
+    const double near = rounded_to(ATTN_BF16, x);
+    if (below ? near <= x : near >= x)
+        return near;
+    const double bit = ldexp(1, (ilogb(x) < -126 ? -126 : ilogb(x)) - 8); /* half of the last one */
+    return rounded_to(ATTN_BF16, below ? x - bit : x + bit);
+}
+
+static double within_int4(double x) { return fmin(fmax(x, -0x1p126), 0x1p126); }
+
+static struct steps steps_of(attn_tensor t, size_t row, size_t d) {
+    double least = INFINITY, most = -INFINITY;
+    for (size_t n = d / 32 * 32; n < d / 32 * 32 + 32 && n < t.size[3]; n++) {
+        const double x = within_int4(value(t, row * t.size[3] + n));
+        least = fmin(least, x);
+        most = fmax(most, x);
+    }
+    const double offset = bf16_beside(least, true), step = (double)(((float)most - (float)offset) / 15);
+    return (struct steps){offset, step < 0x1p-126 ? 0 : bf16_beside(step, false)};
+}
+
+/* One of 16 numbers, the nearest. */
+static void assert_int4(attn_tensor t, size_t row, size_t d, double got) {
+    const double x = within_int4(value(t, row * t.size[3] + d));
+    const struct steps s = steps_of(t, row, d);
+    const double number = s.step > 0 ? round((got - s.offset) / s.step) : 0;
+    const double ulp = 0x1p-22 * fmax(fabs(s.offset), 15 * s.step), least = s.step > 0 ? 0 : 0x1p-122;
+    if (!(0 <= number && number <= 15 && fabs(s.offset + number * s.step - got) <= ulp &&
+          fabs(got - x) <= s.step * 0.50001 + ulp + least))
+        fail_msg("row %zu, element %zu: %.9g is stored as %.9g: %g + %g · %g", row, d, x, got, s.offset, number,
+                 s.step);
+}
+
 /* int8: at most half a step away, a step being 1/127 of the row's largest. An int8 is a product of floats: an
  * ulp or two more. */
 static void assert_stored(attn_dtype stored, attn_tensor t, size_t row, size_t d, double got) {
     const double x = value(t, row * t.size[3] + d);
+    if (stored == ATTN_INT4) {
+        assert_int4(t, row, d, got);
+        return;
+    }
     if (stored == ATTN_INT8) {
         const double most = largest(t, row);
         if (!(fabs(got - x) <= most / 254 * 1.0001 + most * 1e-6))
@@ -123,8 +166,8 @@ static void check_type(attn_context *context, attn_dtype stored, attn_dtype give
 /* In every instruction set, from every type into every type. */
 static void every_element(void **state) {
     (void)state;
-    static const size_t widths[][2] = {{64, 64}, {3, 5}, {24, 70}, {130, 17}};
-    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8};
+    static const size_t widths[][2] = {{64, 64}, {3, 5}, {24, 70}, {130, 17}, {1, 33}};
+    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8, ATTN_INT4};
     attn_context *contexts[ISAS];
     const size_t n = new_isa_contexts(2, contexts);
     seed(1);
@@ -155,6 +198,62 @@ static void extremes(void **state) {
                 fail_msg("%g is stored as %g", x, y);
         }
         attn_cache_destroy(cache);
+        end_case();
+    }
+}
+
+/* What 15 steps of a group cannot span is the nearest that they can; and what is less than the least step is none. */
+static void extremes_of_int4(void **state) {
+    (void)state;
+    static const float sizes[] = {FLT_MAX, 0x1p126F, 1e38F, 1e-35F, 1e-37F, 1e-38F, FLT_TRUE_MIN, 0};
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(1, contexts);
+    for (size_t i = 0; i < n * COUNT(sizes); i++) {
+        attn_cache *cache = new_cache(contexts[i % n], ATTN_INT4, 1, 4, 40);
+        const attn_tensor k = new_normal(BHTD, 1, 1, 1, 4), v = new_tensor(BHTD, 1, 1, 1, 40);
+        for (size_t d = 0; d < 40; d++) /* the second group is one number */
+            *element(v, d) = d % 2 || d > 31 ? sizes[i / n] : -sizes[i / n];
+        assert_ok(contexts[i % n], attn_cache_append(contexts[i % n], cache, &k, &v, NULL));
+        const attn_tensor got = stored_values(contexts[i % n], cache, 1, 1, 4, 40);
+        for (size_t d = 0; d < 40; d++)
+            assert_int4(v, 0, d, value(got, d));
+        attn_cache_destroy(cache);
+        end_case();
+    }
+}
+
+/* Attention is to what is stored, whatever the widths, the masks and who multiplies. */
+static void check_attends(attn_context *context, size_t n) {
+    static const size_t widths[] = {1, 7, 31, 32, 33, 64, 70, 96, 128, 130}, tokens[] = {1, 2, 7, 60};
+    static const attn_window window = {40, 0};
+    enum { T = 170 };
+    const size_t G = 1 + random_below(2), H = G * (1 + random_below(4));
+    struct sdpa_case c = sdpa_case_of(1, H, G, random_pick(tokens), T, random_pick(widths), random_pick(widths));
+    const size_t D = c.k.size[3], E = c.v.size[3];
+    attn_cache *cache = new_cache(context, ATTN_INT4, G, D, E);
+    if (n % 3)
+        set_causal(&c, ATTN_CAUSAL_BOTTOM_RIGHT, NULL);
+    if (n % 3 == 2)
+        c.params.window = &window;
+    append(context, cache, c.k, c.v);
+    const attn_tensor keys = stored_keys(context, cache, G, T, D, E),
+                      values = stored_values(context, cache, G, T, D, E);
+    const attn_tensor k = new_tensor(BHTD, 1, G, T, D), out = new_tensor(BHTD, 1, H, c.q.size[2], E);
+    for (size_t i = 0; i < element_count(k); i++)
+        set_value(k, i, value_at(keys, 0, i / D / T, i % D, i / D % T));
+    assert_ok(context, attn_cache_attend(context, cache, &c.q, &out, &c.params));
+    assert_near(out, reference_sdpa(c.q, k, values, &c.params).out, promised(1));
+    attn_cache_destroy(cache);
+}
+
+static void int4_is_attended_to(void **state) {
+    (void)state;
+    attn_context *contexts[ISAS];
+    const size_t n = new_isa_contexts(2, contexts);
+    seed(8);
+    for (size_t i = 0; i < n * 20; i += every()) {
+        name_case("case %zu", i);
+        check_attends(contexts[i % n], i / n);
         end_case();
     }
 }
@@ -225,6 +324,30 @@ static void channels_of_keys(void **state) {
     }
 }
 
+/* The root mean square of errors beside that of numbers from N(0,1), as cache.h says. */
+static void error_of_int4(void **state) {
+    (void)state;
+    enum { T = 250, D = 128, E = 64 };
+    attn_context *context = new_context_of(1, 0);
+    attn_cache *cache = new_cache(context, ATTN_INT4, 1, D, E);
+    seed(5);
+    const attn_tensor k = new_normal(BHTD, 1, 1, T, D), v = new_normal(BHTD, 1, 1, T, E);
+    double error = 0, all = 0;
+    append(context, cache, k, v);
+    const attn_tensor keys = stored_keys(context, cache, 1, T, D, E),
+                      values = stored_values(context, cache, 1, T, D, E);
+    for (size_t t = 0; t < T; t++)
+        for (size_t d = 0; d < D + E; d++) {
+            const double x = d < D ? value_at(k, 0, 0, t, d) : value_at(v, 0, 0, t, d - D);
+            const double y = d < D ? value_at(keys, 0, 0, d, t) : value_at(values, 0, 0, t, d - D);
+            error += (x - y) * (x - y);
+            all += x * x;
+        }
+    name_case("%g of the numbers", sqrt(error / all));
+    assert_true(fabs(sqrt(error / all) - 0.08) < 0.002);
+    attn_cache_destroy(cache);
+}
+
 /* What a scale makes infinite is told. */
 static void divided_beyond_floats(void **state) {
     (void)state;
@@ -244,7 +367,7 @@ static void page_bytes(void **state) {
     (void)state;
     enum { P = 256, G = 3, D = 64 };
     static const size_t element[] = {[ATTN_F32] = 4, [ATTN_F16] = 2, [ATTN_BF16] = 2, [ATTN_INT8] = 1};
-    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8};
+    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8, ATTN_INT4};
     attn_context *context = new_context_of(1, 0);
     for (size_t i = 0; i < COUNT(types); i++) {
         attn_cache_pool_info info;
@@ -252,8 +375,9 @@ static void page_bytes(void **state) {
         attn_cache *cache = new_cache(context, types[i], G, D, D);
         assert_ok(context, attn_cache_pool_describe(context, attn_cache_pool_of(cache), &info));
         const size_t scales = types[i] == ATTN_INT8 ? sizeof(float) : 0;
+        const size_t bytes = types[i] == ATTN_INT4 ? D / 32 * 20 : D * element[types[i]] + scales;
         assert_int_equal(info.page_size, P);
-        assert_int_equal(info.page_bytes, 2 * P * G * (D * element[types[i]] + scales));
+        assert_int_equal(info.page_bytes, 2 * P * G * bytes);
         assert_int_equal(info.pages, 2);
         attn_cache_destroy(cache);
     }
@@ -261,7 +385,8 @@ static void page_bytes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(every_element),         TEST(extremes),  TEST(not_finite), TEST(channels_of_keys),
-        TEST(divided_beyond_floats), TEST(page_bytes)};
+        TEST(every_element), TEST(extremes),   TEST(extremes_of_int4), TEST(int4_is_attended_to),
+        TEST(error_of_int4), TEST(not_finite), TEST(channels_of_keys), TEST(divided_beyond_floats),
+        TEST(page_bytes)};
     return cmocka_run_group_tests_name("cache_types", tests, NULL, NULL);
 }

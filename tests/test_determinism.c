@@ -274,12 +274,12 @@ static void check_prefill(attn_context *context, const struct sdpa_case *c, attn
     }
 }
 
-/* What is stored in other types than f32 never meets the backend. */
+/* What is stored in f16, bf16 and int8 never meets the backend. */
 static void prefill_of_a_cache(void **state) {
     (void)state;
-    static const attn_dtype types[] = {ATTN_F16, ATTN_BF16, ATTN_INT8, ATTN_F32};
+    static const attn_dtype types[] = {ATTN_F16, ATTN_BF16, ATTN_INT8, ATTN_F32, ATTN_INT4};
     attn_context *context = new_context_of(2, 0);
-    const size_t count = rows_are_independent(context) ? 4 : 3;
+    const size_t count = rows_are_independent(context) ? COUNT(types) : 3;
     seed(9);
     for (size_t i = 0; i < COUNT(HEADS) * count; i++) {
         const size_t *h = HEADS[i / count];

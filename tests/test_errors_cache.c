@@ -65,6 +65,10 @@ typedef struct call {
     X(page_size, ATTN_ERROR_SHAPE, "page_size", c->create.known.page_size = 100)                                       \
     X(dtype, ATTN_ERROR_DTYPE, "dtype", c->create.known.dtype = ATTN_BOOL)                                             \
     X(scales_of_f32, ATTN_ERROR_VALUE, "key_scales", c->create.known.key_scales = c->weight)                           \
+    X(dtype_beyond, ATTN_ERROR_DTYPE, "dtype", c->create.known.dtype = (attn_dtype)6)                                  \
+    X(dtype_below, ATTN_ERROR_DTYPE, "dtype", c->create.known.dtype = (attn_dtype)-1)                                  \
+    X(scales_of_int4, ATTN_ERROR_VALUE, "key_scales", c->create.known.key_scales = c->weight; c->weight[0] = 1;        \
+      c->create.known.dtype = ATTN_INT4)                                                                               \
     X(zero_scale, ATTN_ERROR_VALUE, "key_scales[0]", c->create.known.key_scales = c->weight;                           \
       c->create.known.dtype = ATTN_INT8)                                                                               \
     X(nan_scale, ATTN_ERROR_VALUE, "key_scales[0]", c->create.known.key_scales = c->weight; c->weight[0] = NAN;        \

@@ -106,7 +106,7 @@ static void narrow_caches(void **state) {
     static const struct {
         attn_dtype dtype;
         double most;
-    } types[] = {{ATTN_F16, 0.02}, {ATTN_BF16, 0.1}, {ATTN_INT8, 0.1}};
+    } types[] = {{ATTN_F16, 0.02}, {ATTN_BF16, 0.1}, {ATTN_INT8, 0.1}, {ATTN_INT4, 1}};
     enum { T = 150 };
     attn_context *contexts[ISAS];
     const size_t n = new_isa_contexts(2, contexts);

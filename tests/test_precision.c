@@ -348,11 +348,11 @@ static attn_tensor attend_to(attn_context *context, attn_dtype dtype, const stru
 
 static void caches(void **state) {
     (void)state;
-    static const attn_dtype others[] = {ATTN_F32, ATTN_F16, ATTN_INT8};
+    static const attn_dtype others[] = {ATTN_F32, ATTN_F16, ATTN_INT8, ATTN_INT4};
     attn_context *contexts[SETS];
     const size_t n = new_contexts(1, ATTN_PRECISION_BF16, contexts);
     seed(9);
-    for (size_t c = 0; c < 3 * n; c++) {
+    for (size_t c = 0; c < COUNT(others) * n; c++) {
         struct sdpa_case x = sdpa_case_of(2, 4, 2, 1 + 6 * (c % 3), 61 + c, 19 + c, 35);
         attn_context *exact = new_context_of(1, 0);
         x.params.causal = ATTN_CAUSAL_BOTTOM_RIGHT;

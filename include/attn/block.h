@@ -148,7 +148,7 @@ ATTN_API void attn_block_destroy(attn_block *block);
  *   inputs  NULL: self-attention with all defaults
  * Numbers are f32 between the sublayers. Same inputs, build, backend and ISA give the same bits for any number of
  * threads. Errors: those of attn_sdpa, attn_mha_forward and attn_cache_append; VALUE also where keys or values have Inf
- * or NaN and the cache is int8; nothing is written or appended then. */
+ * or NaN and the cache is int8 or int4; nothing is written or appended then. */
 ATTN_API attn_status attn_block_forward(attn_context *context, const attn_block *block, const attn_tensor *x,
                                         const attn_tensor *out, const attn_block_inputs *inputs);
 

@@ -17,7 +17,7 @@ typedef enum attn_dtype {
     ATTN_BF16 = 2, /* bfloat16: the upper half of a single */
     ATTN_BOOL = 3, /* a byte: 0 is false, anything else true */
     ATTN_INT8 = 4, /* −127 to 127, times a scale: how caches and weights may be stored */
-    ATTN_INT4 = 5  /* 0 to 15, times a scale, plus an offset: how weights may be stored (linear.h) */
+    ATTN_INT4 = 5  /* 0 to 15, times a scale, plus an offset: how caches and weights may be stored */
 } attn_dtype;
 
 /* A view of memory of the caller's as [batch, heads, tokens, width]. Element (b, h, t, d) stands at

@@ -36,9 +36,10 @@ static attn_status check_pool(attn_context *context, const char *pages, attn_cac
         return attni_fail(context, ATTN_ERROR_SHAPE, "params.value_width is %zu, expected 0 or latent_width, %zu",
                           p->value_width, p->latent_width);
     p->value_width = p->value_width ? p->value_width : p->latent_width ? p->latent_width : p->head_width;
-    if (p->dtype != ATTN_F32 && p->dtype != ATTN_F16 && p->dtype != ATTN_BF16 && p->dtype != ATTN_INT8)
+    if (p->dtype < ATTN_F32 || p->dtype > ATTN_INT4 || p->dtype == ATTN_BOOL)
         return attni_fail(context, ATTN_ERROR_DTYPE,
-                          "params.dtype is %d, expected ATTN_F32 (0), ATTN_F16 (1), ATTN_BF16 (2) or ATTN_INT8 (4)",
+                          "params.dtype is %d, expected ATTN_F32 (0), ATTN_F16 (1), ATTN_BF16 (2), ATTN_INT8 (4) or "
+                          "ATTN_INT4 (5)",
                           (int)p->dtype);
     ATTNI_TRY(check_page_size(context, p));
     ATTNI_TRY(attni_check_int(context, pages, p->pages));

@@ -8,6 +8,7 @@
 #include "attn/context.h"
 
 #include "kernels/basics.h"
+#include "kernels/int4.h"
 #include "kernels/narrow.h"
 
 /* Up to VL elements of another type than f32; beyond n they are 0. */
@@ -472,6 +473,7 @@ static bool all_finite(size_t rows, size_t columns, attn_dtype type, const void 
 }
 
 #include "kernels/back_body.h"
+#include "kernels/groups_body.h"
 #include "kernels/layer_body.h"
 #include "kernels/product_body.h"
 #include "kernels/score_body.h"
@@ -489,6 +491,9 @@ const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .multiply = multiply,
                                   .panel_width = VL == 16 ? 64 : 16,
                                   .quantize = quantize,
+                                  .quantize_group = quantize_group,
+                                  .widen_columns = widen_columns,
+                                  .widen_rows = widen_rows,
                                   .prefetch = prefetch,
                                   .softmax_step = softmax_step,
                                   .sigmoid_step = sigmoid_step,

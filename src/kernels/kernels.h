@@ -142,6 +142,17 @@ typedef struct attni_kernels {
     /* y = x / scale, rounded, x [n], with the smallest scale that makes |y| ≤ 127; returns the scale. */
     float (*quantize)(size_t n, const float *x, int8_t *y);
 
+    /* What caches keep as int4: groups of 32 numbers of 0 to 15, with a scale and an offset of bf16. Of `width` columns
+     * a group is
+     *     scale [width], offset [width], byte [16][width]:
+     * the lower half of byte[k][c] is number k of column c, the upper half number 16 + k; a number stands for scale ·
+     * number + offset. The group of x [n], n ≤ 32, finite, beyond ±2^126 as that: the numbers in bytes, zeros behind;
+     * y [rows, width], the first rows of a group; and of groups of one column that follow each other the first
+     * `columns` numbers as rows, ldy apart: 16 of them in `lower`, and those behind in `upper`. */
+    void (*quantize_group)(size_t n, const float *x, uint16_t *scale, uint16_t *offset, uint8_t *numbers);
+    void (*widen_columns)(size_t rows, size_t width, const void *group, float *y);
+    void (*widen_rows)(size_t rows, size_t columns, const char *groups, float *lower, float *upper, size_t ldy);
+
     /* Begins to bring rows of so many bytes, `stride` bytes apart, into the L2 cache. */
     void (*prefetch)(size_t rows, size_t bytes, const void *x, ptrdiff_t stride);
 

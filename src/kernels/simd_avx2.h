@@ -132,6 +132,14 @@ static inline V v_load_nibble(const uint8_t *p, int at) {
     return _mm256_cvtepi32_ps(x);
 }
 
+static inline __m256i load_bytes(const uint8_t *p) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+}
+static inline V v_load_lower(const uint8_t *p) {
+    return _mm256_cvtepi32_ps(_mm256_and_si256(load_bytes(p), _mm256_set1_epi32(0xF)));
+}
+static inline V v_load_upper(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_srli_epi32(load_bytes(p), 4)); }
+
 /* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */
 static inline V clamp(V x) { return _mm256_max_ps(_mm256_set1_ps(-160.0F), x); }
 static inline V nearest(V x) { return _mm256_round_ps(clamp(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }

@@ -122,6 +122,15 @@ static inline V v_load_nibble(const uint8_t *p, int at) {
                                       : _mm512_and_si512(x, _mm512_set1_epi32((int)nibble_mask(at))));
 }
 
+/* The lower and the upper halves of VL bytes. */
+static inline __m512i load_bytes(const uint8_t *p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+static inline V v_load_lower(const uint8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_and_si512(load_bytes(p), _mm512_set1_epi32(0xF)));
+}
+static inline V v_load_upper(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_srli_epi32(load_bytes(p), 4)); }
+
 /* x − round(x), 0 for −∞. */
 static inline V v_fraction(V x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 /* p · 2^round(x) for p in [½, 2], rounded once, also where the result is subnormal. */

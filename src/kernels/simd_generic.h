@@ -95,6 +95,9 @@ static inline V v_load_nibble(const uint8_t *p, int at) {
     return (float)(at == 7 ? word >> 28 : word & 0xFU << (at < 4 ? 8 * at : 8 * at - 28));
 }
 
+static inline V v_load_lower(const uint8_t *p) { return (float)(*p & 0xF); }
+static inline V v_load_upper(const uint8_t *p) { return (float)(*p >> 4); }
+
 /* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */
 static inline V clamp(V x) { return x < -160.0F ? -160.0F : x; }
 /* Adding 1.5·2^23 rounds to an integer, which the subtraction leaves alone. */

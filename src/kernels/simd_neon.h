@@ -90,6 +90,14 @@ static inline V v_load_nibble(const uint8_t *p, int at) {
     return vcvtq_f32_u32(at == 7 ? vshrq_n_u32(x, 28) : vandq_u32(x, mask));
 }
 
+static inline uint32x4_t load_bytes(const uint8_t *p) {
+    uint32_t four;
+    memcpy(&four, p, sizeof four);
+    return vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(four))));
+}
+static inline V v_load_lower(const uint8_t *p) { return vcvtq_f32_u32(vandq_u32(load_bytes(p), vdupq_n_u32(0xF))); }
+static inline V v_load_upper(const uint8_t *p) { return vcvtq_f32_u32(vshrq_n_u32(load_bytes(p), 4)); }
+
 /* Below −160, 2^x is 0: clamping keeps −∞ and the exponent arithmetic in range. NaN stays NaN. */
 static inline V clamp(V x) { return vmaxq_f32(vdupq_n_f32(-160.0F), x); }
 static inline V v_fraction(V x) { return vsubq_f32(clamp(x), vrndnq_f32(clamp(x))); }

@@ -6,9 +6,16 @@
 #include "mha/cache.h"
 #include "product/product.h"
 
+/* Of a page; the last row of a panel is read as whole vectors. */
+static size_t value_elements(const attni_page_form *form, size_t E) {
+    if (form->dtype == ATTN_INT4)
+        return form->tokens * attni_round_up(E, ATTNI_GROUP);
+    return form->tokens * form->panel * form->panels + attni_round_up(form->panel, 16) - form->panel;
+}
+
 attni_page_form attni_page_form_for(const attn_context *context, const attn_cache_pool_params *p) {
     const attni_tile tile = attni_tile_for_attention(context, p->head_width, p->value_width, SIZE_MAX, true, true);
-    const size_t width = attni_output_width(p->value_width), size = attni_size_of(p->dtype);
+    const size_t width = attni_output_width(p->value_width);
     attni_page_form form = {.dtype = p->dtype,
                             .latent = p->latent_width > 0,
                             .width = tile.width,
@@ -16,9 +23,9 @@ attni_page_form attni_page_form_for(const attn_context *context, const attn_cach
                             .tokens = p->page_size};
     form.panels = attni_ceil_div(width, form.panel);
     form.depth = attni_round_up(p->head_width, attni_together(p->dtype));
-    form.values = attni_round_up(form.tokens * form.depth * size, ATTNI_LINE);
-    const size_t beyond = attni_round_up(form.panel, 16) - form.panel; /* the last row is read as whole vectors */
-    const size_t panels = (form.tokens * form.panel * form.panels + beyond) * size, scales = form.latent ? 1 : 2;
+    form.values = attni_round_up(attni_page_bytes(p->dtype, form.tokens * form.depth), ATTNI_LINE);
+    const size_t panels = attni_page_bytes(p->dtype, value_elements(&form, p->value_width)),
+                 scales = form.latent ? 1 : 2;
     form.scales = form.values + (form.latent ? 0 : attni_round_up(panels, ATTNI_LINE));
     form.bytes = form.scales + (p->dtype == ATTN_INT8 ? scales * form.tokens * sizeof(float) : 0);
     return form;

@@ -49,11 +49,13 @@ static char *page_at(const attn_cache *cache, size_t b, size_t g, size_t at) {
     return attni_page_at(&cache->pages, cache->table[b * cache->pages.slots + at / form->tokens], g);
 }
 
-/* Where key number `at` of a page begins in its block. */
+/* Where key number `at` of a page begins in its block; of int4 the block. */
 static char *column_at(const attn_cache *cache, char *page, size_t at) {
     const attni_page_form *form = cache->pages.form;
-    const size_t W = form->width, element = at / W * W * form->depth + at % W * attni_together(form->dtype);
-    return page + element * attni_size_of(form->dtype);
+    const size_t W = form->width, block = at / W * W * form->depth, column = at % W * attni_together(form->dtype);
+    if (form->dtype == ATTN_INT4)
+        return page + attni_page_bytes(ATTN_INT4, block);
+    return page + (block + column) * attni_size_of(form->dtype);
 }
 
 static float *scales_of(const attni_page_form *form, char *page) { return (float *)(void *)(page + form->scales); }
@@ -64,19 +66,40 @@ typedef struct batch {
     char *page;
 } batch;
 
-/* One row as int8 in own->narrow; returns the scale. The row may be in own->rows already. */
-static float quantize(const store_job *j, attn_dtype type, const void *row, size_t width, const space *own) {
-    if (row != own->rows)
-        j->kernels->copy(1, width, type, row, 0, ATTN_F32, own->rows, 0);
-    return j->kernels->quantize(width, own->rows, own->narrow);
-}
-
 /* Keys or values as the caller has them, or turned; rows `stride` elements apart. */
 typedef struct rows_given {
     const void *data;
     attn_dtype dtype;
     ptrdiff_t stride;
 } rows_given;
+
+/* Numbers [0, n) of column c of groups of `width` columns, `step` bytes apart. */
+static void put_groups(const store_job *j, size_t n, const float *x, char *groups, size_t step, size_t width,
+                       size_t c) {
+    uint8_t numbers[ATTNI_GROUP];
+    for (size_t i = 0; i < n; i += ATTNI_GROUP, groups += step) {
+        uint16_t *scale = (uint16_t *)(void *)groups, *offset = scale + width;
+        uint8_t *bytes = (uint8_t *)(offset + width) + c;
+        j->kernels->quantize_group(attni_min(ATTNI_GROUP, n - i), x + i, scale + c, offset + c, numbers);
+        for (size_t k = 0; k < ATTNI_GROUP / 2; k++)
+            bytes[k * width] = (uint8_t)(numbers[k] | numbers[ATTNI_GROUP / 2 + k] << 4);
+    }
+}
+
+/* One row as f32. */
+static const float *floats_of(const store_job *j, const rows_given *x, size_t width, const space *own) {
+    if (x->dtype == ATTN_F32)
+        return x->data;
+    j->kernels->copy(1, width, x->dtype, x->data, 0, ATTN_F32, own->rows, 0);
+    return own->rows;
+}
+
+/* One row as int8 in own->narrow; returns the scale. The row may be in own->rows already. */
+static float quantize(const store_job *j, attn_dtype type, const void *row, size_t width, const space *own) {
+    if (row != own->rows)
+        j->kernels->copy(1, width, type, row, 0, ATTN_F32, own->rows, 0);
+    return j->kernels->quantize(width, own->rows, own->narrow);
+}
 
 /* Token i of a batch and those that follow, `count` of them. */
 static rows_given tokens_at(const store_job *j, const attni_view *view, const attni_turn *turn, size_t width,
@@ -117,6 +140,9 @@ static void store_key(const store_job *j, const rows_given *k, char *page, size_
     if (form->dtype == ATTN_INT8) {
         scales_of(form, page)[at] = quantize(j, k->dtype, k->data, D, own);
         attni_put_int8(D, 1, own->narrow, 1, 0, 0, (uint8_t *)column, form->width);
+    } else if (form->dtype == ATTN_INT4) {
+        put_groups(j, D, floats_of(j, k, D, own), column, form->width * attni_group_bytes(true), form->width,
+                   at % form->width);
     } else if (form->dtype == ATTN_BF16) {
         j->kernels->copy(1, D, k->dtype, k->data, 0, ATTN_BF16, own->narrow, 0);
         attni_put_bf16(D, 1, own->narrow, 1, 0, 0, (uint16_t *)(void *)column, form->width);
@@ -127,9 +153,10 @@ static void store_key(const store_job *j, const rows_given *k, char *page, size_
 
 /* How many of so many keys go at once: whole vectors, or one. */
 static size_t keys_at_once(const store_job *j, size_t fit) {
-    if (fit < VECTOR || j->append->cache->pages.form->dtype == ATTN_INT8)
+    const attn_dtype type = j->append->cache->pages.form->dtype;
+    if (fit < VECTOR || type == ATTN_INT8 || type == ATTN_INT4)
         return 1;
-    return j->append->cache->pages.form->dtype == ATTN_F32 && !j->append->turn ? fit / VECTOR * VECTOR : VECTOR;
+    return type == ATTN_F32 && !j->append->turn ? fit / VECTOR * VECTOR : VECTOR;
 }
 
 /* Key i of a batch and, where whole vectors fit into its block, those that follow; returns how many. */
@@ -181,11 +208,11 @@ static void store_panels(const store_job *j, attn_dtype type, const char *from, 
                     page + form->values + c * form->tokens * attni_size_of(form->dtype), at);
 }
 
-/* How many of so many values from place `at` on go at once: whole pairs of bf16, what fits into the room, one of bytes.
- */
+/* How many of so many values from place `at` on go at once: whole pairs of bf16, what fits into the room, one that is
+ * quantised. */
 static size_t values_at_once(const store_job *j, size_t at, size_t left) {
     const attn_dtype type = j->append->cache->pages.form->dtype;
-    if (type == ATTN_INT8 || (type == ATTN_BF16 && (at % 2 || left == 1)))
+    if (type == ATTN_INT8 || type == ATTN_INT4 || (type == ATTN_BF16 && (at % 2 || left == 1)))
         return 1;
     if (type == ATTN_BF16)
         return attni_min(left / 2 * 2, VECTOR);
@@ -196,6 +223,12 @@ static void store_int8_value(const store_job *j, const rows_given *v, char *page
     const attni_page_form *form = j->append->cache->pages.form;
     scales_of(form, page)[form->tokens + at] = quantize(j, v->dtype, v->data, j->append->cache->pool->E, own);
     store_panels(j, ATTN_INT8, own->narrow, 0, 1, page, at);
+}
+
+static void store_int4_value(const store_job *j, const rows_given *v, char *page, size_t at, const space *own) {
+    const attni_page_form *form = j->append->cache->pages.form;
+    const size_t E = j->append->cache->pool->E, bytes = attni_group_bytes(true);
+    put_groups(j, E, floats_of(j, v, E, own), page + form->values + at * bytes, form->tokens * bytes, 1, 0);
 }
 
 /* One, or whole pairs. */
@@ -217,6 +250,8 @@ static size_t store_values(const store_job *j, const batch *x, size_t i, const s
     const rows_given v = values_at(j, x, i, count, own);
     if (type == ATTN_INT8)
         store_int8_value(j, &v, x->page, at, own);
+    else if (type == ATTN_INT4)
+        store_int4_value(j, &v, x->page, at, own);
     else if (type == ATTN_BF16)
         store_bf16_values(j, &v, count, x->page, at, own);
     else
@@ -241,7 +276,7 @@ static void store_head(void *arg, size_t unit, size_t worker) {
     }
 }
 
-/* -- int8 -- */
+/* -- what is quantised -- */
 
 static attn_status check_token(attn_context *context, const store_job *j, size_t b, size_t g, size_t t,
                                const space *own) {
@@ -255,15 +290,16 @@ static attn_status check_token(attn_context *context, const store_job *j, size_t
     if (holds_key && j->kernels->all_finite(1, a->cache->pool->E, v.dtype, v.data, 0))
         return ATTN_OK;
     return attni_fail(
-        context, ATTN_ERROR_VALUE, "%s has Inf or NaN in sequence %zu, head %zu, token %zu%s, which int8 cannot hold",
-        holds_key ? "v" : "k", b, g, t, (holds_key ? a->v_turn : a->turn) ? ", normalised and rotated" : "");
+        context, ATTN_ERROR_VALUE, "%s has Inf or NaN in sequence %zu, head %zu, token %zu%s, which %s cannot hold",
+        holds_key ? "v" : "k", b, g, t, (holds_key ? a->v_turn : a->turn) ? ", normalised and rotated" : "",
+        a->cache->pages.form->dtype == ATTN_INT8 ? "int8" : "int4");
 }
 
 attn_status attni_store_check(attn_context *context, const attni_append *a, void *scratch) {
     const store_job job = {context->kernels, a, scratch, 0};
     const space own = space_of(&job, 0);
     attn_status status = ATTN_OK;
-    if (a->cache->pages.form->dtype != ATTN_INT8)
+    if (a->cache->pages.form->dtype != ATTN_INT8 && a->cache->pages.form->dtype != ATTN_INT4)
         return ATTN_OK;
     for (size_t b = 0; b < a->cache->B; b++)
         for (size_t g = 0; g < a->cache->pool->G; g++)
@@ -296,6 +332,20 @@ typedef struct shift_job {
     const float *cosines, *sines; /* [pairs], of the way back */
 } shift_job;
 
+/* Column c of groups of `width` columns. */
+static void read_groups(const store_job *j, size_t n, const char *groups, size_t width, size_t c, float *x) {
+    for (size_t i = 0; i < n; i += ATTNI_GROUP, groups += width * attni_group_bytes(true)) {
+        float pair[2];
+        j->kernels->copy(2, 1, ATTN_BF16, (const uint16_t *)(const void *)groups + c, (ptrdiff_t)width, ATTN_F32, pair,
+                         1);
+        const uint8_t *bytes = (const uint8_t *)groups + 2 * width * sizeof(uint16_t) + c;
+        for (size_t k = 0; k < attni_min(ATTNI_GROUP, n - i); k++) {
+            const unsigned byte = bytes[k % (ATTNI_GROUP / 2) * width];
+            x[i + k] = pair[0] * (float)(k < ATTNI_GROUP / 2 ? byte & 0xFU : byte >> 4) + pair[1];
+        }
+    }
+}
+
 /* Key number `at` of a page as f32. */
 static void read_key(const store_job *j, char *page, size_t at, size_t g, float *row) {
     const attn_cache *cache = j->append->cache;
@@ -304,6 +354,10 @@ static void read_key(const store_job *j, char *page, size_t at, size_t g, float 
     const char *column = column_at(cache, page, at);
     if (form->dtype == ATTN_F32 || form->dtype == ATTN_F16) {
         j->kernels->copy(D, 1, form->dtype, column, (ptrdiff_t)W, ATTN_F32, row, 1);
+        return;
+    }
+    if (form->dtype == ATTN_INT4) {
+        read_groups(j, D, column, W, at % W, row);
         return;
     }
     for (size_t d = 0; d < D; d++)

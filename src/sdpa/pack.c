@@ -261,7 +261,47 @@ static void turn_latent(const attni_engine *e, attni_key_group *group) {
     group->v_scale = group->k_scale;
 }
 
-/* Pages have K and V as they must be, in their own type. */
+/* Keys of int4, from token `at` of a page on, as blocks of f32. */
+static void widen_group_keys(const attni_engine *e, const char *page, size_t at, attni_key_group *group) {
+    const size_t W = e->cut.tile.width, D = e->call->D, bytes = attni_page_bytes(ATTN_INT4, W * ATTNI_GROUP);
+    const char *from = page + attni_page_bytes(ATTN_INT4, at * e->call->pages->form->depth);
+    for (size_t j = 0; j < group->count; j += W)
+        for (size_t d = 0; d < D; d += ATTNI_GROUP, from += bytes)
+            e->kernels->widen_columns(attni_min(ATTNI_GROUP, D - d), W, from, group->k_room + j * D + d * W);
+}
+
+/* Where column c of the copy of V begins. */
+static float *copied_column(const attni_engine *e, const attni_key_group *group, size_t c) {
+    const size_t width = panel_width(e);
+    return group->v_copy + c / width * width * value_rows(e, group) + c % width;
+}
+
+/* Values of int4 as panels of f32, of which each half of a group lies in one. */
+static void widen_group_values(const attni_engine *e, const char *page, size_t at, attni_key_group *group) {
+    const size_t width = panel_width(e), rows = value_rows(e, group), tokens = e->call->pages->form->tokens;
+    const char *from = page + e->call->pages->form->values + attni_page_bytes(ATTN_INT4, at * ATTNI_GROUP);
+    group->v = (attni_values){(const char *)group->v_copy, width * rows, width};
+    for (size_t c = 0; c < e->cut.o_width; c += ATTNI_GROUP, from += attni_page_bytes(ATTN_INT4, tokens * ATTNI_GROUP))
+        e->kernels->widen_rows(rows, attni_min(ATTNI_GROUP, e->cut.o_width - c), from, copied_column(e, group, c),
+                               copied_column(e, group, c + ATTNI_GROUP / 2), width);
+}
+
+/* Pages of int4 are as wide as tensors behind the door: who multiplies f32 multiplies them. */
+static void widen_page(const attni_engine *e, const char *page, attni_key_group *group) {
+    const size_t at = group->begin % e->call->pages->form->tokens;
+    group->dtype = ATTN_F32;
+    group->depth = e->call->D;
+    widen_group_keys(e, page, at, group);
+    group->k = (const char *)group->k_room;
+    group->k_floats = group->k_room;
+    if (e->call->pages->form->latent)
+        turn_latent(e, group);
+    else
+        widen_group_values(e, page, at, group);
+    group->finite = ATTNI_FINITE;
+}
+
+/* Pages of other types have K and V as they must be, in their own. */
 static void use_page(const attni_engine *e, const char *page, attni_key_group *group) {
     const attni_page_form *form = e->call->pages->form;
     const size_t at = group->begin % form->tokens, size = attni_size_of(form->dtype);
@@ -284,7 +324,9 @@ static void use_page(const attni_engine *e, const char *page, attni_key_group *g
 
 static void open_page(const attni_engine *e, attni_key_group *group) {
     const char *page = page_of(e->call->pages, group);
-    if (page)
+    if (page && e->call->pages->form->dtype == ATTN_INT4)
+        widen_page(e, page, group);
+    else if (page)
         use_page(e, page, group);
     else
         use_nothing(e, group);

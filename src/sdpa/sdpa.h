@@ -11,6 +11,7 @@
 #include "attn/backward.h"
 #include "attn/sdpa.h"
 #include "context/context.h"
+#include "kernels/int4.h"
 #include "product/product.h"
 
 /* A view whose last stride is 1: row (b, h, t) begins stride_b·b + stride_h·h + stride_t·t elements after data. */
@@ -34,15 +35,21 @@ typedef struct attni_overlay {
 } attni_overlay;
 
 /* Keys and values in the engine's own form, in pages of `tokens` each. Of one head, a page is `bytes` long: K in
- * blocks [tokens/width][depth][width], depth being D up to whole pairs or quads, from `values` on V in panels
+ * blocks [tokens/width][depth][width], depth being D up to whole pairs, quads or groups, from `values` on V in panels
  * [panels][tokens][panel], columns beyond E being zeros; of int8, from `scales` on scales [tokens] of K and then of V.
- * Where V is the first E elements of K (`latent`), there is nothing of V. */
+ * Of int4 (kernels.h) K is made of groups [tokens/width][depth/32], and V [E/32][tokens] of groups of one column each,
+ * which become panels behind the door. Where V is the first E elements of K (`latent`), there is nothing of V. */
 typedef struct attni_page_form {
     attn_dtype dtype;
     bool latent;
     size_t width, depth, panel, panels, tokens;
     size_t values, scales, bytes;
 } attni_page_form;
+
+/* Bytes of so many elements, whole groups of int4. */
+static inline size_t attni_page_bytes(attn_dtype dtype, size_t elements) {
+    return dtype == ATTN_INT4 ? elements / ATTNI_GROUP * attni_group_bytes(true) : elements * attni_size_of(dtype);
+}
 
 enum { ATTNI_NO_PAGE = UINT32_MAX };
 

@@ -71,7 +71,7 @@ static void make_turns(struct world *w) {
 
 static void new_world(struct world *w, struct bytes *in) {
     static const size_t widths[] = {1, 3, 8, 8, 16, 24, 40, 64, 70}, page_sizes[] = {128, 128, 256, 2048};
-    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8};
+    static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8, ATTN_INT4};
     const attn_dtype dtype = take_pick(in, types);
     w->tall = take_below(in, 128) == 1;
     const size_t page_size = take_pick(in, page_sizes), pages = (w->tall ? 40 : 6) + take_below(in, 16);
