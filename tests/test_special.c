@@ -224,6 +224,40 @@ static void buckets_of_distances(void **state) {
 
 /* ---- relatives of the softmax ---- */
 
+/* Which keys queries see, one bit for each, as their own documents tell it. */
+static void windows_by_example(void **state) {
+    (void)state;
+    enum { MOST = 8 };
+    static const struct {
+        const char *name;
+        size_t Tq, Tk;
+        attn_causal causal, alignment;
+        attn_window window;
+        unsigned seen[MOST]; /* bit j: key j */
+    } examples[] = {
+        {"ONNX opset 25", 4, 6, ATTN_CAUSAL_NONE, ATTN_CAUSAL_TOP_LEFT, {2, 1}, {0x03, 0x07, 0x0F, 0x1E}},
+        {"the same, as a cache is", 4, 6, ATTN_CAUSAL_NONE, ATTN_CAUSAL_NONE, {2, 1}, {0x0F, 0x1E, 0x3C, 0x38}},
+        {"jax, T < S", 3, 6, ATTN_CAUSAL_NONE, ATTN_CAUSAL_TOP_LEFT, {1, 2}, {0x07, 0x0F, 0x1E}},
+        {"jax, T > S", 5, 3, ATTN_CAUSAL_NONE, ATTN_CAUSAL_TOP_LEFT, {1, 0}, {0x01, 0x03, 0x06, 0x04, 0x00}},
+        {"on one side", 7, 7, ATTN_CAUSAL_NONE, ATTN_CAUSAL_NONE, {4, -3}, {0, 0, 0, 0x01, 0x03, 0x06, 0x0C}},
+        {"that, causal", 2, 7, ATTN_CAUSAL_BOTTOM_RIGHT, ATTN_CAUSAL_NONE, {4, -3}, {0x06, 0x0C}},
+        {"on the other", 4, 4, ATTN_CAUSAL_NONE, ATTN_CAUSAL_TOP_LEFT, {-2, -1}, {0x0C, 0x08, 0, 0}}};
+    attn_context *context = new_context_of(1, 0);
+    for (size_t n = 0; n < COUNT(examples); n++) {
+        const size_t Tq = examples[n].Tq, Tk = examples[n].Tk;
+        struct sdpa_case c = sdpa_case_of(1, 1, 1, Tq, Tk, 4, 4);
+        c.params.causal = examples[n].causal;
+        c.params.alignment = examples[n].alignment;
+        c.params.window = &examples[n].window;
+        c.probabilities = true;
+        const struct sdpa_result got = run_sdpa(context, &c);
+        for (size_t i = 0; i < Tq * Tk; i++)
+            if ((value(got.probabilities, i) > 0) != (examples[n].seen[i / Tk] >> i % Tk & 1U))
+                fail_msg("%s: query %zu, key %zu", examples[n].name, i / Tk, i % Tk);
+        end_case();
+    }
+}
+
 /* Ramapuram et al.'s bias −ln n; more keys than a segment. */
 static void sigmoids(void **state) {
     (void)state;
@@ -766,6 +800,7 @@ int main(void) {
                                        TEST(slopes_at_the_end_of_floats),
                                        TEST(positions_at_the_ends_of_integers),
                                        TEST(buckets_of_distances),
+                                       TEST(windows_by_example),
                                        TEST(sigmoids),
                                        TEST(softmax_plus_one),
                                        TEST(differential_attention),

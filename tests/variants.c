@@ -360,6 +360,7 @@ static void make_bounds(struct builder *b) {
     b->c.params.first_keys = FIRST_KEYS_OF[b->levels.of[FIRST_KEYS]];
 }
 
+/* The last ones go beyond the tokens. */
 const attn_spans *new_spans(size_t B, size_t tokens, bool gaps) {
     enum { MOST = 200 };
     int64_t bounds[2 * MOST], starts[65] = {0};
@@ -370,6 +371,8 @@ const attn_spans *new_spans(size_t B, size_t tokens, bool gaps) {
             bounds[2 * n] = at += gaps ? (int64_t)random_below(9) : 0;
             bounds[2 * n + 1] = at += (int64_t)random_below(1 + tokens / 2);
         }
+        if (random_below(4) == 0 && n > (size_t)starts[b])
+            bounds[2 * n - 1] = INT64_MAX;
         starts[b + 1] = (int64_t)n;
     }
     attn_spans *spans = (attn_spans *)(void *)new_integers((const int64_t[2]){0}, 2);

@@ -171,8 +171,8 @@ ATTN_API attn_cache_pool *attn_cache_pool_of(const attn_cache *cache);
  *   params  NULL: all defaults
  * Scratch: none for a cache of f32 that takes both as they are, else 192 bytes times the larger of D and E (rounded up
  * to 16) for each thread. Errors: NULL, SHAPE, STRIDE, DTYPE, STRUCT, OVERFLOW, VALUE (counts, starts; a position
- * outside the tables; keys, once normalised and rotated, and values that int8 or int4 cannot hold: Inf, NaN), FULL (capacity,
- * or the pool has too few pages), MEMORY (scratch); nothing is changed then. */
+ * outside the tables; keys, once normalised and rotated, and values that int8 or int4 cannot hold: Inf, NaN), FULL
+ * (capacity, or the pool has too few pages), MEMORY (scratch); nothing is changed then. */
 ATTN_API attn_status attn_cache_append(attn_context *context, attn_cache *cache, const attn_tensor *k,
                                        const attn_tensor *v, const attn_cache_append_params *params);
 

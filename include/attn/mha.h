@@ -187,8 +187,8 @@ ATTN_API attn_status attn_mha_scratch_size(attn_context *context, const attn_mha
  *   out     [B,1,T,M], output
  *   inputs  Required
  * qk_norm and rotary of the params are applied to queries, and to what is appended. Errors: those of attn_sdpa and
- * attn_cache_append; VALUE also where keys or values have Inf or NaN and the cache is int8 or int4; nothing is written or
- * appended then. */
+ * attn_cache_append; VALUE also where keys or values have Inf or NaN and the cache is int8 or int4; nothing is written
+ * or appended then. */
 ATTN_API attn_status attn_mha_attend(attn_context *context, const attn_mha *mha, const attn_tensor *query,
                                      const attn_tensor *out, const attn_mha_inputs *inputs);
 

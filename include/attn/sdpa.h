@@ -27,7 +27,9 @@ typedef struct attn_window {
 } attn_window;
 
 /* Tokens of each sequence, counted as keys are: sequence b has spans n = starts[b] to starts[b+1] − 1, of tokens
- * [bounds[n][0], bounds[n][1]) each, in ascending order, none in another. */
+ * [bounds[n][0], bounds[n][1]) each, in ascending order, none in another. They may go beyond the keys, of which they
+ * hold what is there: a prompt's spans serve while its tokens come into a cache piece by piece, and INT64_MAX ends a
+ * document that still grows. */
 typedef struct attn_spans {
     const int64_t *starts; /* [B+1] */
     const int64_t *bounds; /* [starts[B], 2] */

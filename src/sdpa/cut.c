@@ -32,6 +32,11 @@ static bool is_bf16(const attni_view *view, const attni_turn *turn) {
     return view->dtype == ATTN_BF16 && !attni_turns(turn);
 }
 
+/* Whether the door makes K or V of what is there. */
+static bool packs(const attni_sdpa *call) {
+    return !call->pages || call->pages->form->latent || call->pages->form->dtype == ATTN_INT4;
+}
+
 /* What K and V may be behind the door. Pages have them as they must be. */
 static attn_dtype key_type(const attn_context *context, const attni_sdpa *call) {
     if (call->pages)
@@ -61,9 +66,9 @@ static attni_tile rule_for(const attn_context *context, const attni_sdpa *call, 
         tile.width = call->pages->form->width;
         tile.columns = call->pages->form->panel;
         tile.keys = attni_min(tile.keys, call->pages->form->tokens);
-    } else if (call->lists.keys) { /* so that no other blocks are packed */
-        tile.keys = attni_max(tile.width, 64);
     }
+    if (call->lists.keys && packs(call)) /* no other blocks */
+        tile.keys = attni_max(tile.width, 64);
     return tile;
 }
 
