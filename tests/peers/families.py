@@ -210,6 +210,7 @@ FAMILIES = [
                                            mscale=1.0, mscale_all_dim=0.8, original_max_position_embeddings=8)),
            interleaved=True, scale=lambda c, n: c.qk_head_dim**-0.5 * (0.08 * math.log(8) + 1) ** 2),
     latent("youtu", "Youtu", interleaved=True),
+    latent("glm4_moe_lite", "Glm4MoeLite", sizes=dict(mlp_layer_types=["dense"] * 2), interleaved=True),
     latent("minicpm3", "MiniCPM3", factor=lambda c, n: c.scale_depth / c.num_hidden_layers**0.5),
     latent("kimi_linear", "KimiLinear", LATENT,
            dict(q_lora_rank=None, layer_types=["full_attention"] * 2, mlp_layer_types=["dense"] * 2), rope=None),
@@ -268,6 +269,14 @@ FAMILIES = [
             scope="attention"),
     decoder("olmoe", "Olmoe", {**ATTENTION, **QK_NORM}, dict(num_experts=2, num_experts_per_tok=1), scope="attention",
             all_heads=True),
+    decoder("minimax_m2", "MiniMaxM2", {**ATTENTION, **QK_NORM},
+            dict(num_local_experts=2, num_experts_per_tok=1, head_dim=D), scope="attention", all_heads=True),
+    dataclasses.replace(
+        latent("longcat_flash", "LongcatFlash",
+               {role: name.replace("self_attn.", "self_attn.0.") for role, name in LOW_RANK.items()},
+               dict(num_hidden_layers=4, head_dim=8, n_routed_experts=2, moe_topk=2, zero_expert_num=2,
+                    ffn_hidden_size=80, expert_ffn_hidden_size=16), scope="attention", interleaved=True, latents_scaled=True),
+        inner="self_attn.0"),
     decoder("gpt_oss", "GptOss", {**ATTENTION, "sinks": "self_attn.sinks"},
             dict(num_local_experts=2, num_experts_per_tok=1, head_dim=D, **TYPES), scope="attention", window=window),
     dataclasses.replace(
@@ -410,7 +419,8 @@ SAID = dict(parallel="parallel", post="post-norm", unit="norms are 1 + weight", 
             chunk="chunks", softcap="soft cap", scale="scale", buckets="buckets",
             factor="residual_factor", factor_of_q="query_factor", order="weights [in, out]",
             by_group="qkv_order by group", split="qkv rows [4,3,H/4·D], v before k", clip="clip",
-            gate_in_q="gate_in_q", latents="latent attention", places="places by attn_score_fn")
+            gate_in_q="gate_in_q", latents="latent attention",
+            latents_scaled="weights of latent norms times √(M / rank)", places="places by attn_score_fn")
 HEAD = """\
 # Your model on libattn
 

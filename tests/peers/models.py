@@ -145,6 +145,8 @@ class Layer:
         kind = self.attn.c.ATTN_LAYER_NORM if self.options["norm"] == "layer" else self.attn.c.ATTN_RMS_NORM
         weight = None if weight is None else weight + self.options.get("unit", 0)
         eps = self.options["latent_eps"] if "latent" in role else self.eps
+        if "latent" in role and self.options.get("latents_scaled"):
+            weight = weight * (self.M / weight.numel()) ** 0.5
         return self.attn.init("attn_norm_params", kind=kind, eps=eps, weight=self.floats(weight),
                               bias=self.floats(bias))
 
