@@ -153,3 +153,23 @@ double reference_norm_backward(const attn_norm_params *p, size_t n, const double
     }
     return size;
 }
+
+double reference_cross_entropy(size_t n, const double *x, size_t target, double smoothing, double *gradient) {
+    double max = -INFINITY, sum = 0, unmasked = 0, spread = 0;
+    for (size_t j = 0; j < n; j++) {
+        max = fmax(max, x[j]);
+        unmasked += x[j] != -INFINITY;
+    }
+    for (size_t j = 0; j < n; j++)
+        sum += x[j] == -INFINITY ? 0 : exp(x[j] - max);
+    const double log_sum = log(sum); /* beside max, which may be large */
+    for (size_t j = 0; j < n; j++) {
+        const bool there = x[j] != -INFINITY;
+        const double wanted = (j == target ? 1 - smoothing : 0) + (there ? smoothing / unmasked : 0);
+        gradient[j] = unmasked == 0 ? 0 : (there ? exp(x[j] - max) / sum : 0 * log_sum) - wanted;
+        spread += there ? smoothing / unmasked * (max - x[j] + log_sum) : 0;
+    }
+    if (unmasked == 0)
+        return INFINITY;
+    return smoothing < 1 ? spread + (1 - smoothing) * (max - x[target] + log_sum) : spread;
+}

@@ -21,4 +21,7 @@ void reference_norm(const attn_norm_params *p, size_t n, const double *x, double
 double reference_norm_backward(const attn_norm_params *p, size_t n, const double *x, const double *d_out, double *dx,
                                double *d_weight, double *d_bias);
 
+/* The loss of one row of n logits, and its gradients. */
+double reference_cross_entropy(size_t n, const double *x, size_t target, double smoothing, double *gradient);
+
 #endif

@@ -167,7 +167,231 @@ static void patches(void **state) {
     }
 }
 
+/* ---- gradients ---- */
+
+enum { HELD = 3 }; /* what outputs hold that are added to */
+
+struct gradients {
+    attn_tensor tokens, vectors, positions, types, weight, bias; /* without data: not wanted */
+};
+
+static double *zeros(size_t n) {
+    double *x = new_doubles(n);
+    memset(x, 0, n * sizeof *x);
+    return x;
+}
+
+/* The numbers that a result may have, in its order. */
+struct gradients_in_double {
+    double *tokens, *vectors, *positions, *types, *weight, *bias;
+};
+
+static void add_row(double *to, size_t row, size_t M, double scale, const double *dx) {
+    for (size_t j = 0; j < M; j++)
+        to[row * M + j] += scale * dx[j];
+}
+
+static struct gradients_in_double reference_back(const attn_embed_params *p, const double *d_out, size_t B, size_t T,
+                                                 size_t M) {
+    const struct gradients_in_double g = {zeros(V * M),     zeros(B * T * M), zeros(P * M),
+                                          zeros(TYPES * M), zeros(M),         zeros(M)};
+    const double scale = p->scale != 0 ? (double)p->scale : 1;
+    attn_embed_params sum = *p;
+    double *dx = new_doubles(M);
+    sum.norm = NULL;
+    const double *rows = reference(&sum, B, T, M);
+    for (size_t r = 0; r < B * T; r++) {
+        memcpy(dx, d_out + r * M, M * sizeof *dx);
+        if (p->norm)
+            reference_norm_backward(p->norm, M, rows + r * M, d_out + r * M, dx, g.weight, g.bias);
+        add_row(g.vectors, r, M, scale, dx);
+        if (p->ids)
+            add_row(g.tokens, (size_t)p->ids[r], M, scale, dx);
+        if (p->positions == ATTN_POSITIONS_TABLE)
+            add_row(g.positions, p->position_ids ? (size_t)p->position_ids[r] : p->first_position + r % T, M, 1, dx);
+        if (p->type_table)
+            add_row(g.types, p->type_ids ? (size_t)p->type_ids[r] : 0, M, 1, dx);
+    }
+    return g;
+}
+
+/* A loss: Σ d_out · out. */
+static double loss_of(const attn_embed_params *p, const double *d_out, size_t B, size_t T, size_t M) {
+    const double *out = reference(p, B, T, M);
+    double sum = 0;
+    for (size_t n = 0; n < B * T * M; n++)
+        sum += d_out[n] * out[n];
+    return sum;
+}
+
+static void gradients_by_differences(void **state) {
+    enum { B = 2, T = 4, M = 5 };
+    (void)state;
+    for (uint64_t i = 0; i < 30; i++) {
+        attn_embed_params p;
+        attn_norm_params norm;
+        ATTN_INIT(&norm);
+        seed(40 + i);
+        set_random(&p, B, T, M);
+        norm.kind = (attn_norm_kind)(i % 3);
+        norm.eps = 0.25F;
+        norm.weight = normal(M);
+        norm.bias = normal(M);
+        p.norm = i % 2 ? &norm : NULL;
+        const double *d_out = dense_doubles(new_normal(BHTD, B, 1, T, M));
+        const struct gradients_in_double g = reference_back(&p, d_out, B, T, M);
+        const struct {
+            const float *table;
+            const double *gradients;
+            size_t n;
+        } inputs[] = {{p.token_table, g.tokens, V * M},
+                      {p.position_table, g.positions, P * M},
+                      {p.type_table, g.types, TYPES * M},
+                      {p.norm ? norm.weight : NULL, g.weight, M},
+                      {p.norm ? norm.bias : NULL, g.bias, M}};
+        for (size_t k = 0; k < COUNT(inputs); k++)
+            for (size_t e = 0; inputs[k].table && e < inputs[k].n; e += 3) {
+                float *const x = (float *)(uintptr_t)inputs[k].table + e, was = *x;
+                *x = was + 0x1p-8F;
+                const double up = (double)*x, above = loss_of(&p, d_out, B, T, M);
+                *x = was - 0x1p-8F;
+                const double slope = (above - loss_of(&p, d_out, B, T, M)) / (up - (double)*x);
+                *x = was;
+                assert_true(fabs(inputs[k].gradients[e] - slope) <= 1e-3 * (1 + fabs(slope)));
+            }
+        end_case();
+    }
+}
+
+static struct gradients new_gradients(const attn_embed_params *p, attn_tensor d_out) {
+    const size_t M = d_out.size[3];
+    struct gradients g = {.vectors = {0}};
+    if (p->ids)
+        g.tokens = new_tensor(BHTD, 1, 1, V, M);
+    if (p->vectors)
+        g.vectors = new_tensor((enum layout)random_below(OUTPUT_LAYOUTS), d_out.size[0], 1, d_out.size[2], M);
+    if (p->position_table)
+        g.positions = new_tensor(BHTD, 1, 1, P, M);
+    if (p->type_table)
+        g.types = new_tensor(BHTD, 1, 1, TYPES, M);
+    if (p->norm) {
+        g.weight = new_tensor(BHTD, 1, 1, 1, M);
+        g.bias = new_tensor(BHTD, 1, 1, 1, M);
+    }
+    return g;
+}
+
+static attn_embed_gradients wanted(const struct gradients *g, bool accumulate) {
+    const attn_tensor all[] = {g->tokens, g->vectors, g->positions, g->types, g->weight, g->bias};
+    attn_embed_gradients w;
+    ATTN_INIT(&w);
+    for (size_t i = 0; i < COUNT(all); i++)
+        for (size_t n = 0; n < element_count(all[i]) && all[i].data && accumulate; n++)
+            set_value(all[i], n, HELD);
+    w.d_token_table = g->tokens.data;
+    w.d_vectors = g->vectors.data ? &g->vectors : NULL;
+    w.d_position_table = g->positions.data;
+    w.d_type_table = g->types.data;
+    w.d_norm_weight = g->weight.data;
+    w.d_norm_bias = g->bias.data;
+    w.accumulate = accumulate;
+    return w;
+}
+
+static struct gradients run_back(attn_context *context, const attn_embed_params *p, attn_tensor d_out,
+                                 bool accumulate) {
+    const struct gradients g = new_gradients(p, d_out);
+    const attn_embed_gradients w = wanted(&g, accumulate);
+    size_t bytes;
+    assert_ok(context, attn_embed_backward_scratch_size(context, p, &d_out, &w, &bytes));
+    assert_ok(context, attn_embed_backward(context, p, &d_out, &w));
+    if (g.vectors.data)
+        assert_gaps_untouched(g.vectors);
+    return g;
+}
+
+static double *held(double *x, size_t n, bool accumulate) {
+    for (size_t i = 0; i < n && accumulate; i++)
+        x[i] += HELD;
+    return x;
+}
+
+static void check_back(attn_context *one, attn_context *three, const attn_embed_params *p, attn_tensor d_out,
+                       bool accumulate) {
+    const size_t B = d_out.size[0], T = d_out.size[2], M = d_out.size[3];
+    const tolerance bound = {4e-5, 1e-5}; /* rows of size 3, and norms of rows of size 0.1 */
+    const struct gradients got = run_back(one, p, d_out, accumulate), again = run_back(three, p, d_out, accumulate);
+    const struct gradients_in_double want = reference_back(p, dense_doubles(d_out), B, T, M);
+    const struct {
+        attn_tensor got, again;
+        double *want;
+    } all[] = {{got.tokens, again.tokens, want.tokens},          {got.vectors, again.vectors, want.vectors},
+               {got.positions, again.positions, want.positions}, {got.types, again.types, want.types},
+               {got.weight, again.weight, want.weight},          {got.bias, again.bias, want.bias}};
+    for (size_t i = 0; i < COUNT(all); i++) {
+        if (!all[i].got.data)
+            continue;
+        assert_bits(all[i].again, all[i].got);
+        assert_near(all[i].got, held(all[i].want, element_count(all[i].got), accumulate), bound);
+    }
+}
+
+/* Tokens or vectors, no tokens too, with a norm and without. */
+static void gradients(void **state) {
+    (void)state;
+    static const size_t widths[] = {0, 1, 2, 7, 32, 65, 200};
+    attn_context *one = new_context_of(1, 0), *three = new_context_of(3, 0);
+    for (uint64_t i = 0; i < 200; i += every()) {
+        attn_embed_params p;
+        attn_norm_params norm;
+        seed(50 + i);
+        const size_t B = random_below(4), T = random_below(P), M = random_pick(widths);
+        const attn_tensor x = new_normal((enum layout)random_below(OUTPUT_LAYOUTS), B, 1, T, M);
+        const attn_tensor d_out = new_normal((enum layout)random_below(LAYOUTS), B, 1, T, M);
+        ATTN_INIT(&norm);
+        norm.kind = (attn_norm_kind)random_below(3);
+        norm.eps = 0.1F;
+        norm.weight = random_below(2) ? normal(M) : NULL;
+        set_random(&p, B, T, M);
+        if (random_below(3) == 0) {
+            p.ids = NULL;
+            p.token_table = NULL;
+            p.vectors = &x;
+        }
+        p.norm = random_below(2) ? &norm : NULL;
+        name_case("gradients of embed, seed %d: B=%zu T=%zu M=%zu", (int)(50 + i), B, T, M);
+        check_back(one, three, &p, d_out, random_below(3) == 0);
+        end_case();
+    }
+}
+
+/* Many tokens of few types: sums in double. And the vectors' gradients in the place of d_out. */
+static void many_tokens(void **state) {
+    enum { T = 30000, M = 10 };
+    (void)state;
+    attn_context *one = new_context_of(1, 0), *three = new_context_of(3, 0);
+    attn_embed_params p;
+    attn_embed_gradients w;
+    ATTN_INIT(&p);
+    ATTN_INIT(&w);
+    seed(9);
+    const attn_tensor x = new_normal(BHTD, 1, 1, T, M), d_out = new_normal(BHTD, 1, 1, T, M);
+    p.vectors = &x;
+    p.scale = 1.5F;
+    p.type_table = normal((size_t)TYPES * M);
+    p.type_count = TYPES;
+    p.type_ids = random_ids(T, TYPES);
+    check_back(one, three, &p, d_out, false);
+    const struct gradients apart = run_back(one, &p, d_out, false);
+    w.d_vectors = &d_out;
+    w.d_type_table = apart.types.data;
+    assert_ok(three, attn_embed_backward(three, &p, &d_out, &w));
+    assert_bits(d_out, apart.vectors);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(tokens), TEST(vectors), TEST(far_positions), TEST(patches)};
+    const struct CMUnitTest tests[] = {
+        TEST(tokens),    TEST(vectors),    TEST(far_positions), TEST(patches), TEST(gradients_by_differences),
+        TEST(gradients), TEST(many_tokens)};
     return cmocka_run_group_tests_name("embed", tests, NULL, NULL);
 }

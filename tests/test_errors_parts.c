@@ -14,6 +14,8 @@ typedef struct call {
     attn_embed_params embed;
     attn_norm_params norm;
     attn_linear_params linear;
+    attn_embed_gradients back;
+    attn_tensor other;
     size_t height, width;
     struct {
         attn_weight_order order;
@@ -61,6 +63,39 @@ static float *normal(size_t n) { return new_normal(BHTD, 1, 1, 1, n).data; }
     X(embed_norm, ATTN_ERROR_VALUE, "norm", c->embed.norm = &c->norm; c->norm.kind = (attn_norm_kind)3)                \
     X(embed_out_in_table, ATTN_ERROR_ALIAS, "params.token_table", c->out.data = (float *)(void *)c->embed.token_table) \
     X(embed_out_in_ids, ATTN_ERROR_ALIAS, "params.ids", c->out.data = (void *)c->embed.ids)
+
+/* Of its gradients: x is d_out, and the outputs are in one piece of floats. */
+#define EMBED_BACK_FAULTS(X)                                                                                           \
+    X(back_d_out_null, ATTN_ERROR_NULL, "d_out", c->x_argument = NULL)                                                 \
+    X(back_d_out_heads, ATTN_ERROR_SHAPE, "d_out", c->x.size[1] = 2)                                                   \
+    X(back_d_out_type, ATTN_ERROR_DTYPE, "d_out", c->x.dtype = ATTN_F16)                                               \
+    X(back_scale, ATTN_ERROR_VALUE, "params.scale", c->embed.scale = NAN)                                              \
+    X(back_id, ATTN_ERROR_VALUE, "params.ids[1,2]", ((int64_t *)c->embed.ids)[5] = V)                                  \
+    X(back_norm, ATTN_ERROR_VALUE, "params.norm.eps", c->norm.eps = -1)                                                \
+    X(back_struct, ATTN_ERROR_STRUCT, "gradients.struct_size", c->back.struct_size = 0)                                \
+    X(back_vectors_alone, ATTN_ERROR_VALUE, "d_vectors", c->back.d_vectors = &c->out)                                  \
+    X(back_tokens_alone, ATTN_ERROR_VALUE, "d_token_table", c->embed.ids = NULL; c->embed.vectors = &c->x)             \
+    X(back_positions_alone, ATTN_ERROR_VALUE, "d_position_table", c->embed.positions = ATTN_POSITIONS_NONE;            \
+      c->embed.position_table = NULL)                                                                                  \
+    X(back_types_alone, ATTN_ERROR_VALUE, "d_type_table", c->embed.type_table = NULL)                                  \
+    X(back_norm_alone, ATTN_ERROR_VALUE, "d_norm_weight", c->embed.norm = NULL)                                        \
+    X(back_bias_alone, ATTN_ERROR_VALUE, "d_norm_bias", c->embed.norm = NULL; c->back.d_norm_weight = NULL)            \
+    X(back_vectors_shape, ATTN_ERROR_SHAPE, "params.vectors", c->embed.ids = NULL; c->back.d_token_table = NULL;       \
+      c->other = c->x; c->other.size[2]--; c->embed.vectors = &c->other)                                               \
+    X(back_d_vectors_shape, ATTN_ERROR_SHAPE, "gradients.d_vectors", c->embed.ids = NULL;                              \
+      c->back.d_token_table = NULL; c->embed.vectors = &c->x; c->other = c->out; c->other.size[2]--;                   \
+      c->back.d_vectors = &c->other)                                                                                   \
+    X(back_d_vectors_added, ATTN_ERROR_ALIAS, "gradients.d_vectors overlaps d_out", c->embed.ids = NULL;               \
+      c->back.d_token_table = NULL; c->embed.vectors = c->back.d_vectors = &c->x; c->back.accumulate = 1)              \
+    X(back_huge_table, ATTN_ERROR_OVERFLOW, "token_count", c->embed.token_count = SIZE_MAX / 8)                        \
+    X(back_table_is_table, ATTN_ERROR_ALIAS, "gradients.d_token_table",                                                \
+      c->back.d_token_table = (float *)(uintptr_t)c->embed.token_table)                                                \
+    X(back_table_in_ids, ATTN_ERROR_ALIAS, "params.ids", c->back.d_type_table = (float *)(uintptr_t)c->embed.ids)      \
+    X(back_in_d_out, ATTN_ERROR_ALIAS, "gradients.d_norm_bias", c->back.d_norm_bias = c->x.data)                       \
+    X(back_in_weight, ATTN_ERROR_ALIAS, "params.norm.weight",                                                          \
+      c->back.d_norm_weight = (float *)(uintptr_t)c->norm.weight)                                                      \
+    X(back_tables_meet, ATTN_ERROR_ALIAS, "gradients.d_position_table",                                                \
+      c->back.d_position_table = c->back.d_token_table + 1)
 
 #define NORM_FAULTS(X)                                                                                                 \
     X(norm_x_null, ATTN_ERROR_NULL, "x", c->x_argument = NULL)                                                         \
@@ -146,6 +181,7 @@ static float *normal(size_t n) { return new_normal(BHTD, 1, 1, 1, n).data; }
     X(patch_overlap, ATTN_ERROR_ALIAS, "image", c->out.data = c->x.data)
 
 DEFINE_FAULTS(embed_faults, EMBED_FAULTS);
+DEFINE_FAULTS(embed_back_faults, EMBED_BACK_FAULTS);
 DEFINE_FAULTS(norm_faults, NORM_FAULTS);
 DEFINE_FAULTS(linear_faults, LINEAR_FAULTS);
 DEFINE_FAULTS(quantize_faults, QUANTIZE_FAULTS);
@@ -252,6 +288,47 @@ static void every_fault_of_embed(void **state) {
     make_valid_embed(&valid);
     assert_ok(context, attn_embed(context, &valid.embed, &valid.out));
     CHECK_FAULTS(embed_faults, make_valid_embed, attn_embed(context, &c.embed, c.out_argument))
+}
+
+static void make_valid_embed_back(call *c) {
+    make_valid_embed(c);
+    ATTN_INIT(&c->back);
+    c->out = new_tensor(BHTD, 1, 1, V + 5 + 3 + 2, M);
+    float *const at = c->out.data;
+    c->back.d_token_table = at;
+    c->back.d_position_table = at + (size_t)V * M;
+    c->back.d_type_table = at + (size_t)(V + 5) * M;
+    c->back.d_norm_weight = at + (size_t)(V + 8) * M;
+    c->back.d_norm_bias = at + (size_t)(V + 9) * M;
+    c->norm.weight = normal(M);
+    c->embed.norm = &c->norm;
+}
+
+static attn_status run_embed_back(attn_context *context, const call *c) {
+    return attn_embed_backward(context, &c->embed, c->x_argument, &c->back);
+}
+
+static void every_fault_of_embed_backward(void **state) {
+    (void)state;
+    call valid;
+    size_t bytes = 0;
+    attn_context *context = new_context_of(1, 0);
+    CHECK_FAULTS(embed_back_faults, make_valid_embed_back, run_embed_back(context, &c))
+    make_valid_embed_back(&valid);
+    assert_ok(context, run_embed_back(context, &valid));
+    assert_int_equal(run_embed_back(NULL, &valid), ATTN_ERROR_NULL);
+    assert_status(context, attn_embed_backward(context, NULL, &valid.x, &valid.back), ATTN_ERROR_NULL);
+    assert_mentions(attn_context_last_error(context), "params");
+    assert_status(context, attn_embed_backward(context, &valid.embed, &valid.x, NULL), ATTN_ERROR_NULL);
+    assert_mentions(attn_context_last_error(context), "gradients");
+    valid.x.data = NULL;
+    assert_ok(context, attn_embed_backward_scratch_size(context, &valid.embed, &valid.x, &valid.back, &bytes));
+    assert_true(bytes > 0);
+    assert_status(context, attn_embed_backward_scratch_size(context, &valid.embed, &valid.x, &valid.back, NULL),
+                  ATTN_ERROR_NULL);
+    assert_status(context, run_embed_back(context, &valid), ATTN_ERROR_NULL);
+    assert_int_equal(attn_embed_backward_scratch_size(NULL, &valid.embed, &valid.x, &valid.back, &bytes),
+                     ATTN_ERROR_NULL);
 }
 
 static void every_fault_of_norm(void **state) {
@@ -385,9 +462,13 @@ static void every_fault_of_patchify(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(missing_arguments),      TEST(faults_of_glu),
-                                       TEST(every_fault_of_embed),   TEST(every_fault_of_norm),
-                                       TEST(every_fault_of_linear),  TEST(every_fault_of_quantize),
+    const struct CMUnitTest tests[] = {TEST(missing_arguments),
+                                       TEST(faults_of_glu),
+                                       TEST(every_fault_of_embed),
+                                       TEST(every_fault_of_norm),
+                                       TEST(every_fault_of_embed_backward),
+                                       TEST(every_fault_of_linear),
+                                       TEST(every_fault_of_quantize),
                                        TEST(every_fault_of_patchify)};
     return cmocka_run_group_tests_name("errors_parts", tests, NULL, NULL);
 }

@@ -7,7 +7,8 @@
  *     softmax.h   the stable row softmax
  *     rotary.h    rotary embedding and normalisation of queries and keys
  *     sdpa.h      attention
- *     backward.h  gradients of attention, layers, linear maps, norms and activation functions
+ *     backward.h  gradients of attention, layers, linear maps, norms, activation functions and embeddings, and the
+ *                 cross-entropy
  *     mha.h       the layer: projections and attention
  *     cache.h     the key/value cache of a decoder
  *     linear.h    a linear map with packed weights

@@ -5,8 +5,10 @@
 #define ATTN_BACKWARD_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "context.h"
+#include "embed.h"
 #include "export.h"
 #include "linear.h"
 #include "mha.h"
@@ -82,6 +84,30 @@ typedef struct attn_norm_gradients {
     float *d_weight, *d_bias; /* [M], outputs: sums over all rows, whether params has weight and bias or not */
     int accumulate;           /* not 0: gradients are added to what the outputs hold */
 } attn_norm_gradients;
+
+/* What is wanted of attn_embed_backward: NULL is not computed. */
+typedef struct attn_embed_gradients {
+    size_t struct_size;
+    float *d_token_table;         /* outputs of the shapes of params.token_table, ... */
+    const attn_tensor *d_vectors; /* unless added to, may be d_out itself, the same view */
+    float *d_position_table, *d_type_table;
+    float *d_norm_weight, *d_norm_bias; /* [M], whether params.norm has them or not */
+    int accumulate;                     /* not 0: gradients are added to what the outputs hold */
+} attn_embed_gradients;
+
+/* Of attn_cross_entropy. */
+typedef struct attn_cross_entropy_params {
+    size_t struct_size;
+    const int64_t *ignored_target; /* the target of rows that do not count. NULL: −100, as PyTorch has it */
+    float label_smoothing;         /* 0 to 1: so much of the target is spread evenly over all that is not −inf */
+    float factor;                  /* of the loss and its gradients, finite. 0: 1 / (rows that count) */
+
+    /* Outputs, or NULL. */
+    float *losses;   /* [rows]: of each row, without the factor; 0 where it does not count */
+    float *d_logits; /* [rows, columns], row r at d_logits + r·ldd: the gradients of the loss; may be the logits
+                      * themselves with ldd = ld */
+    size_t ldd;      /* at least columns */
+} attn_cross_entropy_params;
 
 #ifdef __cplusplus
 extern "C" {
@@ -197,6 +223,40 @@ ATTN_API attn_status attn_glu_backward(attn_context *context, attn_activation ac
                                        const attn_activation_params *params, const attn_tensor *gate,
                                        const attn_tensor *up, const attn_tensor *d_out, const attn_tensor *d_gate,
                                        const attn_tensor *d_up);
+
+/* The gradients of attn_embed(context, params, …).
+ *   params     as they were there; tables, but for their sizes, and vectors are only read where there is a norm
+ *   d_out      [B,1,T,M], f32
+ *   gradients  Required. No output may share memory with an input or another output, but d_vectors as it says.
+ * A row of a table is the sum, in double, over the tokens that have it, in their order: bits are the same for any
+ * number of threads. Rows that no token has are 0, or stay as they are where gradients are added. The rules of
+ * attn_norm_backward hold for the norm.
+ * Errors: those of attn_embed; MEMORY; nothing is written then. */
+ATTN_API attn_status attn_embed_backward(attn_context *context, const attn_embed_params *params,
+                                         const attn_tensor *d_out, const attn_embed_gradients *gradients);
+
+/* Sets *bytes to the scratch that attn_embed_backward with the same arguments needs: a number for each token and for
+ * each row of the largest table that is wanted, and with a norm the tokens' rows and what attn_norm_backward needs.
+ * d_out, d_vectors and vectors may be without data. */
+ATTN_API attn_status attn_embed_backward_scratch_size(attn_context *context, const attn_embed_params *params,
+                                                      const attn_tensor *d_out, const attn_embed_gradients *gradients,
+                                                      size_t *bytes);
+
+/* The cross-entropy of softmax(logits) over classes, as the tokens of a vocabulary, and its gradients: loss =
+ * factor · Σ −log softmax(row)[target].
+ *   logits   [rows, columns], row r at logits + r·ld; ld ≥ columns
+ *   targets  [rows], each in [0, columns) or the one that is ignored
+ *   params   NULL: all defaults
+ *   loss     output, summed in double in an order that the number of threads does not change; NULL: not wanted
+ * −inf is a masked class, as in attn_softmax: its gradient is 0, but where it is the target, whose loss is inf. A row
+ * of −inf only has the loss inf and a gradient of 0; one with NaN or +inf becomes NaN. Nothing is read of rows that do
+ * not count, and their gradients are 0; without any that does the loss is 0. A row is read from memory once, and once
+ * more for its gradients.
+ * Errors: NULL, SHAPE, VALUE, STRUCT, OVERFLOW, ALIAS; nothing is written then. Needs no scratch.
+ * Source: label smoothing of Szegedy et al., "Rethinking the Inception architecture", 2015. */
+ATTN_API attn_status attn_cross_entropy(attn_context *context, size_t rows, size_t columns, const float *logits,
+                                        size_t ld, const int64_t *targets, const attn_cross_entropy_params *params,
+                                        double *loss);
 
 #ifdef __cplusplus
 }

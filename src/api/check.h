@@ -45,7 +45,9 @@
     X(attn_sdpa_gradients, score_backward, 88)                                                                         \
     X(attn_linear_gradients, accumulate, 36)                                                                           \
     X(attn_mha_gradients, accumulate, 140)                                                                             \
-    X(attn_norm_gradients, accumulate, 36)
+    X(attn_norm_gradients, accumulate, 36)                                                                             \
+    X(attn_cross_entropy_params, ldd, 48)                                                                              \
+    X(attn_embed_gradients, accumulate, 60)
 
 #define ATTNI_FIRST_END(type, last) (offsetof(type, last) + sizeof((type){0}.last))
 #define ATTNI_FIRST_SIZE(type, last, bytes) type * : ATTNI_FIRST_END(type, last),

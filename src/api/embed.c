@@ -39,9 +39,7 @@ static attn_status check_tokens(attn_context *context, const attni_embed *e, con
     const attn_embed_params *p = &e->params;
     if (p->ids && p->vectors)
         return attni_fail(context, ATTN_ERROR_VALUE, "params.ids and params.vectors are set: expected either");
-    if (p->vectors)
-        return attni_check_map(context, "params.vectors", p->vectors, "out", out, true);
-    if (attni_is_empty(out))
+    if (p->vectors || attni_is_empty(out))
         return ATTN_OK;
     ATTNI_TRY(attni_check_pointer(context, "params.ids", p->ids));
     ATTNI_TRY(attni_check_pointer(context, "params.token_table", p->token_table));
@@ -96,39 +94,38 @@ static attn_status check_types(attn_context *context, const attni_embed *e, cons
     return check_ids(context, "params.type_ids", p->type_ids, e, p->type_count, out);
 }
 
-static attn_status check(attn_context *context, const attn_embed_params *params, const attn_tensor *out,
-                         attni_embed *e) {
-    ATTNI_TRY(attni_check_pointer(context, "params", params));
+attn_status attni_check_embed(attn_context *context, const attn_embed_params *params, const attn_tensor *out,
+                              attni_embed *e, attni_norm *norm) {
     ATTNI_TRY(attni_check_params(context, "params", params, sizeof e->params, &e->params));
-    ATTNI_TRY(attni_check_tensor(context, "out", out, true, true));
-    ATTNI_TRY(attni_check_size(context, "out", out, 1, "1", 1));
     e->B = out->size[0];
     e->T = out->size[2];
     e->M = out->size[3];
-    e->out = attni_view_of(out);
     if (!isfinite(e->params.scale))
         return attni_fail(context, ATTN_ERROR_VALUE, "params.scale is %g, expected a finite number",
                           (double)e->params.scale);
     ATTNI_TRY(check_tokens(context, e, out));
     ATTNI_TRY(check_positions(context, e, out));
-    return check_types(context, e, out);
+    ATTNI_TRY(check_types(context, e, out));
+    e->params.scale = e->params.scale != 0 ? e->params.scale : 1;
+    if (e->params.vectors)
+        e->vectors = attni_view_of(e->params.vectors);
+    e->norm = e->params.norm ? norm : NULL;
+    return e->norm ? attni_check_norm(context, "params.norm", e->params.norm, norm) : ATTN_OK;
 }
 
 attn_status attn_embed(attn_context *context, const attn_embed_params *params, const attn_tensor *out) {
     attni_embed e = {0};
     attni_norm norm;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
-    ATTNI_TRY(check(context, params, out, &e));
-    if (e.params.norm) {
-        ATTNI_TRY(attni_check_norm(context, "params.norm", e.params.norm, &norm));
-        e.norm = &norm;
-    }
-    if (attni_is_empty(out))
-        return ATTN_OK;
-    e.params.scale = e.params.scale != 0 ? e.params.scale : 1;
+    ATTNI_TRY(attni_check_pointer(context, "params", params));
+    ATTNI_TRY(attni_check_tensor(context, "out", out, true, true));
+    ATTNI_TRY(attni_check_size(context, "out", out, 1, "1", 1));
+    ATTNI_TRY(attni_check_embed(context, params, out, &e, &norm));
     if (e.params.vectors)
-        e.vectors = attni_view_of(e.params.vectors);
-    attni_embed_run(context, &e);
+        ATTNI_TRY(attni_check_map(context, "params.vectors", e.params.vectors, "out", out, true));
+    e.out = attni_view_of(out);
+    if (!attni_is_empty(out))
+        attni_embed_run(context, &e);
     return ATTN_OK;
 }
 

@@ -6,6 +6,7 @@
 #include "api/check.h"
 #include "attn/linear.h"
 #include "attn/norm.h"
+#include "block/embed.h"
 #include "linear/linear.h"
 #include "mha/mha.h"
 
@@ -16,6 +17,11 @@ attn_status attni_check_norm(attn_context *context, const char *name, const attn
 attn_status attni_check_activation(attn_context *context, const char *name, attn_activation kind,
                                    const char *params_name, const attn_activation_params *params, bool gated,
                                    attni_activation *activation);
+
+/* What attn_embed reads, for an output of the sizes of `out`, with whose memory no table and no id may overlap; all but
+ * e->out is set. Of vectors nothing is checked. */
+attn_status attni_check_embed(attn_context *context, const attn_embed_params *params, const attn_tensor *out,
+                              attni_embed *e, attni_norm *norm);
 
 /* Two tensors of the same sizes, the second one an output that may be the first, as the same view. */
 attn_status attni_check_map(attn_context *context, const char *x_name, const attn_tensor *x, const char *out_name,

@@ -475,6 +475,7 @@ static bool all_finite(size_t rows, size_t columns, attn_dtype type, const void 
 #include "kernels/back_body.h"
 #include "kernels/groups_body.h"
 #include "kernels/layer_body.h"
+#include "kernels/logits_body.h"
 #include "kernels/product_body.h"
 #include "kernels/score_body.h"
 #include "kernels/turn_body.h"
@@ -522,4 +523,6 @@ const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .cap_back = cap_back,
                                   .dot = dot,
                                   .activate_back = activate_back,
-                                  .norm_back = norm_back};
+                                  .norm_back = norm_back,
+                                  .logits = logits,
+                                  .logits_back = logits_back};

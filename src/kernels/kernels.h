@@ -69,6 +69,12 @@ typedef struct attni_norm_back {
     double *d_weight, *d_bias; /* [width], added to, or NULL */
 } attni_norm_back;
 
+/* What a row of logits x comes to: Σ e^(x − max), and of those that are not −∞ the sum and the number. */
+typedef struct attni_logits {
+    float max;
+    double sum, total, unmasked;
+} attni_logits;
+
 /* The columns [begin, end) of a row that are visible; the others are masked. begin ≤ end ≤ columns. */
 typedef struct attni_range {
     size_t begin, end;
@@ -238,6 +244,11 @@ typedef struct attni_kernels {
 
     /* What y = norm(x) [rows, width] means for x, weight and bias. */
     void (*norm_back)(const attni_norm *norm, size_t rows, size_t width, const attni_norm_back *back);
+
+    /* Those of a row of n; the last two only where `unmasked`. */
+    attni_logits (*logits)(size_t n, const float *x, bool unmasked);
+    /* y = e^(x − max) · factor − less, without the latter where x is −∞; y = x is allowed. */
+    void (*logits_back)(size_t n, const float *x, float max, float factor, float less, float *y);
 } attni_kernels;
 
 /* The best table that this CPU has among those in `mask` (ATTN_ISA_*; 0: all), or NULL if it has none of them. */
