@@ -149,7 +149,8 @@ double reference_norm_backward(const attn_norm_params *p, size_t n, const double
     for (size_t i = 0; i < n; i++) {
         const double y = (x[i] - c.mean) * c.factor, g = d_out[i] * weight_of(p, i);
         dx[i] = c.factor * (g - alone - y * times);
-        size = fmax(size, c.factor * (fabs(g) + fabs(alone) + fabs(y * times)));
+        const double parts = c.factor * (fabs(g) + fabs(alone) + fabs(y * times));
+        size = parts > size ? parts : size; /* no fmax, at which gcc 12 for Arm breaks down */
     }
     return size;
 }
