@@ -114,11 +114,16 @@ static void run_block(void) {
     GUARDED(attn_block_inputs, inputs);
     GUARDED(attn_embed_params, embed);
     GUARDED(attn_norm_gradients, gradients);
+    GUARDED(attn_embed_gradients, embed_gradients);
+    GUARDED(attn_cross_entropy_params, entropy);
     embed.s.vectors = &x;
     embed.s.norm = &norm.s;
     OK(attn_embed(context, &embed.s, &x));
     gradients.s.d_weight = sums;
     OK(attn_norm_backward(context, &x, &x, &norm.s, &gradients.s));
+    embed_gradients.s.d_norm_weight = sums;
+    OK(attn_embed_backward(context, &embed.s, &x, &embed_gradients.s));
+    OK(attn_cross_entropy(context, 1, M, buffer, M, (const int64_t[]){1}, &entropy.s, NULL));
     map.s.in_width = map.s.out_width = layer.s.model_width = feed.s.hidden_width = M;
     map.s.weight = layer.s.in_weight = layer.s.out_weight = feed.s.up_weight = feed.s.down_weight = weights;
     layer.s.heads = 1;
