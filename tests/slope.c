@@ -4,13 +4,15 @@
 #include <math.h>
 #include <string.h>
 
-enum { ELEMENTS = 3 };
+/* The direction moves each parameter by a multiple of the grid. */
+enum { ELEMENTS = 2 };
+static const double STEP = 0x1p-7, DIRECTION = 0x1p-3, GRID = 0x1p-10;
 
 static float *writable(const float *x) { return (float *)(uintptr_t)x; }
 
 void put_on_grid(const float *x, size_t n) {
     for (size_t i = 0; i < n; i++)
-        writable(x)[i] = rintf(x[i] * 0x1p10F) * 0x1p-10F;
+        writable(x)[i] = (float)(rint((double)x[i] / GRID) * GRID);
 }
 
 static void move(const slope *s, const double *signs, double step) {
@@ -19,18 +21,19 @@ static void move(const slope *s, const double *signs, double step) {
 }
 
 static double difference(const slope *s, const double *signs, double step, loss_fn loss, const void *arg) {
+    const void *part = begin_part();
     move(s, signs, step);
     const double above = loss(arg);
     move(s, signs, -2 * step);
     const double below = loss(arg);
     move(s, signs, step);
+    end_part(part);
     return (above - below) / (2 * step);
 }
 
 /* Of two steps, so that what is left out is of the fourth order. */
 static double slope_along(const slope *s, const double *signs, loss_fn loss, const void *arg) {
-    const double one = difference(s, signs, SLOPE_STEP, loss, arg),
-                 two = difference(s, signs, 2 * SLOPE_STEP, loss, arg);
+    const double one = difference(s, signs, STEP, loss, arg), two = difference(s, signs, 2 * STEP, loss, arg);
     return (4 * one - two) / 3;
 }
 
@@ -57,7 +60,7 @@ void check_slopes(const slope *slopes, size_t count, loss_fn loss, const void *a
             signs[i] = 0;
         }
         for (size_t i = 0; i < s->n; i++)
-            signs[i] = random_below(2) ? 1 : -1;
-        check_along(s, signs, s->n, loss, arg, bound * sqrt((double)s->n));
+            signs[i] = random_below(2) ? DIRECTION : -DIRECTION;
+        check_along(s, signs, s->n, loss, arg, bound * fmax(1, DIRECTION * sqrt((double)s->n)));
     }
 }

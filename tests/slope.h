@@ -5,10 +5,7 @@
 
 #include "support.h"
 
-/* A number of steps that a float has exactly is added to parameters on the grid of these steps. */
-#define SLOPE_STEP 0x1p-10
-
-/* Rounds parameters to the grid. */
+/* Rounds parameters to a grid, so that the steps of the differences are exact. */
 void put_on_grid(const float *x, size_t n);
 
 /* A gradient and the parameters that it is of, which the loss reads. */
@@ -21,7 +18,7 @@ typedef struct slope {
 
 typedef double (*loss_fn)(const void *arg);
 
-/* |got − want| ≤ bound · (1 + |want|), for the direction times the root of its length. */
+/* |got − want| ≤ bound · (1 + |want|), where elements of the direction are ±1/8, times the root of how many. */
 void check_slopes(const slope *slopes, size_t count, loss_fn loss, const void *arg, double bound);
 
 #endif

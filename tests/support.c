@@ -136,9 +136,9 @@ static bool release_block(block *b) {
     return intact;
 }
 
-static bool release_blocks(void) {
+static bool release_blocks(const block *down_to) {
     bool intact = true;
-    while (blocks) {
+    while (blocks != down_to) {
         block *b = blocks;
         blocks = b->next;
         intact = release_block(b) && intact;
@@ -146,8 +146,12 @@ static bool release_blocks(void) {
     return intact;
 }
 
+const void *begin_part(void) { return blocks; }
+
+void end_part(const void *part) { assert_true(release_blocks(part)); }
+
 void end_case(void) {
-    if (!release_blocks())
+    if (!release_blocks(NULL))
         fail_at(__FILE__, __LINE__, "something was written before the beginning of a tensor");
 }
 
@@ -236,7 +240,7 @@ int end_test(void **state) {
     while (context_count > 0)
         attn_context_destroy(contexts[--context_count]);
     case_name[0] = '\0';
-    if (release_blocks())
+    if (release_blocks(NULL))
         return 0;
     print_error("something was written before the beginning of a tensor\n");
     return -1;

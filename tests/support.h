@@ -49,6 +49,8 @@ bool *new_bools(size_t n);                              /* false */
 int64_t *new_integers(const int64_t *values, size_t n); /* a copy of them */
 const attn_tensor *new_view(attn_tensor t);             /* a place for the view, not for its data */
 void end_case(void);                                    /* releases all blocks */
+const void *begin_part(void);                           /* those made from here on */
+void end_part(const void *part);                        /* are released */
 int end_test(void **state);
 
 /* Names what is being tested in the messages of the assertions below. */

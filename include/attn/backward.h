@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "block.h"
 #include "context.h"
 #include "embed.h"
 #include "export.h"
@@ -108,6 +109,29 @@ typedef struct attn_cross_entropy_params {
                       * themselves with ldd = ld */
     size_t ldd;      /* at least columns */
 } attn_cross_entropy_params;
+
+/* Gradients of a feed-forward: of the fields of attn_feed_params, f32, of their shapes and order; NULL as above. */
+typedef struct attn_feed_gradients {
+    size_t struct_size;
+    float *d_up_weight, *d_up_bias;
+    float *d_gate_weight, *d_gate_bias; /* for one with a gate */
+    float *d_down_weight, *d_down_bias;
+    const attn_norm_gradients *hidden_norm; /* as those of attn_block_gradients */
+} attn_feed_gradients;
+
+/* Gradients of a block, named as the fields of attn_block_params. Of those nested here, which may be NULL, the tensors
+ * must be, and `accumulate` is 0: that of this struct holds for all. */
+typedef struct attn_block_gradients {
+    size_t struct_size;
+    const attn_tensor *dx;        /* [B,1,T,M], f32, f16 or bf16 */
+    const attn_tensor *d_encoded; /* of the shape of inputs.encoded; f32, f16 or bf16 */
+    const attn_mha_gradients *self_attention, *cross_attention;
+    const attn_feed_gradients *feed;
+    const attn_norm_gradients *self_norm, *cross_norm, *feed_norm;
+    const attn_norm_gradients *self_output_norm, *cross_output_norm, *feed_output_norm;
+    float *d_self_layer_scale, *d_cross_layer_scale, *d_feed_layer_scale; /* [M] */
+    int accumulate;
+} attn_block_gradients;
 
 #ifdef __cplusplus
 extern "C" {
@@ -257,6 +281,38 @@ ATTN_API attn_status attn_embed_backward_scratch_size(attn_context *context, con
 ATTN_API attn_status attn_cross_entropy(attn_context *context, size_t rows, size_t columns, const float *logits,
                                         size_t ld, const int64_t *targets, const attn_cross_entropy_params *params,
                                         double *loss);
+
+/* attn_block_forward that keeps what attn_block_backward needs: what each sublayer reads of the residual stream, what
+ * the attentions keep, and the hidden layer before its activation. The output has the same bits. inputs may have no
+ * cache.
+ *   kept        output, of attn_block_kept_size bytes, the caller's
+ *   kept_bytes  so many are there
+ * Errors: those of attn_block_forward; NULL, SHAPE (too few bytes), VALUE, ALIAS. */
+ATTN_API attn_status attn_block_forward_keep(attn_context *context, const attn_block *block, const attn_tensor *x,
+                                             const attn_tensor *out, const attn_block_inputs *inputs, void *kept,
+                                             size_t kept_bytes);
+
+/* Sets *bytes to what the block keeps of so many sequences of tokens of x, and of `encoded` if there is
+ * cross-attention. Errors: NULL, OVERFLOW. */
+ATTN_API attn_status attn_block_kept_size(attn_context *context, const attn_block *block, size_t batch, size_t tokens,
+                                          size_t encoded_tokens, size_t *bytes);
+
+/* The gradients of attn_block_forward(context, block, x, out, inputs).
+ *   x, inputs  as they were there, x not written over; outputs of the params are not looked at; no cache
+ *   d_out      [B,1,T,M], f32, f16 or bf16
+ *   kept       as in attn_mha_backward
+ * What attn_mha_backward refuses is refused here. Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE, STRUCT, OVERFLOW, ALIAS,
+ * MEMORY; nothing is written then. */
+ATTN_API attn_status attn_block_backward(attn_context *context, const attn_block *block, const attn_tensor *x,
+                                         const attn_tensor *d_out, const attn_block_inputs *inputs, const void *kept,
+                                         const attn_block_gradients *gradients);
+
+/* Sets *bytes to the scratch that attn_block_backward with the same arguments needs. The data pointers may be NULL.
+ * Errors as attn_block_backward, but for those that only the data show. */
+ATTN_API attn_status attn_block_backward_scratch_size(attn_context *context, const attn_block *block,
+                                                      const attn_tensor *x, const attn_tensor *d_out,
+                                                      const attn_block_inputs *inputs, const void *kept,
+                                                      const attn_block_gradients *gradients, size_t *bytes);
 
 #ifdef __cplusplus
 }

@@ -1,30 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "api/layer.h"
 #include "api/parts.h"
-#include "attn/block.h"
-#include "block/block.h"
-
-/* A call of the block: the tensors, and what the attentions write besides. */
-typedef struct arguments {
-    const attn_block *block;
-    const attn_tensor *x, *out;
-    attn_block_inputs inputs;
-    attni_tokens tokens;
-    attni_extras self_extras, cross_extras;
-    bool data;
-} arguments;
 
 /* Rows of the model's width that a call keeps beside the projected heads. */
 enum { STREAMS = 8 };
 
-static attn_status check_options(attn_context *context, arguments *a, const attn_cache *cache,
+static attn_status check_options(attn_context *context, attni_block_arguments *a, const attn_cache *cache,
                                  const attni_append *append, bool self, attni_sdpa *call) {
     return attni_check_layer_params(context, self ? a->block->self : a->block->cross,
                                     self ? a->inputs.self_params : a->inputs.cross_params, &a->tokens, cache, append,
                                     self, a->data, call, self ? &a->self_extras : &a->cross_extras);
 }
 
-static attn_status check_self(attn_context *context, const attn_block *block, arguments *a, attni_mha_call *call) {
+static attn_status check_self(attn_context *context, const attn_block *block, attni_block_arguments *a,
+                              attni_mha_call *call) {
     const attn_block_inputs *in = &a->inputs;
     const size_t B = a->x->size[0], T = a->x->size[2];
     const attn_cache *cache = in->cache ? in->cache : in->shared_cache;
@@ -75,7 +64,8 @@ static attn_status check_sources(attn_context *context, const attn_block_inputs 
     return ATTN_OK;
 }
 
-static attn_status check_cross(attn_context *context, const attn_block *block, arguments *a, attni_mha_call *call) {
+static attn_status check_cross(attn_context *context, const attn_block *block, attni_block_arguments *a,
+                               attni_mha_call *call) {
     const attn_block_inputs *in = &a->inputs;
     const size_t B = a->x->size[0], T = a->x->size[2];
     if (!block->cross)
@@ -109,7 +99,7 @@ static attn_status check_apart(attn_context *context, const attni_extras *one, c
 }
 
 /* Outputs are out and the extra ones of both attentions. x may be out. */
-static attn_status check_aliases(attn_context *context, const arguments *a) {
+attn_status attni_check_block_outputs(attn_context *context, const attni_block_arguments *a) {
     enum { INPUTS = 4 };
     static const attni_extras no_extras;
     static const attn_tensor none;
@@ -130,22 +120,30 @@ static attn_status check_aliases(attn_context *context, const arguments *a) {
                         check_apart(context, &a->cross_extras, &a->self_extras));
 }
 
-static attn_status check(attn_context *context, const attn_block *block, const attn_tensor *x, const attn_tensor *out,
-                         const attn_block_inputs *inputs, bool data, attni_block_call *call) {
-    arguments a = {.block = block, .x = x, .out = out, .data = data};
+attn_status attni_check_block(attn_context *context, attni_block_arguments *a, const attn_block_inputs *inputs,
+                              attni_block_call *call) {
+    const attn_block *block = a->block;
+    const attn_tensor *x = a->x;
     *call = (attni_block_call){.block = block};
     ATTNI_TRY(attni_check_pointer(context, "block", block));
-    ATTNI_TRY(attni_check_params(context, "inputs", inputs, sizeof a.inputs, &a.inputs));
-    ATTNI_TRY(attni_check_layer_tensors(context, "x", x, out, data, block->M));
-    a.tokens = (attni_tokens){.counts = a.inputs.counts, .starts = a.inputs.starts, .given = a.inputs.sequences};
-    ATTNI_TRY(attni_check_tokens(context, "x", x, &a.tokens));
+    ATTNI_TRY(attni_check_params(context, "inputs", inputs, sizeof a->inputs, &a->inputs));
+    ATTNI_TRY(attni_check_layer_tensors(context, "x", x, a->reads_out ? "d_out" : "out", a->out, a->reads_out, a->data,
+                                        block->M));
+    a->tokens = (attni_tokens){.counts = a->inputs.counts, .starts = a->inputs.starts, .given = a->inputs.sequences};
+    ATTNI_TRY(attni_check_tokens(context, "x", x, &a->tokens));
     call->B = x->size[0];
     call->T = x->size[2];
     call->x = attni_view_of(x);
-    call->out = attni_view_of(out);
-    ATTNI_TRY(check_self(context, block, &a, &call->self));
-    ATTNI_TRY(check_cross(context, block, &a, &call->cross));
-    return data ? check_aliases(context, &a) : ATTN_OK;
+    call->out = attni_view_of(a->out);
+    ATTNI_TRY(check_self(context, block, a, &call->self));
+    return check_cross(context, block, a, &call->cross);
+}
+
+static attn_status check(attn_context *context, const attn_block *block, const attn_tensor *x, const attn_tensor *out,
+                         const attn_block_inputs *inputs, bool data, attni_block_call *call) {
+    attni_block_arguments a = {.block = block, .x = x, .out = out, .data = data};
+    ATTNI_TRY(attni_check_block(context, &a, inputs, call));
+    return data ? attni_check_block_outputs(context, &a) : ATTN_OK;
 }
 
 attn_status attn_block_forward(attn_context *context, const attn_block *block, const attn_tensor *x,

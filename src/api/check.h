@@ -45,6 +45,8 @@
     X(attn_sdpa_gradients, score_backward, 88)                                                                         \
     X(attn_linear_gradients, accumulate, 36)                                                                           \
     X(attn_mha_gradients, accumulate, 140)                                                                             \
+    X(attn_feed_gradients, hidden_norm, 64)                                                                            \
+    X(attn_block_gradients, accumulate, 124)                                                                           \
     X(attn_norm_gradients, accumulate, 36)                                                                             \
     X(attn_cross_entropy_params, ldd, 48)                                                                              \
     X(attn_embed_gradients, accumulate, 60)

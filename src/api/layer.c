@@ -37,15 +37,16 @@ attn_status attni_check_latent(attn_context *context, const attn_mha *mha, const
 }
 
 attn_status attni_check_layer_tensors(attn_context *context, const char *name, const attn_tensor *x,
-                                      const attn_tensor *out, bool data, size_t M) {
+                                      const char *out_name, const attn_tensor *out, bool reads_out, bool data,
+                                      size_t M) {
     ATTNI_TRY(attni_check_typed(context, name, x, ATTNI_FLOATS, false, data));
-    ATTNI_TRY(attni_check_typed(context, "out", out, ATTNI_FLOATS, true, data));
+    ATTNI_TRY(attni_check_typed(context, out_name, out, ATTNI_FLOATS, !reads_out, data));
     ATTNI_TRY(attni_check_size(context, name, x, 1, "1", 1));
     ATTNI_TRY(attni_check_size(context, name, x, 3, "model_width", M));
-    ATTNI_TRY(attni_check_size(context, "out", out, 0, "B", x->size[0]));
-    ATTNI_TRY(attni_check_size(context, "out", out, 1, "1", 1));
-    ATTNI_TRY(attni_check_size(context, "out", out, 2, "T", x->size[2]));
-    return attni_check_size(context, "out", out, 3, "model_width", M);
+    ATTNI_TRY(attni_check_size(context, out_name, out, 0, "B", x->size[0]));
+    ATTNI_TRY(attni_check_size(context, out_name, out, 1, "1", 1));
+    ATTNI_TRY(attni_check_size(context, out_name, out, 2, "T", x->size[2]));
+    return attni_check_size(context, out_name, out, 3, "model_width", M);
 }
 
 attn_status attni_check_tokens(attn_context *context, const char *name, const attn_tensor *x, attni_tokens *t) {

@@ -4,6 +4,7 @@
 #define ATTNI_LAYER_H
 
 #include "api/cached.h"
+#include "block/block.h"
 #include "mha/mha.h"
 
 /* The tensors of a call of a layer: what the caller left out filled in. */
@@ -27,9 +28,10 @@ typedef struct attni_tokens {
     size_t N;     /* those there are */
 } attni_tokens;
 
-/* x, which has a name, and out, each [B,1,T,M]. */
+/* x and out, which have names, each [B,1,T,M]. */
 attn_status attni_check_layer_tensors(attn_context *context, const char *name, const attn_tensor *x,
-                                      const attn_tensor *out, bool data, size_t M);
+                                      const char *out_name, const attn_tensor *out, bool reads_out, bool data,
+                                      size_t M);
 
 /* x [B,1,T,width]; sets N. */
 attn_status attni_check_tokens(attn_context *context, const char *name, const attn_tensor *x, attni_tokens *tokens);
@@ -54,5 +56,21 @@ attn_status attni_check_layer_params(attn_context *context, const attn_mha *mha,
 attn_status attni_layer_append(attn_context *context, const attn_mha *mha, const char *key_name, const attn_tensor *key,
                                const char *value_name, const attn_tensor *value, attn_cache *cache,
                                const attn_cache_append_params *params);
+
+/* A call of a block: the tensors, and what the attentions read and write besides. */
+typedef struct attni_block_arguments {
+    const attn_block *block;
+    const attn_tensor *x, *out;
+    attn_block_inputs inputs;
+    attni_tokens tokens;
+    attni_extras self_extras, cross_extras;
+    bool data, reads_out; /* `out` is an input: d_out */
+} attni_block_arguments;
+
+/* A call of attn_block_forward, of which block, x, out, data and reads_out are set, but for the overlaps; and these: the
+ * outputs are out and the extra ones of both attentions, x may be out. */
+attn_status attni_check_block(attn_context *context, attni_block_arguments *a, const attn_block_inputs *inputs,
+                              attni_block_call *call);
+attn_status attni_check_block_outputs(attn_context *context, const attni_block_arguments *a);
 
 #endif

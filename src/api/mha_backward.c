@@ -214,6 +214,7 @@ static attn_status check(attn_context *context, const arguments *a, bool data, a
     b->d_out = b->call.out;
     b->self = t->self;
     b->same_value = t->same_value;
+    b->add_query = b->add_key = b->add_value = g.accumulate != 0;
     b->call.kept = (float *)(uintptr_t)a->kept; /* only read */
     ATTNI_TRY(check_gradients(context, a, &p, &g, data, b, &written));
     if (!data)

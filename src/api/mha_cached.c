@@ -35,7 +35,7 @@ static attn_status check(attn_context *context, const attn_mha *mha, const attn_
     ATTNI_TRY(attni_check_pointer(context, "mha", mha));
     ATTNI_TRY(attni_check_params(context, "inputs", inputs, sizeof in, &in));
     ATTNI_TRY(check_inputs(context, mha, &in));
-    ATTNI_TRY(attni_check_layer_tensors(context, "query", query, out, data, mha->M));
+    ATTNI_TRY(attni_check_layer_tensors(context, "query", query, "out", out, false, data, mha->M));
     attni_tokens tokens = {.counts = in.counts, .starts = in.starts, .given = in.sequences};
     ATTNI_TRY(attni_check_tokens(context, "query", query, &tokens));
     const size_t B = query->size[0], T = query->size[2];

@@ -52,15 +52,60 @@ typedef struct attni_block_call {
     size_t B, T;
     attni_view x, out;
     attni_mha_call self, cross;
+    bool keeps;  /* what the way back needs is kept in */
+    float *kept; /* attni_block_lay_kept(call).end floats; of self and cross neither is set */
 } attni_block_call;
 size_t attni_block_scratch(const attn_context *context, const attni_block_call *call);
 /* Fails as attni_mha_run does. */
 attn_status attni_block_run(attn_context *context, const attni_block_call *call, float *scratch);
 
+/* What the way back needs, in floats from where it is kept: of each sublayer what it read of the stream, [B·T, M]; its
+ * sum, before that is normed or multiplied, and what is normed behind it, if they are; what the attentions keep; and
+ * the hidden layer, [B·T, F], before the activation. */
+typedef struct attni_block_kept {
+    size_t x[ATTNI_SUBLAYERS], sum[ATTNI_SUBLAYERS], normed[ATTNI_SUBLAYERS];
+    size_t attention[ATTNI_FEED];
+    size_t up, gate, end;
+} attni_block_kept;
+attni_block_kept attni_block_lay_kept(const attni_block_call *call);
+
+bool attni_has_sublayer(const attn_block *block, attni_sublayer sublayer);
+attni_mha_call attni_block_attention(const attni_block_call *call, attni_sublayer sublayer);
+
+/* backward.c. Of what is no gradient of a norm's parameters NULL is not wanted. */
+typedef struct attni_norm_sums {
+    float *weight, *bias;
+} attni_norm_sums;
+typedef struct attni_block_back {
+    attni_block_call call; /* kept is what the forward pass kept, or NULL: then it is made again */
+    attni_view d_out, dx, d_encoded;
+    attni_mha_back attentions[ATTNI_FEED]; /* what is no tensor of a call */
+    struct {
+        attni_norm_sums norm, output;
+        float *scale;
+    } rims[ATTNI_SUBLAYERS];
+    attni_norm_sums hidden;
+    float *up_weight, *up_bias, *gate_weight, *gate_bias, *down_weight, *down_bias;
+    bool accumulate;
+} attni_block_back;
+size_t attni_block_back_scratch(const attn_context *context, const attni_block_back *back);
+void attni_block_back_run(attn_context *context, const attni_block_back *back, float *scratch);
+
 /* Inside the room: y = y + feed(norm(x)), as the rim of the feed-forward has it; norm may be NULL, and x may be y. */
 size_t attni_feed_scratch(const attn_context *context, const attn_block *block, size_t rows);
+typedef struct attni_feed_kept {
+    float *up, *gate; /* [rows, F], or NULL: not kept */
+    float *sum;       /* [rows, M], or NULL */
+} attni_feed_kept;
 void attni_feed_run(attn_context *context, const attn_block *block, const attni_norm *norm, const attni_matrix *x,
-                    const attni_matrix *y, float *scratch);
+                    const attni_matrix *y, const attni_feed_kept *kept, float *scratch);
+
+/* hidden [rows, F] of what is kept. */
+void attni_feed_activate(attn_context *context, const attni_feed *feed, size_t rows, const attni_feed_kept *kept,
+                         float *hidden);
+
+/* Whether it reads another matrix than the stream: what its norm makes, or what there was before all sublayers. */
+bool attni_is_normed_first(const attn_block *block, attni_sublayer sublayer);
 
 /* What a sublayer makes cannot begin with the stream, but must be joined with it: y = x + factor · scale ⊙ output(sum);
  * `sum` is room then, y may be x. */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The feed-forward, so many rows at a time that its memory does not grow with them. */
+#include <string.h>
+
 #include "block/block.h"
 #include "context/sizes.h"
 #include "mha/matrix.h"
@@ -40,9 +42,36 @@ static attni_matrix normalised(attn_context *context, const attni_norm *norm, si
     return y;
 }
 
+/* hidden = activation(gate) · up, of products that are kept. */
+static void project_kept(attn_context *context, const attni_feed *feed, const attni_matrix *x,
+                         const attni_feed_kept *kept, const attni_matrix *hidden, float *room) {
+    const size_t F = hidden->ld;
+    const attni_product products[] = {
+        {.linear = &feed->up->map, .x = *x, .y = {kept->up, x->rows, F}, .room = room},
+        {.linear = feed->gate ? &feed->gate->map : NULL, .x = *x, .y = {kept->gate, x->rows, F}, .room = room}};
+    for (size_t i = 0; i < (feed->gate ? 2 : 1); i++)
+        attni_project(context, &products[i], 1);
+    attni_feed_activate(context, feed, hidden->rows, kept, hidden->data);
+}
+
+void attni_feed_activate(attn_context *context, const attni_feed *feed, size_t rows, const attni_feed_kept *kept,
+                         float *hidden) {
+    const size_t F = feed->up->map.out;
+    const attni_view up = {kept->up, ATTN_F32, 0, 0, (ptrdiff_t)F}, y = {hidden, ATTN_F32, 0, 0, (ptrdiff_t)F};
+    const attni_view gate = {kept->gate, ATTN_F32, 0, 0, (ptrdiff_t)F};
+    const attni_rows of = {.B = 1,
+                           .H = 1,
+                           .T = rows,
+                           .width = F,
+                           .x = feed->gate ? gate : up,
+                           .y = y,
+                           .factor = feed->gate ? up : (attni_view){0}};
+    attni_activate_rows(context, &feed->activation, &of);
+}
+
 /* The input is normed already. */
 static void run_chunk(attn_context *context, const attn_block *block, const attni_matrix *x, const attni_matrix *y,
-                      const layout *at, float *scratch) {
+                      const attni_feed_kept *kept, const layout *at, float *scratch) {
     const attni_feed *feed = &block->feed;
     const bool joined = attni_is_joined(block, ATTNI_FEED);
     const attni_matrix hidden = {scratch + at->hidden, y->rows, feed->up->map.out};
@@ -59,10 +88,15 @@ static void run_chunk(attn_context *context, const attn_block *block, const attn
                                 .y = joined ? sum : *y,
                                 .residual = joined ? NULL : y,
                                 .room = scratch + at->product};
-    attni_project(context, &up, 1);
+    if (kept->up)
+        project_kept(context, feed, x, kept, &hidden, scratch + at->product);
+    else
+        attni_project(context, &up, 1);
     if (feed->norm.present)
         attni_norm_matrix(context, &feed->norm.norm, feed->up->map.out, &hidden, &hidden);
     attni_project(context, &down, 1);
+    if (joined && kept->sum)
+        memcpy(kept->sum, sum.data, sum.rows * sum.ld * sizeof *sum.data);
     if (joined)
         attni_join(context, block, ATTNI_FEED, &sum, y, y);
 }
@@ -72,11 +106,14 @@ static attni_matrix chunk_of(const attni_matrix *m, size_t row) {
 }
 
 void attni_feed_run(attn_context *context, const attn_block *block, const attni_norm *norm, const attni_matrix *x,
-                    const attni_matrix *y, float *scratch) {
+                    const attni_matrix *y, const attni_feed_kept *kept, float *scratch) {
+    const size_t F = block->feed.up->map.out;
     const layout at = lay(context, block, y->rows);
     for (size_t r = 0; r < y->rows; r += ROWS) {
         const attni_matrix from = chunk_of(x, r), to = chunk_of(y, r);
         const attni_matrix input = normalised(context, norm, block->M, &from, scratch + at.normed);
-        run_chunk(context, block, &input, &to, &at, scratch);
+        const attni_feed_kept some = {kept->up ? kept->up + r * F : NULL, kept->gate ? kept->gate + r * F : NULL,
+                                      kept->sum ? kept->sum + r * block->M : NULL};
+        run_chunk(context, block, &input, &to, &some, &at, scratch);
     }
 }

@@ -12,7 +12,35 @@ typedef struct layout {
     size_t rest;                    /* scratch of the sublayers, which use it one after the other */
 } layout;
 
-static bool pre(const attn_block *block, attni_sublayer i) { return block->rims[i].norm.present && !block->post; }
+bool attni_is_normed_first(const attn_block *block, attni_sublayer i) {
+    return block->rims[i].norm.present && !block->post;
+}
+
+bool attni_has_sublayer(const attn_block *block, attni_sublayer i) {
+    return i == ATTNI_SELF || (i == ATTNI_CROSS ? block->cross != NULL : block->feed.up != NULL);
+}
+
+attni_block_kept attni_block_lay_kept(const attni_block_call *call) {
+    const attn_block *block = call->block;
+    const size_t rows = call->B * call->T, floats = rows * block->M, F = block->feed.up ? block->feed.up->map.out : 0;
+    size_t used = 0;
+    attni_block_kept at = {0};
+    for (attni_sublayer i = ATTNI_SELF; i < ATTNI_SUBLAYERS; i++) {
+        const bool there = attni_has_sublayer(block, i);
+        at.x[i] = block->parallel && i > 0 ? at.x[ATTNI_SELF] : attni_reserve(&used, there ? floats : 0);
+        at.sum[i] = attni_reserve(&used, there && attni_is_joined(block, i) ? floats : 0);
+        at.normed[i] = attni_reserve(&used, there && block->post && block->rims[i].norm.present ? floats : 0);
+        if (i < ATTNI_FEED && there) {
+            attni_mha_call attention = i == ATTNI_SELF ? call->self : call->cross;
+            attention.keeps = true;
+            at.attention[i] = attni_reserve(&used, attni_mha_lay_kept(&attention).end);
+        }
+    }
+    at.up = attni_reserve(&used, rows * F);
+    at.gate = attni_reserve(&used, block->feed.gate ? rows * F : 0);
+    at.end = used;
+    return at;
+}
 
 /* Whether a BLAS can use both x and the output as they are. */
 static bool in_place(const attni_block_call *call) {
@@ -23,7 +51,7 @@ static bool in_place(const attni_block_call *call) {
 /* Sublayers side by side read what there was before the stream became the output: each has an input that is kept, or
  * reads that of the self-attention. */
 static bool has_input(const attn_block *block, attni_sublayer i) {
-    return pre(block, i) || (block->parallel && i == ATTNI_SELF);
+    return attni_is_normed_first(block, i) || (block->parallel && i == ATTNI_SELF);
 }
 
 /* One after the other, attentions share a place, and the feed-forward has its own. */
@@ -60,10 +88,17 @@ static size_t attention_scratch(const attn_context *context, const attni_block_c
     return attni_mha_scratch(context, &attention);
 }
 
+attni_mha_call attni_block_attention(const attni_block_call *call, attni_sublayer i) {
+    attni_mha_call attention = i == ATTNI_SELF ? call->self : call->cross;
+    attention.keeps = call->keeps;
+    attention.kept = call->kept ? call->kept + attni_block_lay_kept(call).attention[i] : NULL;
+    return attention;
+}
+
 size_t attni_block_scratch(const attn_context *context, const attni_block_call *call) {
     const attn_block *block = call->block;
-    const size_t self = attention_scratch(context, call, call->self);
-    const size_t cross = block->cross ? attention_scratch(context, call, call->cross) : 0;
+    const size_t self = attention_scratch(context, call, attni_block_attention(call, ATTNI_SELF));
+    const size_t cross = block->cross ? attention_scratch(context, call, attni_block_attention(call, ATTNI_CROSS)) : 0;
     const size_t feed = attni_feed_scratch(context, block, call->B * call->T);
     return lay(call).rest * sizeof(float) + attni_max(self, attni_max(cross, feed));
 }
@@ -71,15 +106,29 @@ size_t attni_block_scratch(const attn_context *context, const attni_block_call *
 typedef struct run {
     attn_context *context;
     const attni_block_call *call;
+    attni_block_kept kept;
     attni_matrix x, y; /* what comes in, and the stream; the same from the first sublayer on */
     attni_matrix inputs[ATTNI_SUBLAYERS], sum;
     float *rest;
 } run;
 
+/* Rows [B·T, M] that are to be kept, one after the other. */
+static void keep(const run *r, size_t at, const attni_matrix *x) {
+    const size_t M = r->call->block->M;
+    if (r->call->keeps)
+        r->context->kernels->copy(x->rows, M, ATTN_F32, x->data, (ptrdiff_t)x->ld, ATTN_F32, r->call->kept + at,
+                                  (ptrdiff_t)M);
+}
+
+static void keep_stream(const run *r, attni_sublayer i) {
+    if (i == ATTNI_SELF || !r->call->block->parallel)
+        keep(r, r->kept.x[i], &r->x);
+}
+
 /* What sublayer i reads, where it has an input of its own. */
 static void make_input(run *r, attni_sublayer i) {
     const attn_block *block = r->call->block;
-    if (pre(block, i))
+    if (attni_is_normed_first(block, i))
         attni_norm_matrix(r->context, &block->rims[i].norm.norm, block->M, &r->x, &r->inputs[i]);
     else
         r->context->kernels->copy(r->x.rows, block->M, ATTN_F32, r->x.data, (ptrdiff_t)r->x.ld, ATTN_F32,
@@ -88,21 +137,24 @@ static void make_input(run *r, attni_sublayer i) {
 
 static const attni_matrix *input_of(run *r, attni_sublayer i) {
     const attn_block *block = r->call->block;
-    if (!block->parallel && pre(block, i))
+    if (!block->parallel && attni_is_normed_first(block, i))
         make_input(r, i);
-    return block->parallel || pre(block, i) ? &r->inputs[i] : &r->x;
+    return block->parallel || attni_is_normed_first(block, i) ? &r->inputs[i] : &r->x;
 }
 
 static void finish(run *r, attni_sublayer i) {
     const attn_block *block = r->call->block;
     r->x = r->y;
-    if (block->post && block->rims[i].norm.present)
+    if (block->post && block->rims[i].norm.present) {
+        keep(r, r->kept.normed[i], &r->y);
         attni_norm_matrix(r->context, &block->rims[i].norm.norm, block->M, &r->y, &r->y);
+    }
 }
 
 static attn_status attend(run *r, attni_mha_call attention, attni_sublayer i) {
     const attn_block *block = r->call->block;
     const bool joined = attni_is_joined(block, i);
+    keep_stream(r, i);
     attention.query = view_of(input_of(r, i), r->call->T);
     if (i == ATTNI_SELF)
         attention.key = attention.value = attention.query;
@@ -111,8 +163,10 @@ static attn_status attend(run *r, attni_mha_call attention, attni_sublayer i) {
     const attn_status status = attni_mha_run(r->context, &attention, r->rest);
     if (status != ATTN_OK)
         return status;
-    if (joined)
+    if (joined) {
+        keep(r, r->kept.sum[i], &r->sum);
         attni_join(r->context, block, i, &r->sum, &r->x, &r->y);
+    }
     finish(r, i);
     return ATTN_OK;
 }
@@ -121,8 +175,15 @@ static attn_status attend(run *r, attni_mha_call attention, attni_sublayer i) {
 static void feed(run *r) {
     const attn_block *block = r->call->block;
     const attni_matrix *x = block->parallel ? &r->inputs[ATTNI_FEED] : &r->y;
-    const attni_norm *norm = !block->parallel && pre(block, ATTNI_FEED) ? &block->rims[ATTNI_FEED].norm.norm : NULL;
-    attni_feed_run(r->context, block, norm, x, &r->y, r->rest);
+    const attni_norm *norm =
+        !block->parallel && attni_is_normed_first(block, ATTNI_FEED) ? &block->rims[ATTNI_FEED].norm.norm : NULL;
+    const bool keeps = r->call->keeps;
+    float *from = r->call->kept;
+    const attni_feed_kept kept = {keeps ? from + r->kept.up : NULL,
+                                  keeps && block->feed.gate ? from + r->kept.gate : NULL,
+                                  keeps && attni_is_joined(block, ATTNI_FEED) ? from + r->kept.sum[ATTNI_FEED] : NULL};
+    keep_stream(r, ATTNI_FEED);
+    attni_feed_run(r->context, block, norm, x, &r->y, &kept, r->rest);
     finish(r, ATTNI_FEED);
 }
 
@@ -139,9 +200,9 @@ static attn_status run_sublayers(run *r) {
     for (attni_sublayer i = ATTNI_SELF; i < ATTNI_SUBLAYERS && block->parallel; i++)
         if (has_input(block, i))
             make_input(r, i);
-    attn_status status = attend(r, r->call->self, ATTNI_SELF);
+    attn_status status = attend(r, attni_block_attention(r->call, ATTNI_SELF), ATTNI_SELF);
     if (status == ATTN_OK && block->cross)
-        status = attend(r, r->call->cross, ATTNI_CROSS);
+        status = attend(r, attni_block_attention(r->call, ATTNI_CROSS), ATTNI_CROSS);
     if (status == ATTN_OK && block->feed.up)
         feed(r);
     return status;
@@ -153,6 +214,8 @@ attn_status attni_block_run(attn_context *context, const attni_block_call *call,
     const attni_matrix stream = {scratch + at.stream, B * T, M};
     const attni_view stream_view = view_of(&stream, T);
     run r = {.context = context, .call = call, .x = stream, .y = stream, .rest = scratch + at.rest};
+    if (call->keeps)
+        r.kept = attni_block_lay_kept(call);
     for (size_t i = 0; i < ATTNI_SUBLAYERS; i++)
         r.inputs[i] = (attni_matrix){scratch + at.inputs[i], B * T, M};
     r.sum = (attni_matrix){scratch + at.sum, B * T, M};

@@ -201,9 +201,8 @@ typedef struct target {
     bool begun;
 } target;
 
-static target target_of(const run *r, const attni_view *view, size_t T, size_t width, size_t room) {
+static target target_of(const run *r, const attni_view *view, size_t T, size_t width, bool add, size_t room) {
     const size_t B = r->back->call.B;
-    const bool add = r->back->accumulate;
     if (!view->data)
         return (target){.begun = false};
     return (target){add ? attni_matrix_read(r->context, view, B, T, width, r->scratch + room)
@@ -221,11 +220,11 @@ static void back_to_inputs(const run *r) {
     const attni_mha_back *b = r->back;
     const attn_mha *m = r->m;
     const size_t B = b->call.B, Tq = b->call.Tq, Tk = b->call.Tk;
-    target query = target_of(r, &b->d_query, Tq, m->M, r->at.d_query), key = {0}, value = {0};
+    target query = target_of(r, &b->d_query, Tq, m->M, b->add_query, r->at.d_query), key = {0}, value = {0};
     if (!b->self)
-        key = target_of(r, &b->d_key, Tk, m->k.in, r->at.d_key);
+        key = target_of(r, &b->d_key, Tk, m->k.in, b->add_key, r->at.d_key);
     if (!b->same_value)
-        value = target_of(r, &b->d_value, Tk, m->v.in, r->at.d_value);
+        value = target_of(r, &b->d_value, Tk, m->v.in, b->add_value, r->at.d_value);
     target *of_key = b->self ? &query : &key, *of_value = b->same_value ? of_key : &value;
     back_to_input(r, ATTNI_W_Q, &r->query, r->at.dq, &query);
     if (m->gate.out)

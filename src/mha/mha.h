@@ -116,7 +116,8 @@ typedef struct attni_mha_back {
     attni_gradients attention;    /* of what is no tensor of the call */
     float *weights[ATTNI_PACKED]; /* of the caller's matrices, [0] being their first feature, or NULL */
     float *biases[ATTNI_PACKED];
-    bool accumulate;
+    bool accumulate;                    /* to those */
+    bool add_query, add_key, add_value; /* to d_query, d_key and d_value */
 } attni_mha_back;
 size_t attni_mha_back_scratch(const attn_context *context, const attni_mha_back *back);
 void attni_mha_back_run(attn_context *context, const attni_mha_back *back, float *scratch);
