@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Every way to call attn_block_backward, attn_block_backward_scratch_size and attn_block_forward_keep wrongly; what is
- * wrong with the arguments of the forward pass is test_errors_block's, with those of attention test_errors_mha_backward's.
- */
+ * wrong with the arguments of the forward pass is test_errors_block's, with attention's test_errors_mha_backward's. */
 #include <string.h>
 
 #include "block_case.h"

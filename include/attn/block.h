@@ -121,7 +121,7 @@ typedef struct attn_block_inputs {
     /* Ragged batch: N sequences one after the other in x [1,1,T,M]; sequence n has tokens [starts[n], starts[n+1]), as
      * query_starts in attn_sdpa_params, and what is [B] is [N]. NULL: off. Cross-attention has as many sequences, in
      * `encoded` at key_starts of cross_params (NULL: at `starts`). Attention gives 0 for tokens of none. */
-    size_t sequences;      /* N; with `starts` at least 1 */
+    size_t sequences;      /* N; at least 1 where there are tokens */
     const int64_t *starts; /* [N+1] */
 
     /* Instead of `cache`: the cache of another block, which has appended to it already; nothing is appended, and this

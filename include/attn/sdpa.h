@@ -184,7 +184,7 @@ typedef struct attn_sdpa_params {
      * [starts[n], starts[n+1]), starts[0] ≥ 0, not decreasing. Both NULL: off; key_starts NULL: as query_starts. All
      * that is [B] here is then [N], and Tq and Tk in shapes of mask, bias, block_map and weights are those of the
      * longest sequence; tokens of `out` between the sequences are not written. */
-    size_t sequences;            /* N; with query_starts at least 1 */
+    size_t sequences;            /* N; at least 1 where there are tokens */
     const int64_t *query_starts; /* [N+1], "cu_seqlens_q" */
     const int64_t *key_starts;   /* [N+1] */
 

@@ -55,8 +55,8 @@ attn_status attni_check_tokens(attn_context *context, const char *name, const at
     t->N = t->starts ? t->given : x->size[0];
     if (t->given && !t->starts)
         return attni_fail(context, ATTN_ERROR_NULL, "inputs.starts is NULL, but inputs.sequences is %zu", t->given);
-    if (t->starts && !t->given)
-        return attni_fail(context, ATTN_ERROR_VALUE, "inputs.sequences is 0, but inputs.starts is set");
+    if (t->starts && !t->given && T > 0)
+        return attni_fail(context, ATTN_ERROR_VALUE, "inputs.sequences is 0, but there are %zu tokens", T);
     if (t->starts) {
         ATTNI_TRY(attni_check_size(context, name, x, 0, "1 with inputs.starts, B", 1));
         ATTNI_TRY(attni_check_starts(context, "inputs.starts", t->starts, t->given, T, &longest));

@@ -67,8 +67,8 @@ typedef struct attni_block_arguments {
     bool data, reads_out; /* `out` is an input: d_out */
 } attni_block_arguments;
 
-/* A call of attn_block_forward, of which block, x, out, data and reads_out are set, but for the overlaps; and these: the
- * outputs are out and the extra ones of both attentions, x may be out. */
+/* A call of attn_block_forward, of which block, x, out, data and reads_out are set, but for the overlaps; and these:
+ * the outputs are out and the extra ones of both attentions, x may be out. */
 attn_status attni_check_block(attn_context *context, attni_block_arguments *a, const attn_block_inputs *inputs,
                               attni_block_call *call);
 attn_status attni_check_block_outputs(attn_context *context, const attni_block_arguments *a);

@@ -57,8 +57,8 @@ attn_status attni_check_sequences(attn_context *context, const attn_sdpa_params 
                               p->sequences);
         return ATTN_OK;
     }
-    if (p->sequences == 0)
-        return attni_fail(context, ATTN_ERROR_VALUE, "params.sequences is 0, but params.query_starts is set");
+    if (p->sequences == 0 && call->Tq > 0)
+        return attni_fail(context, ATTN_ERROR_VALUE, "params.sequences is 0, but there are %zu tokens", call->Tq);
     call->ragged_tokens = call->Tq;
     call->ragged_keys = call->Tk;
     ATTNI_TRY(attni_check_starts(context, "params.query_starts", p->query_starts, p->sequences, call->Tq, &call->Tq));
