@@ -6,7 +6,7 @@
 #   asan      every test but the consumers and peers, under AddressSanitizer and UndefinedBehaviorSanitizer
 #   tsan      the same under ThreadSanitizer, but wrong arguments and the second backend
 #   coverage  the tests, counting: fails where they run less than 99 % of the lines, or 95 % of the branches, of src/
-#   valgrind  the tests with the label "valgrind"
+#   valgrind  the tests with the label "valgrind", of the release lane's build
 #   aarch64   tests that need no other BLAS, cross-compiled for 64-bit Arm and run under qemu-user
 #   avx512    a few tests of the builtin lane's build with the kernels for AVX-512, on a CPU that Bochs emulates
 #   lint      format, cppcheck, clang-tidy, and a clang build without warnings
@@ -100,8 +100,10 @@ END
 }
 
 valgrind() {
-    configure_and_build valgrind
-    run_tests valgrind
+    configure_and_build release
+    ctest --preset release -L '^valgrind$' -N -V | sed -n 's/^[0-9]*: Test command: //p' |
+        ATTN_TEST_SHORT=5 xargs -t -P "$jobs" -L 1 valgrind --quiet --error-exitcode=1 --leak-check=full \
+            --errors-for-leak-kinds=definite --show-leak-kinds=definite "--suppressions=$PWD/tests/valgrind.supp"
 }
 
 aarch64() {
