@@ -163,7 +163,7 @@ double reference_cross_entropy(size_t n, const double *x, size_t target, double 
     }
     for (size_t j = 0; j < n; j++)
         sum += x[j] == -INFINITY ? 0 : exp(x[j] - max);
-    const double log_sum = log(sum); /* beside max, which may be large */
+    const double log_sum = sum == 0 ? -INFINITY : log(sum); /* beside max, which may be large */
     for (size_t j = 0; j < n; j++) {
         const bool there = x[j] != -INFINITY;
         const double wanted = (j == target ? 1 - smoothing : 0) + (there ? smoothing / unmasked : 0);

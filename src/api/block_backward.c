@@ -194,27 +194,26 @@ static attn_status check_written(attn_context *context, const arguments *a) {
     return attni_check_written(context, &a->written, &a->block.cross_extras, 0, NULL, NULL);
 }
 
-/* The params of both attentions without what the forward pass writes; copies are in params. */
-static attn_status forget_outputs(attn_context *context, attn_block_inputs *in, attn_sdpa_params params[2]) {
-    const attn_sdpa_params **const given[] = {&in->self_params, &in->cross_params};
-    for (size_t i = 0; i < 2; i++)
-        if (*given[i]) {
-            ATTNI_TRY(attni_check_params(context, i ? "inputs.cross_params" : "inputs.self_params", *given[i],
-                                         sizeof params[i], &params[i]));
-            params[i] = attni_without_outputs(&params[i]);
-            params[i].struct_size = sizeof params[i];
-            *given[i] = &params[i];
-        }
-    in->struct_size = sizeof *in;
+/* Params without what the forward pass writes, in `copy`. */
+static attn_status forget_outputs(attn_context *context, const char *name, const attn_sdpa_params **params,
+                                  attn_sdpa_params *copy) {
+    if (!*params)
+        return ATTN_OK;
+    ATTNI_TRY(attni_check_params(context, name, *params, sizeof *copy, copy));
+    *copy = attni_without_outputs(copy);
+    copy->struct_size = sizeof *copy;
+    *params = copy;
     return ATTN_OK;
 }
 
 static attn_status check(attn_context *context, arguments *a, const attn_block_inputs *inputs, const void *kept,
                          const attn_block_gradients *gradients, attni_block_back *b) {
-    attn_sdpa_params params[2];
+    attn_sdpa_params self, cross;
     attn_block_inputs in;
     ATTNI_TRY(attni_check_params(context, "inputs", inputs, sizeof in, &in));
-    ATTNI_TRY(forget_outputs(context, &in, params));
+    in.struct_size = sizeof in;
+    ATTNI_TRY(forget_outputs(context, "inputs.self_params", &in.self_params, &self));
+    ATTNI_TRY(forget_outputs(context, "inputs.cross_params", &in.cross_params, &cross));
     ATTNI_TRY(attni_check_block(context, &a->block, &in, &b->call));
     ATTNI_TRY(check_trainable(context, a->block.block, &in));
     ATTNI_TRY(attni_check_pointer(context, "gradients", gradients));

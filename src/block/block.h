@@ -69,8 +69,8 @@ typedef struct attni_block_kept {
 } attni_block_kept;
 attni_block_kept attni_block_lay_kept(const attni_block_call *call);
 
-bool attni_has_sublayer(const attn_block *block, attni_sublayer sublayer);
-attni_mha_call attni_block_attention(const attni_block_call *call, attni_sublayer sublayer);
+bool attni_has_sublayer(const attn_block *block, attni_sublayer i);
+attni_mha_call attni_block_attention(const attni_block_call *call, attni_sublayer i);
 
 /* backward.c. Of what is no gradient of a norm's parameters NULL is not wanted. */
 typedef struct attni_norm_sums {
@@ -105,7 +105,7 @@ void attni_feed_activate(attn_context *context, const attni_feed *feed, size_t r
                          float *hidden);
 
 /* Whether it reads another matrix than the stream: what its norm makes, or what there was before all sublayers. */
-bool attni_is_normed_first(const attn_block *block, attni_sublayer sublayer);
+bool attni_is_normed_first(const attn_block *block, attni_sublayer i);
 
 /* What a sublayer makes cannot begin with the stream, but must be joined with it: y = x + factor · scale ⊙ output(sum);
  * `sum` is room then, y may be x. */
