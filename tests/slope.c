@@ -37,30 +37,40 @@ static double slope_along(const slope *s, const double *signs, loss_fn loss, con
     return (4 * one - two) / 3;
 }
 
-static void check(const char *name, size_t i, double got, double want, double bound) {
-    if (!(fabs(got - want) <= bound * (1 + fabs(want))))
-        fail_msg("%s[%zu] is %.9g, expected %.9g, off by %.3g", name, i, got, want, got - want);
+static bool is_near(const char *name, size_t i, double got, double want, double bound) {
+    const bool near = fabs(got - want) <= bound * (1 + fabs(want));
+    if (!near)
+        print_message("%s[%zu] is %.9g, expected %.9g, off by %.3g\n", name, i, got, want, got - want);
+    return near;
 }
 
-static void check_along(const slope *s, const double *signs, size_t name, loss_fn loss, const void *arg, double bound) {
+static bool is_near_along(const slope *s, const double *signs, size_t name, loss_fn loss, const void *arg,
+                          double bound) {
     double got = 0;
     for (size_t i = 0; i < s->n; i++)
         got += signs[i] * (double)s->gradient[i];
-    check(s->name, name, got, slope_along(s, signs, loss, arg), bound);
+    return is_near(s->name, name, got, slope_along(s, signs, loss, arg), bound);
 }
 
-void check_slopes(const slope *slopes, size_t count, loss_fn loss, const void *arg, double bound) {
-    for (const slope *s = slopes; s < slopes + count; s++) {
-        double *signs = new_doubles(s->n);
-        memset(signs, 0, s->n * sizeof *signs);
-        for (size_t n = 0; n < ELEMENTS && s->n; n++) {
-            const size_t i = random_below(s->n);
-            signs[i] = 1;
-            check_along(s, signs, i, loss, arg, bound);
-            signs[i] = 0;
-        }
-        for (size_t i = 0; i < s->n; i++)
-            signs[i] = random_below(2) ? DIRECTION : -DIRECTION;
-        check_along(s, signs, s->n, loss, arg, bound * fmax(1, DIRECTION * sqrt((double)s->n)));
+/* How many of them are not near. */
+static size_t count_misses(const slope *s, loss_fn loss, const void *arg, double bound) {
+    double *signs = new_doubles(s->n);
+    size_t misses = 0;
+    memset(signs, 0, s->n * sizeof *signs);
+    for (size_t n = 0; n < ELEMENTS && s->n; n++) {
+        const size_t i = random_below(s->n);
+        signs[i] = 1;
+        misses += !is_near_along(s, signs, i, loss, arg, bound);
+        signs[i] = 0;
     }
+    for (size_t i = 0; i < s->n; i++)
+        signs[i] = random_below(2) ? DIRECTION : -DIRECTION;
+    return misses + !is_near_along(s, signs, s->n, loss, arg, bound * fmax(1, DIRECTION * sqrt((double)s->n)));
+}
+
+void check_slopes(const slope *slopes, size_t count, loss_fn loss, const void *arg, double bound, bool has_corners) {
+    size_t misses = 0;
+    for (size_t i = 0; i < count; i++)
+        misses += count_misses(&slopes[i], loss, arg, bound);
+    assert_true(misses <= (has_corners ? count * (ELEMENTS + 1) / 3 : 0));
 }
