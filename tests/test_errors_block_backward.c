@@ -178,6 +178,23 @@ static void keeping(void **state) {
     assert_int_equal(attn_block_forward_keep(NULL, whole, &c.x, &out, &c.inputs, kept, bytes), ATTN_ERROR_NULL);
 }
 
+/* What was kept is read. */
+static void kept_is_read(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    call c;
+    size_t bytes;
+    make_valid(context, &c);
+    const attn_tensor out = new_tensor(BHTD, B, 1, T, M);
+    assert_ok(context, attn_block_kept_size(context, whole, B, T, Te, &bytes));
+    float *kept = new_floats(bytes / sizeof(float));
+    assert_ok(context, attn_block_forward_keep(context, whole, &c.x, &out, &c.inputs, kept, bytes));
+    c.feed.d_down_bias = kept + bytes / sizeof(float) - M;
+    assert_status(context, attn_block_backward(context, whole, &c.x, &c.d_out, &c.inputs, kept, c.g_argument),
+                  ATTN_ERROR_ALIAS);
+    assert_mentions(attn_context_last_error(context), "gradients.feed->d_down_bias");
+}
+
 /* -- the blocks -- */
 
 static attn_block *make_block(attn_context *context, unsigned parts, int with_zero_key) {
@@ -213,6 +230,6 @@ static int destroy_blocks(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(every_fault), TEST(tolerated), TEST(keeping)};
+    const struct CMUnitTest tests[] = {TEST(every_fault), TEST(tolerated), TEST(keeping), TEST(kept_is_read)};
     return cmocka_run_group_tests_name("errors_block_backward", tests, make_blocks, destroy_blocks);
 }

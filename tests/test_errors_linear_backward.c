@@ -131,7 +131,7 @@ static void updates(void **state) {
     refuse(context, map, &p, ATTN_ERROR_NULL, "params.weight");
     p = valid;
     p.in_width = IN - 1;
-    refuse(context, map, &p, ATTN_ERROR_SHAPE, "weight");
+    refuse(context, map, &p, ATTN_ERROR_VALUE, "sizes");
     p = valid;
     p.bias = NULL;
     refuse(context, map, &p, ATTN_ERROR_VALUE, "bias");
@@ -139,7 +139,7 @@ static void updates(void **state) {
     p.order = ATTN_IN_OUT;
     refuse(context, map, &p, ATTN_ERROR_VALUE, "order");
     p = linear_of(ATTN_F16, ATTN_OUT_IN, IN, OUT, true);
-    refuse(context, map, &p, ATTN_ERROR_VALUE, "type");
+    refuse(context, map, &p, ATTN_ERROR_VALUE, "weight_dtype");
     assert_ok(context, attn_linear_update(context, map, &valid));
 }
 

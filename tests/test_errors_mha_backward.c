@@ -40,6 +40,7 @@ static attn_mha *others[5]; /* that have no gradients */
     X(gate, ATTN_ERROR_VALUE, "gradients.d_gate_bias", c->g.known.d_gate_bias = c->g.known.d_q_weight)                 \
     X(dq, ATTN_ERROR_VALUE, "gradients.attention->dq", c->shared.dq = &c->d_query)                                     \
     X(d_lse, ATTN_ERROR_VALUE, "gradients.attention->d_lse", c->shared.d_lse = c->params.sinks)                        \
+    X(accumulate_twice, ATTN_ERROR_VALUE, "gradients.attention->accumulate", c->shared.accumulate = 1)                 \
     X(sinks_alone, ATTN_ERROR_VALUE, "d_sinks", c->params.sinks = NULL)                                                \
     X(extra_key, ATTN_ERROR_VALUE, "extra_key", c->mha = others[0])                                                    \
     X(zero_key, ATTN_ERROR_VALUE, "zero_key", c->mha = others[1])                                                      \
@@ -174,6 +175,24 @@ static void keeping(void **state) {
     assert_int_equal(attn_mha_forward_keep(NULL, layer, &x, NULL, NULL, &out, NULL, kept, bytes), ATTN_ERROR_NULL);
 }
 
+/* What was kept is read. */
+static void kept_is_read(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    call c;
+    size_t bytes;
+    make_valid(context, &c);
+    const attn_tensor out = new_tensor(BHTD, B, 1, Tq, M);
+    assert_ok(context, attn_mha_kept_size(context, layer, B, Tq, Tk, &bytes));
+    float *kept = new_floats(bytes / sizeof(float));
+    assert_ok(context, attn_mha_forward_keep(context, layer, &c.query, &c.key, NULL, &out, &c.params, kept, bytes));
+    c.g.known.d_q_bias = kept + bytes / sizeof(float) - M;
+    assert_status(context,
+                  attn_mha_backward(context, layer, &c.query, &c.key, NULL, &c.d_out, &c.params, kept, c.g_argument),
+                  ATTN_ERROR_ALIAS);
+    assert_mentions(attn_context_last_error(context), "gradients.d_q_bias");
+}
+
 /* -- the layers -- */
 
 static attn_mha *make_layer(attn_context *context, unsigned form) {
@@ -208,6 +227,6 @@ static int destroy_layers(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(every_fault), TEST(tolerated), TEST(keeping)};
+    const struct CMUnitTest tests[] = {TEST(every_fault), TEST(tolerated), TEST(keeping), TEST(kept_is_read)};
     return cmocka_run_group_tests_name("errors_mha_backward", tests, make_layers, destroy_layers);
 }

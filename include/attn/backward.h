@@ -71,8 +71,8 @@ typedef struct attn_mha_gradients {
     float *d_out_weight, *d_out_bias;
     float *d_gate_weight, *d_gate_bias; /* with gate_in_q they are in those of q */
 
-    /* Of what attention reads beside q, k and v; NULL: none. dq, dk, dv and d_lse must be NULL; with a callback
-     * score_backward is set here. */
+    /* Of what attention reads beside q, k and v; NULL: none. dq, dk, dv, d_lse and accumulate must be 0; with a
+     * callback score_backward is set here. */
     const attn_sdpa_gradients *attention;
 
     int accumulate; /* Not 0: gradients are added to what the outputs hold; those of `attention`, too. */
@@ -145,8 +145,9 @@ extern "C" {
  *   d_out            [B,H,Tq,E], f32, f16 or bf16
  * Masked keys and empty rows have gradients of 0, whatever they hold: NaN or Inf there changes no bit. A row of q or
  * d_out that is not finite makes the gradients of all that it sees NaN, but those of values whose weights were dropped.
- * The products are f32 in every precision of the
- * context; the memory is O(Tq + Tk), and bits are the same for any number of threads. d_alibi_slopes and
+ * The products are f32 in every precision of the context. `out` and lse are not, in one of less: what they differ by
+ * from those of f32 is in the gradients of scores, most of all in sums of many, as d_alibi_slopes. Train in
+ * PRECISION_F32. The memory is O(Tq + Tk), and bits are the same for any number of threads. d_alibi_slopes and
  * d_relative_bias, as well as d_bias where batch or heads are broadcast, leave the threads less to share: those of
  * different heads, or of the blocks of keys.
  * Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE, STRUCT, OVERFLOW, ALIAS, MEMORY; nothing is written then.
@@ -197,8 +198,9 @@ ATTN_API attn_status attn_mha_kept_size(attn_context *context, const attn_mha *m
  *   d_out                      [B,1,Tq,M], f32, f16 or bf16
  *   kept                       what attn_mha_forward_keep kept in a context of the same backend and precision, or NULL:
  *                              it is made again, which takes the time of the forward pass and changes no bit
- * The rules of attn_sdpa_backward and attn_linear_backward hold. What `clip` changed has a gradient of 0. The layer may
- * have no extra or zero key, no norm before the output and no latents.
+ * The rules of attn_sdpa_backward and attn_linear_backward hold: tokens that are masked or not there, of the query, the
+ * key, the value and d_out, must be finite, as gradients of weights are sums over all of them, times 0. What `clip`
+ * changed has a gradient of 0. The layer may have no extra or zero key, no norm before the output and no latents.
  * Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE, STRUCT, OVERFLOW, ALIAS, MEMORY; nothing is written then. */
 ATTN_API attn_status attn_mha_backward(attn_context *context, const attn_mha *mha, const attn_tensor *query,
                                        const attn_tensor *key, const attn_tensor *value, const attn_tensor *d_out,
@@ -301,8 +303,8 @@ ATTN_API attn_status attn_block_kept_size(attn_context *context, const attn_bloc
  *   x, inputs  as they were there, x not written over; outputs of the params are not looked at; no cache
  *   d_out      [B,1,T,M], f32, f16 or bf16
  *   kept       as in attn_mha_backward
- * What attn_mha_backward refuses is refused here. Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE, STRUCT, OVERFLOW, ALIAS,
- * MEMORY; nothing is written then. */
+ * What attn_mha_backward says of tokens and layers holds here. Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE, STRUCT,
+ * OVERFLOW, ALIAS, MEMORY; nothing is written then. */
 ATTN_API attn_status attn_block_backward(attn_context *context, const attn_block *block, const attn_tensor *x,
                                          const attn_tensor *d_out, const attn_block_inputs *inputs, const void *kept,
                                          const attn_block_gradients *gradients);

@@ -98,7 +98,7 @@ static attni_view view_of(const attn_tensor *t, const attni_sdpa *call) {
 
 /* Strides of what is broadcast are 0, as those of the bias. */
 static attni_view bias_view(const attn_tensor *t) {
-    attni_view view = t ? attni_view_of(t) : (attni_view){0};
+    attni_view view = t && !attni_is_empty(t) ? attni_view_of(t) : (attni_view){0};
     if (t) {
         view.stride_b = t->size[0] == 1 ? 0 : view.stride_b;
         view.stride_h = t->size[1] == 1 ? 0 : view.stride_h;

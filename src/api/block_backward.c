@@ -44,6 +44,16 @@ attn_status attn_block_kept_size(attn_context *context, const attn_block *block,
     return ATTN_OK;
 }
 
+static attn_tensor floats_of(const float *data, size_t n) { return attn_tensor_btm(data, ATTN_F32, 1, 1, n); }
+
+/* An output that shares no memory with the tensors of the call. */
+static attn_status check_kept(attn_context *context, const attni_block_arguments *a, const float *kept, size_t floats) {
+    const attn_tensor t = floats_of(kept, floats);
+    ATTNI_TRY(attni_check_disjoint(context, "kept", &t, "x", a->x));
+    ATTNI_TRY(attni_check_disjoint(context, "kept", &t, "out", a->out));
+    return a->inputs.encoded ? attni_check_disjoint(context, "kept", &t, "inputs.encoded", a->inputs.encoded) : ATTN_OK;
+}
+
 attn_status attn_block_forward_keep(attn_context *context, const attn_block *block, const attn_tensor *x,
                                     const attn_tensor *out, const attn_block_inputs *inputs, void *kept,
                                     size_t kept_bytes) {
@@ -58,9 +68,8 @@ attn_status attn_block_forward_keep(attn_context *context, const attn_block *blo
     if (kept_bytes < floats * sizeof(float))
         return attni_fail(context, ATTN_ERROR_SHAPE, "kept_bytes is %zu, expected at least %zu", kept_bytes,
                           floats * sizeof(float));
+    ATTNI_TRY(check_kept(context, &a, kept, floats));
     attni_add_floats(&a.self_extras, "kept", kept, floats);
-    ATTNI_TRY(attni_check_disjoint(context, "out", out, "kept",
-                                   &(attn_tensor){kept, ATTN_F32, {1, 1, 1, floats}, {0, 0, 0, 1}}));
     ATTNI_TRY(attni_check_block_outputs(context, &a));
     call.kept = kept;
     ATTNI_TRY(attni_scratch_reserve(context, attni_block_scratch(context, &call)));
@@ -185,12 +194,13 @@ static attn_status check_tensor(attn_context *context, const char *name, const a
     return ATTN_OK;
 }
 
-static attn_status check_written(attn_context *context, const arguments *a) {
+static attn_status check_written(attn_context *context, const arguments *a, const attni_block_call *call) {
     static const attn_tensor none;
     const attn_block_inputs *in = &a->block.inputs;
-    const char *const names[] = {"x", "d_out", "inputs.encoded"};
-    const attn_tensor *const inputs[] = {a->block.x, a->block.out, in->encoded ? in->encoded : &none};
-    ATTNI_TRY(attni_check_written(context, &a->written, &a->block.self_extras, 3, names, inputs));
+    const attn_tensor kept = floats_of(call->kept, call->kept ? attni_block_lay_kept(call).end : 0);
+    const char *const names[] = {"x", "d_out", "inputs.encoded", "kept"};
+    const attn_tensor *const inputs[] = {a->block.x, a->block.out, in->encoded ? in->encoded : &none, &kept};
+    ATTNI_TRY(attni_check_written(context, &a->written, &a->block.self_extras, 4, names, inputs));
     return attni_check_written(context, &a->written, &a->block.cross_extras, 0, NULL, NULL);
 }
 
@@ -228,7 +238,7 @@ static attn_status check(attn_context *context, arguments *a, const attn_block_i
     ATTNI_TRY(check_attention(context, a, ATTNI_CROSS, b));
     ATTNI_TRY(check_rims(context, a, b));
     ATTNI_TRY(check_feed(context, a, b));
-    return a->block.data ? check_written(context, a) : ATTN_OK;
+    return a->block.data ? check_written(context, a, &b->call) : ATTN_OK;
 }
 
 attn_status attn_block_backward(attn_context *context, const attn_block *block, const attn_tensor *x,

@@ -126,12 +126,13 @@ static attn_status add_attention(attn_context *context, attni_place place, const
     attn_sdpa_gradients g;
     const size_t H = b->call.mha->H;
     ATTNI_TRY(attni_check_params(context, within[place], gradients->attention, sizeof g, &g));
-    if (g.dq || g.dk || g.dv || g.d_lse)
-        return attni_fail(context, ATTN_ERROR_VALUE, "%s->%s is set, expected NULL in a layer", within[place],
-                          g.dq   ? "dq"
-                          : g.dk ? "dk"
-                          : g.dv ? "dv"
-                                 : "d_lse");
+    if (g.dq || g.dk || g.dv || g.d_lse || g.accumulate)
+        return attni_fail(context, ATTN_ERROR_VALUE, "%s->%s is set, expected 0 in a layer", within[place],
+                          g.dq      ? "dq"
+                          : g.dk    ? "dk"
+                          : g.dv    ? "dv"
+                          : g.d_lse ? "d_lse"
+                                    : "accumulate");
     ATTNI_TRY(attni_within(context, within[place], attni_check_sdpa_gradients(context, params, &g, data)));
     attni_write_tensor(written, names[0][place], g.d_bias);
     attni_write_floats(written, names[1][place], g.d_sinks, H);
@@ -217,6 +218,9 @@ static attn_status check(attn_context *context, const arguments *a, bool data, a
     b->add_query = b->add_key = b->add_value = g.accumulate != 0;
     b->call.kept = (float *)(uintptr_t)a->kept; /* only read */
     ATTNI_TRY(check_gradients(context, a, &p, &g, data, b, &written));
+    const attni_mha_call forward = {.mha = a->mha, .B = b->call.B, .Tq = b->call.Tq, .Tk = b->call.Tk, .keeps = true};
+    if (a->kept)
+        attni_add_array(&extras, "kept", a->kept, attni_mha_lay_kept(&forward).end);
     if (!data)
         return ATTN_OK;
     return attni_check_written(context, &written, &extras, 4,

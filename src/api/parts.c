@@ -136,15 +136,9 @@ attn_status attni_check_weight_dtype(attn_context *context, const char *name, at
 
 attn_status attni_check_fits(attn_context *context, const char *name, const attni_weight *w,
                              const attni_linear *linear) {
-    if (w->out != linear->out || w->in != linear->in)
-        return attni_fail(context, ATTN_ERROR_SHAPE, "%s: the weight is of %zu to %zu, expected %zu to %zu as it was",
-                          name, w->in, w->out, linear->in, linear->out);
-    if (attni_linear_fits(context, w, linear))
-        return ATTN_OK;
-    return attni_fail(context, ATTN_ERROR_VALUE,
-                      "%s: the order or type of the weight, its having a bias, or the context's backend or precision "
-                      "are not those of what was packed",
-                      name);
+    const char *misfit = attni_linear_misfit(context, w, linear);
+    return misfit ? attni_fail(context, ATTN_ERROR_VALUE, "%s: %s differs from what was packed", name, misfit)
+                  : ATTN_OK;
 }
 
 attn_status attni_check_scale(attn_context *context, const char *name, const float *scale, const void *weight,

@@ -42,9 +42,9 @@ typedef struct attni_linear {
 size_t attni_linear_floats(const attn_context *context, const attni_weight *weight);
 attni_linear attni_linear_pack(const attn_context *context, const attni_weight *weight, float *memory);
 
-/* Packs another weight of the same form in the place of what was packed, shared out to the threads. Whether it has it:
- * int4's scales may be numbers that f16 has not. */
-bool attni_linear_fits(const attn_context *context, const attni_weight *weight, const attni_linear *linear);
+/* Packs another weight of the same form in the place of what was packed, shared out to the threads; what is not of that
+ * form, or NULL: int4's scales may be numbers that f16 has not, in the place of such that it has. */
+const char *attni_linear_misfit(const attn_context *context, const attni_weight *weight, const attni_linear *linear);
 void attni_linear_repack(attn_context *context, const attni_weight *weight, attni_linear *linear);
 
 /* Inside the room: the panel of a weight that begins with feature o. */

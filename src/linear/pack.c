@@ -186,11 +186,19 @@ attni_linear attni_linear_pack(const attn_context *context, const attni_weight *
     return linear;
 }
 
-bool attni_linear_fits(const attn_context *context, const attni_weight *w, const attni_linear *linear) {
+const char *attni_linear_misfit(const attn_context *context, const attni_weight *w, const attni_linear *linear) {
     const attni_linear form = form_of(context, w);
-    return form.out == linear->out && form.in == linear->in && form.type == linear->type &&
-           form.panel.width == linear->panel.width && form.stride_out == linear->stride_out &&
-           form.stride_in == linear->stride_in && (form.half || !linear->half) && !w->bias == !linear->bias;
+    if (form.out != linear->out || form.in != linear->in)
+        return "the sizes";
+    if (form.stride_out != linear->stride_out || form.stride_in != linear->stride_in)
+        return "the order";
+    if (form.type != linear->type)
+        return "weight_dtype, or the context's precision,";
+    if (!w->bias != !linear->bias)
+        return "whether there is a bias";
+    if (linear->half && !form.half)
+        return "weight_scale, which has numbers that f16 has not,";
+    return form.panel.width == linear->panel.width ? NULL : "the context's backend";
 }
 
 typedef struct repacking {

@@ -230,9 +230,11 @@ static attni_backward backward_of(attn_context *context, const attni_sdpa *call,
 
 void attni_backward_run(attn_context *context, const attni_sdpa *call, const attni_gradients *gradients,
                         void *scratch) {
+    attni_backward w = {.e = {.call = call}, .gradients = gradients};
+    attni_back_clear(context, &w);
     if (call->B == 0 || call->H == 0)
         return;
-    attni_backward w = backward_of(context, call, gradients, scratch);
+    w = backward_of(context, call, gradients, scratch);
     const double scores = (double)call->B * (double)call->H * (double)call->Tq * (double)call->Tk;
     const size_t units =
         parts_of(w.whole_keys, w.groups) * parts_of(w.whole_batch, call->B) * parts_of(w.whole_heads, call->G);

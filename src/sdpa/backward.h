@@ -106,6 +106,8 @@ static inline float *attni_back_delta(const attni_back_sequence *s, size_t h, si
 
 /* What the walk has to know of each row, and what outputs have to be before it. */
 void attni_back_begin(attn_context *context, attni_backward *w);
+/* Sums of what rows share that are not there. */
+void attni_back_clear(attn_context *context, attni_backward *w);
 
 /* The gradients of a tile's queries, and of a group's keys or values, to the caller, or where they are kept until they
  * are turned back; room for a row. */

@@ -248,14 +248,35 @@ static void zero_sums(attni_backward *w) {
 }
 
 /* Rows of the bias that are different ones. */
+/* Rows of a bias in one dimension: where its stride is 0 it has one, for all. */
+static size_t own(ptrdiff_t stride, size_t size) { return stride ? size : 1; }
+
 static void zero_bias(void *arg, size_t unit, size_t worker) {
-    attni_backward *w = arg;
+    const attni_backward *w = arg;
     const attni_view *bias = &w->gradients->d_bias;
-    const size_t Tq = w->e.call->Tq, t = unit % Tq, h = unit / Tq % w->e.call->H, b = unit / Tq / w->e.call->H;
+    const size_t T = own(bias->stride_t, w->e.call->Tq), H = own(bias->stride_h, w->e.call->H);
     (void)worker;
-    if ((t && !bias->stride_t) || (h && !bias->stride_h) || (b && !bias->stride_b))
-        return;
-    memset(attni_at(bias, b, h, t), 0, w->e.call->bias.keys * sizeof(float));
+    memset(attni_at(bias, unit / T / H, unit / T % H, unit % T), 0, w->e.call->bias.keys * sizeof(float));
+}
+
+static void zero_floats(float *x, size_t n) {
+    if (x && n)
+        memset(x, 0, n * sizeof *x);
+}
+
+void attni_back_clear(attn_context *context, attni_backward *w) {
+    const attni_gradients *g = w->gradients;
+    const attni_view *bias = &g->d_bias;
+    const attni_sdpa *call = w->e.call;
+    if (call->B == 0 && !g->accumulate) {
+        zero_floats(g->d_sinks, call->H);
+        zero_floats(g->d_slopes, call->H);
+        zero_floats(g->d_table, call->H * call->relative.width);
+    }
+    if (bias->data && !w->gradients->accumulate)
+        attni_parallel(context,
+                       own(bias->stride_b, call->B) * own(bias->stride_h, call->H) * own(bias->stride_t, call->Tq), 0,
+                       zero_bias, w);
 }
 
 void attni_back_begin(attn_context *context, attni_backward *w) {
@@ -263,8 +284,6 @@ void attni_back_begin(attn_context *context, attni_backward *w) {
     const double floats = (double)call->B * (double)call->H * (double)call->Tq * (double)(call->D + 2 * call->E);
     const size_t chunks = call->B * call->H * chunks_of(w);
     zero_sums(w);
-    if (w->gradients->d_bias.data && !w->gradients->accumulate)
-        attni_parallel(context, call->B * call->H * call->Tq, 0, zero_bias, w);
     attni_parallel(context, chunks, 8 * floats, look_at_chunk, w);
     if (atomic_load(&w->odd)) /* now with copies of all rows */
         attni_parallel(context, chunks, 8 * floats, look_at_chunk, w);
