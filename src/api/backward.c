@@ -11,17 +11,10 @@ typedef struct arguments {
     attn_sdpa_gradients gradients;
 } arguments;
 
-/* A tensor of the shape of another, or NULL. */
-static attn_status check_like(attn_context *context, const char *name, const attn_tensor *t, const char *like,
-                              const attn_tensor *x, unsigned types, bool output, bool data) {
-    if (!t)
-        return ATTN_OK;
-    ATTNI_TRY(attni_check_typed(context, name, t, types, output, data));
-    for (int axis = 0; axis < 4; axis++)
-        if (t->size[axis] != x->size[axis])
-            return attni_fail(context, ATTN_ERROR_SHAPE, "%s.size[%d] is %zu, expected that of %s, %zu", name, axis,
-                              t->size[axis], like, x->size[axis]);
-    return ATTN_OK;
+/* The gradient of an input, or NULL. */
+static attn_status check_gradient(attn_context *context, const char *name, const attn_tensor *d, const char *of,
+                                  const attn_tensor *x, unsigned types, bool data) {
+    return d ? attni_check_like(context, name, d, of, x, types, true, data) : ATTN_OK;
 }
 
 attn_status attni_check_sdpa_gradients(attn_context *context, const attn_sdpa_params *p, const attn_sdpa_gradients *g,
@@ -41,7 +34,7 @@ attn_status attni_check_sdpa_gradients(attn_context *context, const attn_sdpa_pa
                               fields[n].field, fields[n].to);
     if (p->score && !g->score_backward)
         return attni_fail(context, ATTN_ERROR_NULL, "gradients.score_backward is NULL, but params.score is set");
-    return check_like(context, "gradients.d_bias", g->d_bias, "params.bias", p->bias, ATTNI_F32_ONLY, true, data);
+    return check_gradient(context, "gradients.d_bias", g->d_bias, "params.bias", p->bias, ATTNI_F32_ONLY, data);
 }
 
 static attn_status check_lse(attn_context *context, const attn_sdpa_params *p, const attn_tensor *out) {
@@ -52,11 +45,10 @@ static attn_status check_lse(attn_context *context, const attn_sdpa_params *p, c
 
 static attn_status check_tensors(attn_context *context, const arguments *a, bool data) {
     const attn_sdpa_gradients *g = &a->gradients;
-    ATTNI_TRY(attni_check_pointer(context, "d_out", a->d_out));
-    ATTNI_TRY(check_like(context, "d_out", a->d_out, "out", a->out, ATTNI_FLOATS, false, data));
-    ATTNI_TRY(check_like(context, "gradients.dq", g->dq, "q", a->q, ATTNI_FLOATS, true, data));
-    ATTNI_TRY(check_like(context, "gradients.dk", g->dk, "k", a->k, ATTNI_FLOATS, true, data));
-    return check_like(context, "gradients.dv", g->dv, "v", a->v, ATTNI_FLOATS, true, data);
+    ATTNI_TRY(attni_check_like(context, "d_out", a->d_out, "out", a->out, ATTNI_FLOATS, false, data));
+    ATTNI_TRY(check_gradient(context, "gradients.dq", g->dq, "q", a->q, ATTNI_FLOATS, data));
+    ATTNI_TRY(check_gradient(context, "gradients.dk", g->dk, "k", a->k, ATTNI_FLOATS, data));
+    return check_gradient(context, "gradients.dv", g->dv, "v", a->v, ATTNI_FLOATS, data);
 }
 
 /* The log-sum-exps that the forward pass wrote are read now, and so is what it was told about them. */

@@ -47,7 +47,8 @@ attn_status attn_block_kept_size(attn_context *context, const attn_block *block,
 static attn_tensor floats_of(const float *data, size_t n) { return attn_tensor_btm(data, ATTN_F32, 1, 1, n); }
 
 /* An output that shares no memory with the tensors of the call. */
-static attn_status check_kept(attn_context *context, const attni_block_arguments *a, const float *kept, size_t floats) {
+static attn_status check_kept_apart(attn_context *context, const attni_block_arguments *a, const float *kept,
+                                    size_t floats) {
     const attn_tensor t = floats_of(kept, floats);
     ATTNI_TRY(attni_check_disjoint(context, "kept", &t, "x", a->x));
     ATTNI_TRY(attni_check_disjoint(context, "kept", &t, "out", a->out));
@@ -62,13 +63,10 @@ attn_status attn_block_forward_keep(attn_context *context, const attn_block *blo
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_block(context, &a, inputs, &call));
     ATTNI_TRY(check_trainable(context, block, &a.inputs));
-    ATTNI_TRY(attni_check_pointer(context, "kept", kept));
     call.keeps = true;
     const size_t floats = attni_block_lay_kept(&call).end;
-    if (kept_bytes < floats * sizeof(float))
-        return attni_fail(context, ATTN_ERROR_SHAPE, "kept_bytes is %zu, expected at least %zu", kept_bytes,
-                          floats * sizeof(float));
-    ATTNI_TRY(check_kept(context, &a, kept, floats));
+    ATTNI_TRY(attni_check_kept(context, kept, kept_bytes, floats));
+    ATTNI_TRY(check_kept_apart(context, &a, kept, floats));
     attni_add_floats(&a.self_extras, "kept", kept, floats);
     ATTNI_TRY(attni_check_block_outputs(context, &a));
     call.kept = kept;
@@ -182,13 +180,10 @@ static attn_status check_feed(attn_context *context, arguments *a, attni_block_b
 
 static attn_status check_tensor(attn_context *context, const char *name, const attn_tensor *d, const attn_tensor *of,
                                 arguments *a, attni_view *view) {
-    static const char *const letters[] = {"B", "1", "T", "width"};
     ATTNI_TRY(check_belongs(context, name, d, of));
     if (!d)
         return ATTN_OK;
-    ATTNI_TRY(attni_check_typed(context, name, d, ATTNI_FLOATS, true, a->block.data));
-    for (int axis = 0; axis < 4; axis++)
-        ATTNI_TRY(attni_check_size(context, name, d, axis, letters[axis], of->size[axis]));
+    ATTNI_TRY(attni_check_like(context, name, d, "the input", of, ATTNI_FLOATS, true, a->block.data));
     *view = attni_view_of(d);
     attni_write_tensor(&a->written, name, d);
     return ATTN_OK;

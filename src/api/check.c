@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "context/sizes.h"
+
 /* Nothing was inserted, removed or widened in what older programs have; structs without a struct_size never change. */
 #define STAYS(type, last, bytes)                                                                                       \
     _Static_assert(sizeof(void *) != 8 || ATTNI_FIRST_END(type, last) == (bytes), #type " differs from 0.1.0's");
@@ -192,6 +194,29 @@ static bool interleave(const attn_tensor *a, const attn_tensor *b) {
     const uintptr_t x_at = (x.low - base) % bytes, y_at = (y.low - base) % bytes;
     const uintptr_t x_end = x_at + (x.high - x.low), y_end = y_at + (y.high - y.low);
     return x_at < y_at ? x_end <= y_at && y_end <= x_at + bytes : y_end <= x_at && x_end <= y_at + bytes;
+}
+
+attn_tensor attni_rows_tensor(const float *data, size_t rows, size_t columns, size_t ld) {
+    attn_tensor t = attn_tensor_btm(data, ATTN_F32, 1, rows, columns);
+    t.stride[2] = (ptrdiff_t)ld;
+    return t;
+}
+
+attn_status attni_check_ld(attn_context *context, const char *name, size_t ld, size_t rows, size_t columns) {
+    size_t floats;
+    if (ld >= columns)
+        return attni_check_product(context, name, ld, attni_max(1, rows), &floats);
+    return attni_fail(context, ATTN_ERROR_SHAPE, "%s is %zu, expected at least columns = %zu", name, ld, columns);
+}
+
+attn_status attni_check_like(attn_context *context, const char *name, const attn_tensor *t, const char *like,
+                             const attn_tensor *x, unsigned types, bool output, bool data) {
+    ATTNI_TRY(attni_check_typed(context, name, t, types, output, data));
+    for (int axis = 0; axis < 4; axis++)
+        if (t->size[axis] != x->size[axis])
+            return attni_fail(context, ATTN_ERROR_SHAPE, "%s.size[%d] is %zu, expected that of %s, %zu", name, axis,
+                              t->size[axis], like, x->size[axis]);
+    return ATTN_OK;
 }
 
 attn_status attni_check_disjoint(attn_context *context, const char *output_name, const attn_tensor *output,

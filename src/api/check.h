@@ -87,6 +87,14 @@ attn_status attni_check_tensor(attn_context *context, const char *name, const at
 attn_status attni_check_size(attn_context *context, const char *name, const attn_tensor *tensor, int axis,
                              const char *letter, size_t expected);
 
+/* Rows `ld` floats apart: as a tensor, and whether ld is large enough, and not too large. */
+attn_tensor attni_rows_tensor(const float *data, size_t rows, size_t columns, size_t ld);
+attn_status attni_check_ld(attn_context *context, const char *name, size_t ld, size_t rows, size_t columns);
+
+/* A tensor of the sizes of another. */
+attn_status attni_check_like(attn_context *context, const char *name, const attn_tensor *tensor, const char *like,
+                             const attn_tensor *x, unsigned types, bool output, bool data);
+
 /* An output that shares no memory with another tensor. */
 attn_status attni_check_disjoint(attn_context *context, const char *output_name, const attn_tensor *output,
                                  const char *name, const attn_tensor *tensor);

@@ -80,28 +80,16 @@ static void run_block(void *arg, size_t unit, size_t worker) {
     }
 }
 
-static attn_tensor matrix(const float *data, size_t rows, size_t columns, size_t ld) {
-    attn_tensor t = attn_tensor_btm(data, ATTN_F32, 1, rows, columns);
-    t.stride[2] = (ptrdiff_t)ld;
-    return t;
-}
-
-static attn_status check_stride(attn_context *context, const char *name, size_t ld, const job *j) {
-    size_t floats;
-    if (ld >= j->columns)
-        return attni_check_product(context, name, ld, attni_max(1, j->rows), &floats);
-    return attni_fail(context, ATTN_ERROR_SHAPE, "%s is %zu, expected at least columns = %zu", name, ld, j->columns);
-}
-
 /* Elements of 8 bytes count as two. */
 static attn_status check_overlaps(attn_context *context, const job *j, const attn_tensor *logits, double *loss) {
-    const attn_tensor targets = matrix((const float *)(const void *)j->targets, j->rows, 2, 2);
+    const attn_tensor targets = attni_rows_tensor((const float *)(const void *)j->targets, j->rows, 2, 2);
     const bool in_place = j->params.d_logits == j->logits && j->params.ldd == j->ld;
-    const attn_tensor none = matrix(NULL, 0, 0, 0);
+    const attn_tensor none = attni_rows_tensor(NULL, 0, 0, 0);
     attni_extras extras = {0};
-    attni_add_output(&extras, "params.d_logits", matrix(j->params.d_logits, j->rows, j->columns, j->params.ldd));
-    attni_add_output(&extras, "params.losses", matrix(j->params.losses, j->rows, 1, 1));
-    attni_add_output(&extras, "loss", matrix((float *)(void *)loss, 1, 2, 2));
+    attni_add_output(&extras, "params.d_logits",
+                     attni_rows_tensor(j->params.d_logits, j->rows, j->columns, j->params.ldd));
+    attni_add_output(&extras, "params.losses", attni_rows_tensor(j->params.losses, j->rows, 1, 1));
+    attni_add_output(&extras, "loss", attni_rows_tensor((float *)(void *)loss, 1, 2, 2));
     for (int i = 1; i < 3; i++)
         ATTNI_TRY(attni_check_disjoint(context, extras.output_names[i], &extras.outputs[i], "logits", logits));
     return attni_check_outputs(context, &extras, NULL, 2, (const char *const[]){"logits", "targets"},
@@ -109,13 +97,13 @@ static attn_status check_overlaps(attn_context *context, const job *j, const att
 }
 
 static attn_status check_matrices(attn_context *context, const job *j, double *loss) {
-    const attn_tensor logits = matrix(j->logits, j->rows, j->columns, j->ld);
-    ATTNI_TRY(check_stride(context, "ld", j->ld, j));
+    const attn_tensor logits = attni_rows_tensor(j->logits, j->rows, j->columns, j->ld);
+    ATTNI_TRY(attni_check_ld(context, "ld", j->ld, j->rows, j->columns));
     ATTNI_TRY(attni_check_tensor(context, "logits", &logits, false, true));
     if (j->rows)
         ATTNI_TRY(attni_check_pointer(context, "targets", j->targets));
     if (j->params.d_logits)
-        ATTNI_TRY(check_stride(context, "params.ldd", j->params.ldd, j));
+        ATTNI_TRY(attni_check_ld(context, "params.ldd", j->params.ldd, j->rows, j->columns));
     return check_overlaps(context, j, &logits, loss);
 }
 

@@ -33,13 +33,11 @@ static attn_status check_fields(attn_context *context, const arguments *a) {
 }
 
 static attn_status check_vectors(attn_context *context, const arguments *a, bool data) {
-    static const char *const letters[] = {"B", "H", "T", "M"};
     const attn_tensor *const x = a->embed.params.vectors, *const dx = a->gradients.d_vectors;
     if (!x)
         return ATTN_OK;
-    ATTNI_TRY(attni_check_tensor(context, "params.vectors", x, false, data && a->embed.norm));
-    for (int i = 0; i < 4; i++)
-        ATTNI_TRY(attni_check_size(context, "params.vectors", x, i, letters[i], a->d_out->size[i]));
+    ATTNI_TRY(attni_check_like(context, "params.vectors", x, "d_out", a->d_out, ATTNI_F32_ONLY, false,
+                               data && a->embed.norm));
     return dx ? attni_check_map(context, "d_out", a->d_out, "gradients.d_vectors", dx, data) : ATTN_OK;
 }
 

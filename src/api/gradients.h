@@ -14,6 +14,9 @@ attni_gradients attni_shared_gradients(const attn_sdpa_gradients *g);
 /* Whether a layer has gradients. */
 attn_status attni_check_differentiable(attn_context *context, const attn_mha *mha);
 
+/* `bytes` of the caller's, for so many floats that are to be kept. */
+attn_status attni_check_kept(attn_context *context, const void *kept, size_t bytes, size_t floats);
+
 /* A copy, for a call that only reads. */
 attn_sdpa_params attni_without_outputs(const attn_sdpa_params *params);
 

@@ -17,14 +17,26 @@ attn_status attni_check_differentiable(attn_context *context, const attn_mha *mh
                : ATTN_OK;
 }
 
+static size_t kept_floats(const attn_mha *mha, size_t B, size_t Tq, size_t Tk) {
+    const attni_mha_call call = {.mha = mha, .B = B, .Tq = Tq, .Tk = Tk, .keeps = true};
+    return attni_mha_lay_kept(&call).end;
+}
+
+attn_status attni_check_kept(attn_context *context, const void *kept, size_t bytes, size_t floats) {
+    ATTNI_TRY(attni_check_pointer(context, "kept", kept));
+    if (bytes < floats * sizeof(float))
+        return attni_fail(context, ATTN_ERROR_SHAPE, "kept_bytes is %zu, expected at least %zu", bytes,
+                          floats * sizeof(float));
+    return ATTN_OK;
+}
+
 attn_status attn_mha_kept_size(attn_context *context, const attn_mha *mha, size_t batch, size_t query_tokens,
                                size_t key_tokens, size_t *bytes) {
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "mha", mha));
     ATTNI_TRY(attni_check_pointer(context, "bytes", bytes));
     ATTNI_TRY(attni_check_projected(context, "query_tokens", "key_tokens", mha, batch, query_tokens, key_tokens, 2));
-    const attni_mha_call call = {.mha = mha, .B = batch, .Tq = query_tokens, .Tk = key_tokens, .keeps = true};
-    *bytes = attni_mha_lay_kept(&call).end * sizeof(float);
+    *bytes = kept_floats(mha, batch, query_tokens, key_tokens) * sizeof(float);
     return ATTN_OK;
 }
 
@@ -37,13 +49,10 @@ attn_status attn_mha_forward_keep(attn_context *context, const attn_mha *mha, co
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_mha(context, mha, &t, params, true, &call, &extras));
     ATTNI_TRY(attni_check_differentiable(context, mha));
-    ATTNI_TRY(attni_check_pointer(context, "kept", kept));
+    const size_t floats = kept_floats(mha, call.B, call.Tq, call.Tk);
+    ATTNI_TRY(attni_check_kept(context, kept, kept_bytes, floats));
     call.keeps = true;
     call.kept = kept;
-    const size_t floats = attni_mha_lay_kept(&call).end;
-    if (kept_bytes < floats * sizeof(float))
-        return attni_fail(context, ATTN_ERROR_SHAPE, "kept_bytes is %zu, expected at least %zu", kept_bytes,
-                          floats * sizeof(float));
     attni_add_floats(&extras, "kept", kept, floats);
     ATTNI_TRY(attni_check_outputs(context, &extras, out, 3, (const char *const[]){"query", t.key_name, t.value_name},
                                   (const attn_tensor *const[]){t.query, t.key, t.value}));
@@ -167,14 +176,11 @@ attn_sdpa_params attni_without_outputs(const attn_sdpa_params *params) {
 /* A gradient of an input, which has a name of its own only where the input was given. */
 static attn_status check_input_gradient(attn_context *context, const char *name, const attn_tensor *d, bool given,
                                         const attn_tensor *of, bool data, attni_view *view, attni_written *written) {
-    static const char *const letters[] = {"B", "1", "T", "width"};
     if (!d)
         return ATTN_OK;
     if (!given)
         return attni_fail(context, ATTN_ERROR_VALUE, "%s is set, but the call has no such input", name);
-    ATTNI_TRY(attni_check_typed(context, name, d, ATTNI_FLOATS, true, data));
-    for (int axis = 0; axis < 4; axis++)
-        ATTNI_TRY(attni_check_size(context, name, d, axis, letters[axis], of->size[axis]));
+    ATTNI_TRY(attni_check_like(context, name, d, "the input", of, ATTNI_FLOATS, true, data));
     *view = attni_view_of(d);
     attni_write_tensor(written, name, d);
     return ATTN_OK;
@@ -218,9 +224,8 @@ static attn_status check(attn_context *context, const arguments *a, bool data, a
     b->add_query = b->add_key = b->add_value = g.accumulate != 0;
     b->call.kept = (float *)(uintptr_t)a->kept; /* only read */
     ATTNI_TRY(check_gradients(context, a, &p, &g, data, b, &written));
-    const attni_mha_call forward = {.mha = a->mha, .B = b->call.B, .Tq = b->call.Tq, .Tk = b->call.Tk, .keeps = true};
     if (a->kept)
-        attni_add_array(&extras, "kept", a->kept, attni_mha_lay_kept(&forward).end);
+        attni_add_array(&extras, "kept", a->kept, kept_floats(a->mha, b->call.B, b->call.Tq, b->call.Tk));
     if (!data)
         return ATTN_OK;
     return attni_check_written(context, &written, &extras, 4,

@@ -44,12 +44,9 @@ static attn_status check_overlaps(attn_context *context, const norm_arguments *a
 }
 
 static attn_status check_tensors(attn_context *context, const norm_arguments *a, bool data) {
-    static const char *const letters[] = {"B", "H", "T", "M"};
     size_t floats;
     ATTNI_TRY(attni_check_tensor(context, "x", a->x, false, data));
-    ATTNI_TRY(attni_check_tensor(context, "d_out", a->d_out, false, data));
-    for (int i = 0; i < 4; i++)
-        ATTNI_TRY(attni_check_size(context, "d_out", a->d_out, i, letters[i], a->x->size[i]));
+    ATTNI_TRY(attni_check_like(context, "d_out", a->d_out, "x", a->x, ATTNI_F32_ONLY, false, data));
     ATTNI_TRY(attni_check_product(context, "x.size[3]", a->x->size[3], 256, &floats));
     return check_gradient(context, "gradients.dx", a->gradients.dx, 2, (const char *const[]){"x", "d_out"},
                           (const attn_tensor *const[]){a->x, a->d_out}, data);
@@ -135,23 +132,14 @@ attn_status attn_activate_backward(attn_context *context, attn_activation activa
     return ATTN_OK;
 }
 
-/* Inputs alone: their types and that they are of one size. */
-static attn_status check_like(attn_context *context, const char *name, const attn_tensor *t, const attn_tensor *gate) {
-    static const char *const letters[] = {"B", "H", "T", "M"};
-    ATTNI_TRY(attni_check_tensor(context, name, t, false, true));
-    for (int i = 0; i < 4; i++)
-        ATTNI_TRY(attni_check_size(context, name, t, i, letters[i], gate->size[i]));
-    return ATTN_OK;
-}
-
 static attn_status check_glu(attn_context *context, const attn_tensor *gate, const attn_tensor *up,
                              const attn_tensor *d_out, const attn_tensor *d_gate, const attn_tensor *d_up) {
     const char *const names[] = {"gate", "up", "d_out"};
     const attn_tensor *const inputs[] = {gate, up, d_out};
     ATTNI_TRY(attni_check_tensor(context, "gate", gate, false, true));
-    ATTNI_TRY(check_like(context, "d_out", d_out, gate));
+    ATTNI_TRY(attni_check_like(context, "d_out", d_out, "gate", gate, ATTNI_F32_ONLY, false, true));
     if (up)
-        ATTNI_TRY(check_like(context, "up", up, gate));
+        ATTNI_TRY(attni_check_like(context, "up", up, "gate", gate, ATTNI_F32_ONLY, false, true));
     if (d_up && !up)
         return attni_fail(context, ATTN_ERROR_VALUE, "d_up is set, but up is not");
     ATTNI_TRY(check_gradient(context, "d_gate", d_gate, 3, names, inputs, true));

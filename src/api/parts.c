@@ -90,11 +90,8 @@ bool attni_same_view(const attn_tensor *x, const attn_tensor *y) {
 
 attn_status attni_check_map(attn_context *context, const char *x_name, const attn_tensor *x, const char *out_name,
                             const attn_tensor *out, bool data) {
-    static const char *const letters[] = {"B", "H", "T", "M"};
     ATTNI_TRY(attni_check_tensor(context, x_name, x, false, data));
-    ATTNI_TRY(attni_check_tensor(context, out_name, out, true, data));
-    for (int i = 0; i < 4; i++)
-        ATTNI_TRY(attni_check_size(context, out_name, out, i, letters[i], x->size[i]));
+    ATTNI_TRY(attni_check_like(context, out_name, out, x_name, x, ATTNI_F32_ONLY, true, data));
     return data && !attni_same_view(x, out) ? attni_check_disjoint(context, out_name, out, x_name, x) : ATTN_OK;
 }
 

@@ -24,25 +24,13 @@ static void softmax_rows(void *arg, size_t unit, size_t worker) {
     }
 }
 
-static attn_tensor rows_of(const float *data, size_t rows, size_t columns, size_t ld) {
-    attn_tensor t = attn_tensor_btm(data, ATTN_F32, 1, rows, columns);
-    t.stride[2] = (ptrdiff_t)ld;
-    return t;
-}
-
-static attn_status check_stride(attn_context *context, const char *name, size_t ld, const softmax_job *j) {
-    size_t floats;
-    if (ld >= j->columns)
-        return attni_check_product(context, name, ld, attni_max(1, j->rows), &floats);
-    return attni_fail(context, ATTN_ERROR_SHAPE, "%s is %zu, expected at least columns = %zu", name, ld, j->columns);
-}
-
 static attn_status check(attn_context *context, const softmax_job *j) {
-    const attn_tensor x = rows_of(j->x, j->rows, j->columns, j->ldx), y = rows_of(j->y, j->rows, j->columns, j->ldy);
-    const attn_tensor lse = rows_of(j->lse, j->rows, 1, 1);
+    const attn_tensor x = attni_rows_tensor(j->x, j->rows, j->columns, j->ldx),
+                      y = attni_rows_tensor(j->y, j->rows, j->columns, j->ldy);
+    const attn_tensor lse = attni_rows_tensor(j->lse, j->rows, 1, 1);
     const bool in_place = j->x == j->y && j->ldx == j->ldy;
-    ATTNI_TRY(check_stride(context, "ldx", j->ldx, j));
-    ATTNI_TRY(check_stride(context, "ldy", j->ldy, j));
+    ATTNI_TRY(attni_check_ld(context, "ldx", j->ldx, j->rows, j->columns));
+    ATTNI_TRY(attni_check_ld(context, "ldy", j->ldy, j->rows, j->columns));
     ATTNI_TRY(attni_check_tensor(context, "x", &x, false, true));
     ATTNI_TRY(attni_check_tensor(context, "y", &y, true, true));
     if (!in_place)
