@@ -10,6 +10,7 @@
 #include "kernels/basics.h"
 #include "kernels/int4.h"
 #include "kernels/narrow.h"
+#include "kernels/together.h"
 
 /* Up to VL elements of another type than f32; beyond n they are 0. */
 static inline __attribute__((always_inline)) V load_half(attn_dtype type, const uint16_t *p, size_t n) {

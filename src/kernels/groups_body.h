@@ -9,13 +9,6 @@ static inline uint16_t bf16_beside(float x, bool below) {
     return (uint16_t)((u + (away ? 0xFFFFU : 0U)) >> 16);
 }
 
-static inline float float_of_bf16(uint16_t half) {
-    const uint32_t u = (uint32_t)half << 16;
-    float x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
-
 /* No sum of these is infinite. */
 static inline float limited(float x) {
     const float above = x > -0x1p126F ? x : -0x1p126F;
@@ -30,9 +23,9 @@ static void quantize_group(size_t n, const float *x, uint16_t *scale, uint16_t *
         most = limited(x[k]) > most ? limited(x[k]) : most;
     }
     *offset = bf16_beside(least, true);
-    const float from = float_of_bf16(*offset), step = (most - from) / 15;
+    const float from = attni_float_of_bf16(*offset), step = (most - from) / 15;
     *scale = step < 0x1p-126F ? 0 : bf16_beside(step, false);
-    const float inverse = *scale ? 1 / float_of_bf16(*scale) : 0.0F;
+    const float inverse = *scale ? 1 / attni_float_of_bf16(*scale) : 0.0F;
     memset(numbers, 0, ATTNI_GROUP);
     for (size_t k = 0; k < n; k++)
         numbers[k] = (uint8_t)((limited(x[k]) - from) * inverse + 0.5F);
@@ -68,7 +61,7 @@ static inline __attribute__((always_inline)) void widen_half(bool upper, size_t 
 static inline __attribute__((always_inline)) void widen_group(size_t columns, const char *group, float *lower,
                                                               float *upper) {
     const uint16_t *pair = (const uint16_t *)(const void *)group;
-    const V scale = v_set(float_of_bf16(pair[0])), offset = v_set(float_of_bf16(pair[1]));
+    const V scale = v_set(attni_float_of_bf16(pair[0])), offset = v_set(attni_float_of_bf16(pair[1]));
     const uint8_t *bytes = (const uint8_t *)(pair + 2);
     const size_t first = columns < HALF ? columns : HALF;
     widen_half(false, first, bytes, scale, offset, lower);

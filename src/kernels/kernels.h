@@ -238,7 +238,7 @@ typedef struct attni_kernels {
     double (*dot)(size_t n, const float *x, const float *y);
 
     /* Of y = activation(x) · factor, n numbers, from g, the gradients of y: dx and d_factor, either of which may be
-     * NULL, but not dx where the activation clips, or in the place of any of the others. */
+     * NULL, or in the place of any of the others. Not of an activation that clips. */
     void (*activate_back)(const attni_activation *activation, size_t n, const float *x, const float *factor,
                           const float *g, float *dx, float *d_factor);
 

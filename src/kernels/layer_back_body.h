@@ -96,18 +96,8 @@ static void activate_back_plain(const attni_activation *activation, size_t n, co
 #define CASE(kind)                                                                                                     \
     case kind:                                                                                                         \
         activate_back_row(kind, a, n, &p);                                                                             \
-        break
-    switch (a->kind) {
-        CASE(ATTN_GELU);
-        CASE(ATTN_GELU_TANH);
-        CASE(ATTN_GELU_SIGMOID);
-        CASE(ATTN_RELU);
-        CASE(ATTN_SILU);
-        CASE(ATTN_IDENTITY);
-        CASE(ATTN_RELU_SQUARED);
-        CASE(ATTN_XIELU);
-        CASE(ATTN_SIGMOID);
-    }
+        break;
+    switch (a->kind) { EACH_ACTIVATION(CASE) }
 #undef CASE
 }
 
@@ -149,9 +139,7 @@ static void activate_back_clamped(const attni_activation *a, size_t n, const poi
 static void activate_back(const attni_activation *a, size_t n, const float *x, const float *factor, const float *g,
                           float *dx, float *d_factor) {
     const pointwise p = {x, factor, g, g, dx, d_factor};
-    if (a->clips)
-        keep_within(n, x, a->limit, true, g, dx);
-    else if (a->clamped)
+    if (a->clamped)
         activate_back_clamped(a, n, &p);
     else
         activate_back_plain(a, n, &p);

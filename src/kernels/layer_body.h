@@ -137,23 +137,25 @@ static inline __attribute__((always_inline)) void activate_rows(attn_activation 
         activate_row(kind, &numbers, columns, x, factor, y);
 }
 
+/* A constant in each case, so that each is a loop of its own. */
+#define EACH_ACTIVATION(X)                                                                                             \
+    X(ATTN_GELU)                                                                                                       \
+    X(ATTN_GELU_TANH)                                                                                                  \
+    X(ATTN_GELU_SIGMOID)                                                                                               \
+    X(ATTN_RELU)                                                                                                       \
+    X(ATTN_SILU)                                                                                                       \
+    X(ATTN_IDENTITY)                                                                                                   \
+    X(ATTN_RELU_SQUARED)                                                                                               \
+    X(ATTN_XIELU)                                                                                                      \
+    X(ATTN_SIGMOID)
+
 static void activate_plain(const attni_activation *a, size_t rows, size_t columns, const float *x, ptrdiff_t ldx,
                            const float *factor, ptrdiff_t ldf, float *y, ptrdiff_t ldy) {
 #define CASE(kind)                                                                                                     \
     case kind:                                                                                                         \
         activate_rows(kind, a, rows, columns, x, ldx, factor, ldf, y, ldy);                                            \
-        break
-    switch (a->kind) {
-        CASE(ATTN_GELU);
-        CASE(ATTN_GELU_TANH);
-        CASE(ATTN_GELU_SIGMOID);
-        CASE(ATTN_RELU);
-        CASE(ATTN_SILU);
-        CASE(ATTN_IDENTITY);
-        CASE(ATTN_RELU_SQUARED);
-        CASE(ATTN_XIELU);
-        CASE(ATTN_SIGMOID);
-    }
+        break;
+    switch (a->kind) { EACH_ACTIVATION(CASE) }
 #undef CASE
 }
 

@@ -26,13 +26,18 @@ static inline void attni_put_bf16(size_t rows, size_t columns, const uint16_t *x
     }
 }
 
+static inline float attni_float_of_bf16(uint16_t half) {
+    const uint32_t bits = (uint32_t)half << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
 /* Element (r, c) of a panel. */
 static inline float attni_number_of(attn_dtype type, const char *panel, size_t width, size_t r, size_t c) {
     const size_t n = attni_together(type), at = (r / n * width + c) * n + r % n;
-    const uint32_t bits = type == ATTN_BF16 ? (uint32_t)((const uint16_t *)(const void *)panel)[at] << 16 : 0U;
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return type == ATTN_BF16 ? x : (float)(((const uint8_t *)panel)[at] - 128);
+    return type == ATTN_BF16 ? attni_float_of_bf16(((const uint16_t *)(const void *)panel)[at])
+                             : (float)(((const uint8_t *)panel)[at] - 128);
 }
 
 #endif

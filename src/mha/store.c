@@ -94,11 +94,9 @@ static const float *floats_of(const store_job *j, const rows_given *x, size_t wi
     return own->rows;
 }
 
-/* One row as int8 in own->narrow; returns the scale. The row may be in own->rows already. */
-static float quantize(const store_job *j, attn_dtype type, const void *row, size_t width, const space *own) {
-    if (row != own->rows)
-        j->kernels->copy(1, width, type, row, 0, ATTN_F32, own->rows, 0);
-    return j->kernels->quantize(width, own->rows, own->narrow);
+/* One row as int8 in own->narrow; returns the scale. */
+static float quantize(const store_job *j, const rows_given *x, size_t width, const space *own) {
+    return j->kernels->quantize(width, floats_of(j, x, width, own), own->narrow);
 }
 
 /* Token i of a batch and those that follow, `count` of them. */
@@ -138,7 +136,7 @@ static void store_key(const store_job *j, const rows_given *k, char *page, size_
     const attni_page_form *form = j->append->cache->pages.form;
     const size_t D = j->append->cache->pool->D;
     if (form->dtype == ATTN_INT8) {
-        scales_of(form, page)[at] = quantize(j, k->dtype, k->data, D, own);
+        scales_of(form, page)[at] = quantize(j, k, D, own);
         attni_put_int8(D, 1, own->narrow, 1, 0, 0, (uint8_t *)column, form->width);
     } else if (form->dtype == ATTN_INT4) {
         put_groups(j, D, floats_of(j, k, D, own), column, form->width * attni_group_bytes(true), form->width,
@@ -221,7 +219,7 @@ static size_t values_at_once(const store_job *j, size_t at, size_t left) {
 
 static void store_int8_value(const store_job *j, const rows_given *v, char *page, size_t at, const space *own) {
     const attni_page_form *form = j->append->cache->pages.form;
-    scales_of(form, page)[form->tokens + at] = quantize(j, v->dtype, v->data, j->append->cache->pool->E, own);
+    scales_of(form, page)[form->tokens + at] = quantize(j, v, j->append->cache->pool->E, own);
     store_panels(j, ATTN_INT8, own->narrow, 0, 1, page, at);
 }
 
@@ -333,15 +331,14 @@ typedef struct shift_job {
 } shift_job;
 
 /* Column c of groups of `width` columns. */
-static void read_groups(const store_job *j, size_t n, const char *groups, size_t width, size_t c, float *x) {
+static void read_groups(size_t n, const char *groups, size_t width, size_t c, float *x) {
     for (size_t i = 0; i < n; i += ATTNI_GROUP, groups += width * attni_group_bytes(true)) {
-        float pair[2];
-        j->kernels->copy(2, 1, ATTN_BF16, (const uint16_t *)(const void *)groups + c, (ptrdiff_t)width, ATTN_F32, pair,
-                         1);
-        const uint8_t *bytes = (const uint8_t *)groups + 2 * width * sizeof(uint16_t) + c;
+        const uint16_t *scales = (const uint16_t *)(const void *)groups;
+        const float scale = attni_float_of_bf16(scales[c]), offset = attni_float_of_bf16(scales[width + c]);
+        const uint8_t *bytes = (const uint8_t *)(scales + 2 * width) + c;
         for (size_t k = 0; k < attni_min(ATTNI_GROUP, n - i); k++) {
             const unsigned byte = bytes[k % (ATTNI_GROUP / 2) * width];
-            x[i + k] = pair[0] * (float)(k < ATTNI_GROUP / 2 ? byte & 0xFU : byte >> 4) + pair[1];
+            x[i + k] = scale * (float)(k < ATTNI_GROUP / 2 ? byte & 0xFU : byte >> 4) + offset;
         }
     }
 }
@@ -357,7 +354,7 @@ static void read_key(const store_job *j, char *page, size_t at, size_t g, float 
         return;
     }
     if (form->dtype == ATTN_INT4) {
-        read_groups(j, D, column, W, at % W, row);
+        read_groups(D, column, W, at % W, row);
         return;
     }
     for (size_t d = 0; d < D; d++)
