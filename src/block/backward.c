@@ -53,10 +53,6 @@ typedef struct run {
     float *hidden, *d_hidden, *d_up, *rest;
 } run;
 
-static attni_view view_of(const attni_matrix *m, size_t T) {
-    return (attni_view){m->data, ATTN_F32, (ptrdiff_t)(T * m->ld), 0, (ptrdiff_t)m->ld};
-}
-
 static attni_matrix kept_matrix(const run *r, size_t at) {
     return (attni_matrix){r->call.kept + at, r->d.rows, r->block->M};
 }
@@ -69,9 +65,9 @@ static attni_norm_rows_back norm_rows(const attni_matrix *x, const attni_matrix 
                                   .H = 1,
                                   .T = x->rows,
                                   .width = x->ld,
-                                  .x = view_of(x, x->rows),
-                                  .d_out = view_of(d, x->rows),
-                                  .dx = view_of(dx, x->rows),
+                                  .x = attni_matrix_view(x),
+                                  .d_out = attni_matrix_view(d),
+                                  .dx = attni_matrix_view(dx),
                                   .d_weight = sums.weight,
                                   .d_bias = sums.bias,
                                   .add_dx = add_dx,
@@ -88,29 +84,26 @@ static void norm_back(const run *r, const attni_norm *norm, const attni_matrix *
 
 typedef struct scaling {
     const run *r;
-    const float *scale, *normed;
-    float *d_scale;
-    bool adds;
+    const float *scale; /* [M], or NULL: 1 */
 } scaling;
 
 /* branch = factor · scale ⊙ d. */
 static void scale_rows(void *arg, size_t begin, size_t end) {
     const scaling *s = arg;
     const size_t M = s->r->block->M;
-    for (size_t i = begin * M; i < end * M; i++)
-        s->r->branch.data[i] = s->r->block->factor * (s->scale ? s->scale[i % M] : 1) * s->r->d.data[i];
+    for (size_t row = begin; row < end; row++)
+        for (size_t c = 0; c < M; c++)
+            s->r->branch.data[row * M + c] =
+                s->r->block->factor * (s->scale ? s->scale[c] : 1) * s->r->d.data[row * M + c];
 }
 
-/* Columns of the sums over all rows. */
-static void sum_columns(void *arg, size_t begin, size_t end) {
-    const scaling *s = arg;
-    const size_t M = s->r->block->M;
-    for (size_t c = begin; c < end; c++) {
-        double sum = 0;
-        for (size_t row = 0; row < s->r->d.rows; row++)
-            sum += (double)s->r->d.data[row * M + c] * (double)s->normed[row * M + c];
-        s->d_scale[c] = (float)(sum * (double)s->r->block->factor + (s->adds ? (double)s->d_scale[c] : 0));
-    }
+/* What the scale of sublayer i multiplied. */
+static attni_matrix scaled_of(const run *r, attni_sublayer i, const attni_matrix *sum) {
+    const attni_owned_norm *output = &r->block->rims[i].output;
+    if (!output->present)
+        return *sum;
+    attni_norm_matrix(r->context, &output->norm, r->block->M, sum, &r->u);
+    return r->u;
 }
 
 /* The gradient of what sublayer i made, before it was normed, multiplied and added to the stream. */
@@ -118,14 +111,14 @@ static const attni_matrix *back_to_branch(const run *r, attni_sublayer i) {
     enum { FLOPS = 16 }; /* as long as an element takes */
     const attni_rim *rim = &r->block->rims[i];
     const attni_matrix sum = kept_matrix(r, r->kept.sum[i]);
+    scaling s = {r, rim->scale};
     if (!attni_is_joined(r->block, i))
         return &r->d;
-    if (r->back->rims[i].scale && rim->output.present)
-        attni_norm_matrix(r->context, &rim->output.norm, r->block->M, &sum, &r->u);
-    scaling s = {r, rim->scale, rim->output.present ? r->u.data : sum.data, r->back->rims[i].scale,
-                 r->back->accumulate};
-    if (s.d_scale)
-        attni_share_rows(r->context, r->block->M, r->d.rows, FLOPS, sum_columns, &s);
+    if (r->back->rims[i].scale) {
+        const attni_matrix scaled = scaled_of(r, i, &sum);
+        attni_sum_columns(r->context, &r->d, &scaled, r->block->M, (double)r->block->factor, r->back->accumulate,
+                          r->back->rims[i].scale);
+    }
     attni_share_rows(r->context, r->d.rows, r->block->M, FLOPS, scale_rows, &s);
     if (rim->output.present)
         norm_back(r, &rim->output.norm, &sum, &r->branch, &r->branch, r->back->rims[i].output, false);
@@ -161,9 +154,9 @@ static attni_mha_back attention_of(const attni_block_back *b, const attni_block_
                                    const attni_matrix *u, const attni_matrix *d, const attni_matrix *du, bool add) {
     attni_mha_back a = b->attentions[i];
     a.call = attni_block_attention(call, i);
-    a.call.query = view_of(u, call->T);
-    a.d_out = view_of(d, call->T);
-    a.d_query = view_of(du, call->T);
+    a.call.query = attni_stream_view(u, call->T);
+    a.d_out = attni_stream_view(d, call->T);
+    a.d_query = attni_stream_view(du, call->T);
     a.add_query = add;
     a.self = i == ATTNI_SELF;
     a.same_value = true;
@@ -208,11 +201,11 @@ static void back_through_activation(const run *r, size_t rows, const attni_feed_
                                            .H = 1,
                                            .T = rows,
                                            .width = F,
-                                           .x = view_of(gated ? &gate : &up, rows),
-                                           .factor = gated ? view_of(&up, rows) : (attni_view){0},
-                                           .d_out = view_of(&d, rows),
-                                           .dx = view_of(gated ? &d : &d_up, rows),
-                                           .d_factor = gated ? view_of(&d_up, rows) : (attni_view){0}};
+                                           .x = attni_matrix_view(gated ? &gate : &up),
+                                           .factor = gated ? attni_matrix_view(&up) : (attni_view){0},
+                                           .d_out = attni_matrix_view(&d),
+                                           .dx = attni_matrix_view(gated ? &d : &d_up),
+                                           .d_factor = gated ? attni_matrix_view(&d_up) : (attni_view){0}};
     attni_activate_backward(r->context, &r->block->feed.activation, &of);
 }
 
@@ -323,7 +316,7 @@ size_t attni_block_back_scratch(const attn_context *context, const attni_block_b
 }
 
 static void keep_again(attn_context *context, run *r, float *kept) {
-    r->call.out = view_of(&r->du, r->call.T);
+    r->call.out = attni_stream_view(&r->du, r->call.T);
     r->call.kept = kept;
     attni_block_run(context, &r->call, r->rest);
 }

@@ -69,6 +69,11 @@ typedef struct attni_block_kept {
 } attni_block_kept;
 attni_block_kept attni_block_lay_kept(const attni_block_call *call);
 
+/* A matrix [B·T, M] as a view [B,1,T,M]. */
+static inline attni_view attni_stream_view(const attni_matrix *m, size_t T) {
+    return (attni_view){m->data, ATTN_F32, (ptrdiff_t)(T * m->ld), 0, (ptrdiff_t)m->ld};
+}
+
 bool attni_has_sublayer(const attn_block *block, attni_sublayer i);
 attni_mha_call attni_block_attention(const attni_block_call *call, attni_sublayer i);
 

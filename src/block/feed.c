@@ -57,15 +57,14 @@ static void project_kept(attn_context *context, const attni_feed *feed, const at
 void attni_feed_activate(attn_context *context, const attni_feed *feed, size_t rows, const attni_feed_kept *kept,
                          float *hidden) {
     const size_t F = feed->up->map.out;
-    const attni_view up = {kept->up, ATTN_F32, 0, 0, (ptrdiff_t)F}, y = {hidden, ATTN_F32, 0, 0, (ptrdiff_t)F};
-    const attni_view gate = {kept->gate, ATTN_F32, 0, 0, (ptrdiff_t)F};
+    const attni_matrix up = {kept->up, rows, F}, gate = {kept->gate, rows, F}, y = {hidden, rows, F};
     const attni_rows of = {.B = 1,
                            .H = 1,
                            .T = rows,
                            .width = F,
-                           .x = feed->gate ? gate : up,
-                           .y = y,
-                           .factor = feed->gate ? up : (attni_view){0}};
+                           .x = attni_matrix_view(feed->gate ? &gate : &up),
+                           .y = attni_matrix_view(&y),
+                           .factor = feed->gate ? attni_matrix_view(&up) : (attni_view){0}};
     attni_activate_rows(context, &feed->activation, &of);
 }
 
@@ -95,10 +94,11 @@ static void run_chunk(attn_context *context, const attn_block *block, const attn
     if (feed->norm.present)
         attni_norm_matrix(context, &feed->norm.norm, feed->up->map.out, &hidden, &hidden);
     attni_project(context, &down, 1);
-    if (joined && kept->sum)
+    if (!joined)
+        return;
+    if (kept->sum)
         memcpy(kept->sum, sum.data, sum.rows * sum.ld * sizeof *sum.data);
-    if (joined)
-        attni_join(context, block, ATTNI_FEED, &sum, y, y);
+    attni_join(context, block, ATTNI_FEED, &sum, y, y);
 }
 
 static attni_matrix chunk_of(const attni_matrix *m, size_t row) {

@@ -75,14 +75,10 @@ static layout lay(const attni_block_call *call) {
     return at;
 }
 
-static attni_view view_of(const attni_matrix *m, size_t T) {
-    return (attni_view){m->data, ATTN_F32, (ptrdiff_t)(T * m->ld), 0, (ptrdiff_t)m->ld};
-}
-
 /* With the views that the run will set: dense matrices need no room. */
 static size_t attention_scratch(const attn_context *context, const attni_block_call *call, attni_mha_call attention) {
     const attni_matrix m = {NULL, 0, call->block->M};
-    attention.query = attention.out = view_of(&m, call->T);
+    attention.query = attention.out = attni_stream_view(&m, call->T);
     if (attention.mha == call->block->self)
         attention.key = attention.value = attention.query;
     return attni_mha_scratch(context, &attention);
@@ -155,10 +151,10 @@ static attn_status attend(run *r, attni_mha_call attention, attni_sublayer i) {
     const attn_block *block = r->call->block;
     const bool joined = attni_is_joined(block, i);
     keep_stream(r, i);
-    attention.query = view_of(input_of(r, i), r->call->T);
+    attention.query = attni_stream_view(input_of(r, i), r->call->T);
     if (i == ATTNI_SELF)
         attention.key = attention.value = attention.query;
-    attention.out = view_of(joined ? &r->sum : &r->y, r->call->T);
+    attention.out = attni_stream_view(joined ? &r->sum : &r->y, r->call->T);
     attention.residual = joined ? NULL : &r->x;
     const attn_status status = attni_mha_run(r->context, &attention, r->rest);
     if (status != ATTN_OK)
@@ -212,7 +208,7 @@ attn_status attni_block_run(attn_context *context, const attni_block_call *call,
     const size_t B = call->B, T = call->T, M = call->block->M;
     const layout at = lay(call);
     const attni_matrix stream = {scratch + at.stream, B * T, M};
-    const attni_view stream_view = view_of(&stream, T);
+    const attni_view stream_view = attni_stream_view(&stream, T);
     run r = {.context = context, .call = call, .x = stream, .y = stream, .rest = scratch + at.rest};
     if (call->keeps)
         r.kept = attni_block_lay_kept(call);

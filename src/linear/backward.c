@@ -178,26 +178,37 @@ static void back_to_weight(attn_context *context, const attni_linear_back *b, fl
         memset(y.data + r * y.ld, 0, (by_out ? l->in : l->out) * sizeof *y.data);
 }
 
-/* -- that of the bias -- */
+/* -- sums over rows -- */
 
 enum { COLUMNS = 64 };
 
-static void bias_unit(void *arg, size_t unit, size_t worker) {
-    const attni_linear_back *b = arg;
-    const size_t first = unit * COLUMNS, count = attni_min(COLUMNS, b->linear->out - first);
+typedef struct column_sums {
+    const attni_matrix *x, *y;
+    size_t width;
+    double factor;
+    bool add;
+    float *to;
+} column_sums;
+
+static void sum_columns(void *arg, size_t unit, size_t worker) {
+    const column_sums *s = arg;
+    const size_t first = unit * COLUMNS, count = attni_min(COLUMNS, s->width - first);
     double sums[COLUMNS] = {0};
     (void)worker;
-    for (size_t r = 0; r < b->dy.rows; r++)
+    for (size_t r = 0; r < s->x->rows; r++) {
+        const float *x = s->x->data + r * s->x->ld + first, *y = s->y ? s->y->data + r * s->y->ld + first : NULL;
         for (size_t c = 0; c < count; c++)
-            sums[c] += (double)b->dy.data[r * b->dy.ld + first + c];
+            sums[c] += y ? (double)x[c] * (double)y[c] : (double)x[c];
+    }
     for (size_t c = 0; c < count; c++)
-        b->d_bias[first + c] = (float)(sums[c] + (b->accumulate ? (double)b->d_bias[first + c] : 0));
+        s->to[first + c] = (float)(s->factor * sums[c] + (s->add ? (double)s->to[first + c] : 0));
 }
 
-static void back_to_bias(attn_context *context, const attni_linear_back *b) {
-    attni_linear_back copy = *b;
-    attni_parallel(context, attni_ceil_div(b->linear->out, COLUMNS),
-                   MOVE_FLOPS * (double)b->dy.rows * (double)b->linear->out, bias_unit, &copy);
+void attni_sum_columns(attn_context *context, const attni_matrix *x, const attni_matrix *y, size_t width, double factor,
+                       bool add, float *to) {
+    column_sums s = {x, y, width, factor, add, to};
+    attni_parallel(context, attni_ceil_div(width, COLUMNS), MOVE_FLOPS * (double)x->rows * (double)width, sum_columns,
+                   &s);
 }
 
 size_t attni_linear_back_floats(const attn_context *context, const attni_linear *l) {
@@ -210,7 +221,7 @@ void attni_linear_back_run(attn_context *context, const attni_linear_back *back,
     if (back->d_weight)
         back_to_weight(context, back, room);
     if (back->d_bias)
-        back_to_bias(context, back);
+        attni_sum_columns(context, &back->dy, NULL, back->linear->out, 1, back->accumulate, back->d_bias);
     if (back->dx.data)
         back_to_x(context, back, room);
 }

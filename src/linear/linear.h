@@ -102,6 +102,10 @@ typedef struct attni_linear_back {
 size_t attni_linear_back_floats(const attn_context *context, const attni_linear *linear);
 void attni_linear_back_run(attn_context *context, const attni_linear_back *back, float *room);
 
+/* to [width] (+)= factor · Σ over the rows of x · y, summed in double; y = NULL: 1. */
+void attni_sum_columns(attn_context *context, const attni_matrix *x, const attni_matrix *y, size_t width, double factor,
+                       bool add, float *to);
+
 /* What a product of so many rows makes of x, numbers of a type, in the context's precision. */
 size_t attni_product_floats(const attn_context *context, const attni_linear *linear, attn_dtype type, size_t rows);
 

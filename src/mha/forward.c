@@ -360,12 +360,22 @@ static void attend(attn_context *context, const attni_mha_call *call, manner way
     keep_lse(call, at);
 }
 
+/* Projects, appends if there is a cache, and attends. */
+static attn_status make_kept(attn_context *context, const attni_mha_call *call, manner way, const layout *at,
+                             float *scratch) {
+    project_inputs(context, call, at, scratch);
+    const attn_status status = append(context, call, at, scratch);
+    if (status != ATTN_OK)
+        return status;
+    make_heads(context, call, way, at, scratch);
+    attend(context, call, way, at, scratch);
+    return ATTN_OK;
+}
+
 void attni_mha_keep(attn_context *context, const attni_mha_call *call, float *scratch) {
     const manner way = manner_of(call);
     const layout at = lay(call, way);
-    project_inputs(context, call, &at, scratch);
-    make_heads(context, call, way, &at, scratch);
-    attend(context, call, way, &at, scratch);
+    (void)make_kept(context, call, way, &at, scratch); /* only a cache can fail */
 }
 
 attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, float *scratch) {
@@ -381,12 +391,9 @@ attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, flo
                                    .y = out,
                                    .residual = call->residual,
                                    .room = scratch + at.rest};
-    project_inputs(context, call, &at, scratch);
-    const attn_status status = append(context, call, &at, scratch);
+    const attn_status status = make_kept(context, call, way, &at, scratch);
     if (status != ATTN_OK)
         return status;
-    make_heads(context, call, way, &at, scratch);
-    attend(context, call, way, &at, scratch);
     if (finishes(m))
         attni_mha_finish(context, m, B * Tq, o, own + at.kept.gate, finished);
     attni_project(context, &product, 1);

@@ -247,7 +247,6 @@ static void zero_sums(attni_backward *w) {
         w->e.table[n] = 0;
 }
 
-/* Rows of the bias that are different ones. */
 /* Rows of a bias in one dimension: where its stride is 0 it has one, for all. */
 static size_t own(ptrdiff_t stride, size_t size) { return stride ? size : 1; }
 
