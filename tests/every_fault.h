@@ -36,3 +36,16 @@ static void every_fault(void **state) {
         check_fault(context, data_faults[i].spoil, data_faults[i].status, data_faults[i].field, false);
     }
 }
+
+/* A call that is right may be asked for its scratch with all data NULL; without a place for the answer, or a context,
+ * it is wrong. */
+static inline void check_asking(call *c) {
+    size_t bytes = 0;
+    assert_ok(c->context, ask_size(c, &bytes));
+    assert_true(bytes > 0);
+    assert_status(c->context, ask_size(c, NULL), ATTN_ERROR_NULL);
+    assert_mentions(attn_context_last_error(c->context), "bytes");
+    c->context = NULL;
+    assert_int_equal(run(c), ATTN_ERROR_NULL);
+    assert_int_equal(ask_size(c, &bytes), ATTN_ERROR_NULL);
+}

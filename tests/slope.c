@@ -4,15 +4,29 @@
 #include <math.h>
 #include <string.h>
 
+#include "reference.h"
+
 /* The direction moves each parameter by a multiple of the grid. */
 enum { ELEMENTS = 2 };
 static const double STEP = 0x1p-7, DIRECTION = 0x1p-3, GRID = 0x1p-10;
 
 static float *writable(const float *x) { return (float *)(uintptr_t)x; }
 
-void put_on_grid(const float *x, size_t n) {
+float *add_slope(slopes *s, const char *name, const float *of, size_t n) {
+    if (!of || n == 0)
+        return NULL;
+    float *gradient = new_floats(n);
     for (size_t i = 0; i < n; i++)
-        writable(x)[i] = (float)(rint((double)x[i] / GRID) * GRID);
+        writable(of)[i] = (float)(rint((double)of[i] / GRID) * GRID);
+    assert_true(s->count < MOST_SLOPES);
+    s->all[s->count++] = (slope){name, of, gradient, n};
+    return gradient;
+}
+
+attn_tensor add_slopes_of(slopes *s, const char *name, attn_tensor x) {
+    attn_tensor d = x;
+    d.data = add_slope(s, name, x.data, element_count(x));
+    return d;
 }
 
 static void move(const slope *s, const double *signs, double step) {
@@ -68,9 +82,30 @@ static size_t count_misses(const slope *s, loss_fn loss, const void *arg, double
     return misses + !is_near_along(s, signs, s->n, loss, arg, bound * fmax(1, DIRECTION * sqrt((double)s->n)));
 }
 
-void check_slopes(const slope *slopes, size_t count, loss_fn loss, const void *arg, double bound, bool has_corners) {
+void check_slopes(const slopes *s, loss_fn loss, const void *arg, double bound, bool has_corners) {
     size_t misses = 0;
-    for (size_t i = 0; i < count; i++)
-        misses += count_misses(&slopes[i], loss, arg, bound);
-    assert_true(misses <= (has_corners ? count * (ELEMENTS + 1) / 3 : 0));
+    for (size_t i = 0; i < s->count; i++)
+        misses += count_misses(&s->all[i], loss, arg, bound);
+    assert_true(misses <= (has_corners ? s->count * (ELEMENTS + 1) / 3 : 0));
+}
+
+static attn_tensor flat(const slope *s) { return attn_tensor_btm(s->gradient, ATTN_F32, 1, 1, s->n); }
+
+void copy_slopes(const slopes *s, attn_tensor copies[MOST_SLOPES]) {
+    for (size_t i = 0; i < s->count; i++)
+        copies[i] = new_copy(flat(&s->all[i]));
+}
+
+void assert_same_slopes(const slopes *s, const attn_tensor copies[MOST_SLOPES]) {
+    for (size_t i = 0; i < s->count; i++)
+        assert_bits(flat(&s->all[i]), copies[i]);
+}
+
+void assert_twice_slopes(const slopes *s, const attn_tensor copies[MOST_SLOPES]) {
+    for (size_t i = 0; i < s->count; i++) {
+        double *twice = doubles_of(copies[i]);
+        for (size_t n = 0; n < s->all[i].n; n++)
+            twice[n] *= 2;
+        assert_near(flat(&s->all[i]), twice, promised(2));
+    }
 }

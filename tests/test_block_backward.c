@@ -5,7 +5,7 @@
 #include "block_case.h"
 #include "slope.h"
 
-enum { MOST_SLOPES = 48, M = 12, HEADS = 3, HIDDEN = 10, ENCODED = 5 };
+enum { M = 12, HEADS = 3, HIDDEN = 10, ENCODED = 5 };
 
 typedef struct train_case {
     struct block_case c;
@@ -16,8 +16,7 @@ typedef struct train_case {
     attn_feed_gradients of_feed;
     attn_norm_gradients norms[7];
     attn_block_gradients g;
-    slope slopes[MOST_SLOPES];
-    size_t count;
+    slopes slopes;
 } train_case;
 
 static double loss(const void *arg) {
@@ -30,56 +29,41 @@ static double loss(const void *arg) {
     return sum;
 }
 
-static float *add(train_case *t, const char *name, const float *of, size_t n) {
-    if (!of)
-        return NULL;
-    float *gradient = new_floats(n);
-    put_on_grid(of, n);
-    t->slopes[t->count++] = (slope){name, of, gradient, n};
-    return gradient;
-}
-
-static attn_tensor add_tensor(train_case *t, const char *name, attn_tensor x) {
-    attn_tensor d = x;
-    d.data = add(t, name, x.data, element_count(x));
-    return d;
-}
-
 static const attn_norm_gradients *add_norm(train_case *t, size_t at, const attn_norm_params *norm, size_t width) {
     attn_norm_gradients *g = &t->norms[at];
     if (!norm)
         return NULL;
     ATTN_INIT(g);
-    g->d_weight = add(t, "norm weight", norm->weight, width);
-    g->d_bias = add(t, "norm bias", norm->bias, width);
+    g->d_weight = add_slope(&t->slopes, "norm weight", norm->weight, width);
+    g->d_bias = add_slope(&t->slopes, "norm bias", norm->bias, width);
     return g;
 }
 
 /* Of a layer with in_weight, or with three matrices. */
 static void add_attention(train_case *t, const attn_mha_params *p, attn_mha_gradients *g) {
     ATTN_INIT(g);
-    g->d_in_weight = add(t, "in_weight", p->in_weight, 3 * M * M);
-    g->d_in_bias = add(t, "in_bias", p->in_bias, 3 * M);
-    g->d_q_weight = add(t, "q_weight", p->q_weight, M * M);
-    g->d_k_weight = add(t, "k_weight", p->k_weight, M * ENCODED);
-    g->d_v_weight = add(t, "v_weight", p->v_weight, M * ENCODED);
-    g->d_q_bias = add(t, "q_bias", p->q_bias, M);
-    g->d_k_bias = add(t, "k_bias", p->k_bias, M);
-    g->d_v_bias = add(t, "v_bias", p->v_bias, M);
-    g->d_out_weight = add(t, "out_weight", p->out_weight, M * M);
-    g->d_out_bias = add(t, "out_bias", p->out_bias, M);
+    g->d_in_weight = add_slope(&t->slopes, "in_weight", p->in_weight, 3 * M * M);
+    g->d_in_bias = add_slope(&t->slopes, "in_bias", p->in_bias, 3 * M);
+    g->d_q_weight = add_slope(&t->slopes, "q_weight", p->q_weight, M * M);
+    g->d_k_weight = add_slope(&t->slopes, "k_weight", p->k_weight, M * ENCODED);
+    g->d_v_weight = add_slope(&t->slopes, "v_weight", p->v_weight, M * ENCODED);
+    g->d_q_bias = add_slope(&t->slopes, "q_bias", p->q_bias, M);
+    g->d_k_bias = add_slope(&t->slopes, "k_bias", p->k_bias, M);
+    g->d_v_bias = add_slope(&t->slopes, "v_bias", p->v_bias, M);
+    g->d_out_weight = add_slope(&t->slopes, "out_weight", p->out_weight, M * M);
+    g->d_out_bias = add_slope(&t->slopes, "out_bias", p->out_bias, M);
 }
 
 static void add_feed(train_case *t) {
     const attn_feed_params *p = &t->c.feed;
     attn_feed_gradients *g = &t->of_feed;
     ATTN_INIT(g);
-    g->d_up_weight = add(t, "up_weight", p->up_weight, HIDDEN * M);
-    g->d_up_bias = add(t, "up_bias", p->up_bias, HIDDEN);
-    g->d_gate_weight = add(t, "gate_weight", p->gate_weight, HIDDEN * M);
-    g->d_gate_bias = add(t, "gate_bias", p->gate_bias, HIDDEN);
-    g->d_down_weight = add(t, "down_weight", p->down_weight, M * HIDDEN);
-    g->d_down_bias = add(t, "down_bias", p->down_bias, M);
+    g->d_up_weight = add_slope(&t->slopes, "up_weight", p->up_weight, HIDDEN * M);
+    g->d_up_bias = add_slope(&t->slopes, "up_bias", p->up_bias, HIDDEN);
+    g->d_gate_weight = add_slope(&t->slopes, "gate_weight", p->gate_weight, HIDDEN * M);
+    g->d_gate_bias = add_slope(&t->slopes, "gate_bias", p->gate_bias, HIDDEN);
+    g->d_down_weight = add_slope(&t->slopes, "down_weight", p->down_weight, M * HIDDEN);
+    g->d_down_bias = add_slope(&t->slopes, "down_bias", p->down_bias, M);
     g->hidden_norm = add_norm(t, 6, p->hidden_norm, HIDDEN);
 }
 
@@ -87,12 +71,12 @@ static void add_all(train_case *t) {
     const attn_block_params *p = &t->c.block;
     attn_block_gradients *g = &t->g;
     ATTN_INIT(g);
-    t->dx = add_tensor(t, "x", t->x);
+    t->dx = add_slopes_of(&t->slopes, "x", t->x);
     g->dx = &t->dx;
     add_attention(t, &t->c.self, &t->of_self);
     g->self_attention = &t->of_self;
     if (p->cross_attention) {
-        t->d_encoded = add_tensor(t, "encoded", t->encoded);
+        t->d_encoded = add_slopes_of(&t->slopes, "encoded", t->encoded);
         g->d_encoded = &t->d_encoded;
         add_attention(t, &t->c.cross, &t->of_cross);
         g->cross_attention = &t->of_cross;
@@ -107,9 +91,9 @@ static void add_all(train_case *t) {
     g->self_output_norm = add_norm(t, 3, p->self_output_norm, M);
     g->cross_output_norm = add_norm(t, 4, p->cross_output_norm, M);
     g->feed_output_norm = add_norm(t, 5, p->feed_output_norm, M);
-    g->d_self_layer_scale = add(t, "self_layer_scale", p->self_layer_scale, M);
-    g->d_cross_layer_scale = add(t, "cross_layer_scale", p->cross_layer_scale, M);
-    g->d_feed_layer_scale = add(t, "feed_layer_scale", p->feed_layer_scale, M);
+    g->d_self_layer_scale = add_slope(&t->slopes, "self_layer_scale", p->self_layer_scale, M);
+    g->d_cross_layer_scale = add_slope(&t->slopes, "cross_layer_scale", p->cross_layer_scale, M);
+    g->d_feed_layer_scale = add_slope(&t->slopes, "feed_layer_scale", p->feed_layer_scale, M);
 }
 
 /* eps keeps norms from making errors, and differences, much larger. */
@@ -162,24 +146,15 @@ static float *keep(attn_context *context, const attn_block *block, const train_c
     return kept;
 }
 
-static attn_tensor flat(const slope *s) { return attn_tensor_btm(s->gradient, ATTN_F32, 1, 1, s->n); }
-
 /* The same without what was kept, on more threads; and twice as large where they are added. */
 static void check_again(attn_context *const contexts[2], const attn_block *block, train_case *t) {
     attn_tensor first[MOST_SLOPES];
-    for (size_t i = 0; i < t->count; i++)
-        first[i] = new_copy(flat(&t->slopes[i]));
+    copy_slopes(&t->slopes, first);
     assert_ok(contexts[1], attn_block_backward(contexts[1], block, &t->x, &t->d_out, &t->inputs, NULL, &t->g));
-    for (size_t i = 0; i < t->count; i++)
-        assert_bits(flat(&t->slopes[i]), first[i]);
+    assert_same_slopes(&t->slopes, first);
     t->g.accumulate = 1;
     assert_ok(contexts[0], attn_block_backward(contexts[0], block, &t->x, &t->d_out, &t->inputs, NULL, &t->g));
-    for (size_t i = 0; i < t->count; i++) {
-        double *twice = doubles_of(first[i]);
-        for (size_t n = 0; n < t->slopes[i].n; n++)
-            twice[n] *= 2;
-        assert_near(flat(&t->slopes[i]), twice, promised(2));
-    }
+    assert_twice_slopes(&t->slopes, first);
 }
 
 static void random_blocks(void **state) {
@@ -195,7 +170,7 @@ static void random_blocks(void **state) {
         attn_block *block = new_block(contexts[0], &t.c);
         const float *kept = keep(contexts[0], block, &t);
         assert_ok(contexts[0], attn_block_backward(contexts[0], block, &t.x, &t.d_out, &t.inputs, kept, &t.g));
-        check_slopes(t.slopes, t.count, loss, &t, 1e-4, false);
+        check_slopes(&t.slopes, loss, &t, 1e-4, false);
         check_again(contexts, block, &t);
         attn_block_destroy(block);
         end_case();

@@ -152,20 +152,13 @@ static call copies_of(const call *valid) {
 static void tolerated(void **state) {
     (void)state;
     call c;
-    size_t bytes = 0;
     make_valid(new_context_of(1, 0), &c);
     c.params.entropy = c.q.data;
     c.params.weights = &c.q;
     c.g.known.struct_size = sizeof c.g;
     assert_ok(c.context, run(&c));
     c.q.data = c.k.data = c.v.data = c.out.data = c.d_out.data = c.dq.data = c.d_bias.data = NULL;
-    assert_ok(c.context, ask_size(&c, &bytes));
-    assert_true(bytes > 0);
-    assert_status(c.context, ask_size(&c, NULL), ATTN_ERROR_NULL);
-    assert_mentions(attn_context_last_error(c.context), "bytes");
-    c.context = NULL;
-    assert_int_equal(run(&c), ATTN_ERROR_NULL);
-    assert_int_equal(ask_size(&c, &bytes), ATTN_ERROR_NULL);
+    check_asking(&c);
 }
 
 int main(void) {

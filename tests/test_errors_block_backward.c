@@ -123,17 +123,10 @@ static call copies_of(const call *valid) { return (call){.x = new_copy(valid->x)
 static void tolerated(void **state) {
     (void)state;
     call c;
-    size_t bytes = 0;
     make_valid(new_context_of(1, 0), &c);
     assert_ok(c.context, run(&c));
     c.x.data = c.d_out.data = c.encoded.data = c.dx.data = c.d_encoded.data = NULL;
-    assert_ok(c.context, ask_size(&c, &bytes));
-    assert_true(bytes > 0);
-    assert_status(c.context, ask_size(&c, NULL), ATTN_ERROR_NULL);
-    assert_mentions(attn_context_last_error(c.context), "bytes");
-    c.context = NULL;
-    assert_int_equal(run(&c), ATTN_ERROR_NULL);
-    assert_int_equal(ask_size(&c, &bytes), ATTN_ERROR_NULL);
+    check_asking(&c);
 }
 
 /* -- attn_block_forward_keep -- */

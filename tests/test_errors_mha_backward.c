@@ -122,18 +122,11 @@ static call copies_of(const call *valid) {
 static void tolerated(void **state) {
     (void)state;
     call c;
-    size_t bytes = 0;
     make_valid(new_context_of(1, 0), &c);
     c.params.entropy = c.query.data; /* an output, not looked at */
     assert_ok(c.context, run(&c));
     c.query.data = c.key.data = c.d_out.data = c.d_query.data = NULL;
-    assert_ok(c.context, ask_size(&c, &bytes));
-    assert_true(bytes > 0);
-    assert_status(c.context, ask_size(&c, NULL), ATTN_ERROR_NULL);
-    assert_mentions(attn_context_last_error(c.context), "bytes");
-    c.context = NULL;
-    assert_int_equal(run(&c), ATTN_ERROR_NULL);
-    assert_int_equal(ask_size(&c, &bytes), ATTN_ERROR_NULL);
+    check_asking(&c);
 }
 
 /* -- attn_mha_forward_keep -- */

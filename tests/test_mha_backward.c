@@ -5,8 +5,6 @@
 #include "layer.h"
 #include "slope.h"
 
-enum { MOST_SLOPES = 24 };
-
 typedef struct layer_case {
     struct mha_case c;
     attn_tensor key, value, d_out; /* key and value as the reference wants them */
@@ -15,8 +13,7 @@ typedef struct layer_case {
     attn_sdpa_gradients shared;
     attn_mha_gradients g;
     attn_tensor d_query, d_key, d_value, d_bias;
-    slope slopes[MOST_SLOPES];
-    size_t count;
+    slopes slopes;
 } layer_case;
 
 static double loss(const void *arg) {
@@ -28,22 +25,6 @@ static double loss(const void *arg) {
     return sum;
 }
 
-/* A parameter that is there gets a gradient. */
-static float *add(layer_case *l, const char *name, const float *of, size_t n) {
-    if (!of || n == 0)
-        return NULL;
-    float *gradient = new_floats(n);
-    put_on_grid(of, n);
-    l->slopes[l->count++] = (slope){name, of, gradient, n};
-    return gradient;
-}
-
-static attn_tensor add_tensor(layer_case *l, const char *name, attn_tensor x) {
-    attn_tensor d = x;
-    d.data = add(l, name, x.data, element_count(x));
-    return d;
-}
-
 static size_t or_default(size_t x, size_t otherwise) { return x ? x : otherwise; }
 
 static void add_all(layer_case *l) {
@@ -53,24 +34,24 @@ static void add_all(layer_case *l) {
     const size_t q = H * D + (p->gate_in_q ? gate : 0), k = or_default(p->key_input_width, M),
                  v = or_default(p->value_input_width, M), in = (H + G) * D + G * E;
     ATTN_INIT(&l->g);
-    l->g.d_in_weight = add(l, "in_weight", p->in_weight, in * M);
-    l->g.d_in_bias = add(l, "in_bias", p->in_bias, in);
-    l->g.d_q_weight = add(l, "q_weight", p->q_weight, q * M);
-    l->g.d_k_weight = add(l, "k_weight", p->k_weight, G * D * k);
-    l->g.d_v_weight = add(l, "v_weight", p->v_weight, G * E * v);
-    l->g.d_q_bias = add(l, "q_bias", p->q_bias, q);
-    l->g.d_k_bias = add(l, "k_bias", p->k_bias, G * D);
-    l->g.d_v_bias = add(l, "v_bias", p->v_bias, G * E);
-    l->g.d_out_weight = add(l, "out_weight", p->out_weight, M * H * E);
-    l->g.d_out_bias = add(l, "out_bias", p->out_bias, M);
-    l->g.d_gate_weight = add(l, "gate_weight", p->gate_weight, gate * M);
-    l->g.d_gate_bias = add(l, "gate_bias", p->gate_bias, gate);
-    l->d_query = add_tensor(l, "query", l->c.query);
+    l->g.d_in_weight = add_slope(&l->slopes, "in_weight", p->in_weight, in * M);
+    l->g.d_in_bias = add_slope(&l->slopes, "in_bias", p->in_bias, in);
+    l->g.d_q_weight = add_slope(&l->slopes, "q_weight", p->q_weight, q * M);
+    l->g.d_k_weight = add_slope(&l->slopes, "k_weight", p->k_weight, G * D * k);
+    l->g.d_v_weight = add_slope(&l->slopes, "v_weight", p->v_weight, G * E * v);
+    l->g.d_q_bias = add_slope(&l->slopes, "q_bias", p->q_bias, q);
+    l->g.d_k_bias = add_slope(&l->slopes, "k_bias", p->k_bias, G * D);
+    l->g.d_v_bias = add_slope(&l->slopes, "v_bias", p->v_bias, G * E);
+    l->g.d_out_weight = add_slope(&l->slopes, "out_weight", p->out_weight, M * H * E);
+    l->g.d_out_bias = add_slope(&l->slopes, "out_bias", p->out_bias, M);
+    l->g.d_gate_weight = add_slope(&l->slopes, "gate_weight", p->gate_weight, gate * M);
+    l->g.d_gate_bias = add_slope(&l->slopes, "gate_bias", p->gate_bias, gate);
+    l->d_query = add_slopes_of(&l->slopes, "query", l->c.query);
     l->g.d_query = &l->d_query;
     if (l->c.key.size[3])
-        l->d_key = add_tensor(l, "key", l->c.key);
+        l->d_key = add_slopes_of(&l->slopes, "key", l->c.key);
     if (l->c.value.size[3])
-        l->d_value = add_tensor(l, "value", l->c.value);
+        l->d_value = add_slopes_of(&l->slopes, "value", l->c.value);
     l->g.d_key = l->c.key.size[3] ? &l->d_key : NULL;
     l->g.d_value = l->c.value.size[3] ? &l->d_value : NULL;
 }
@@ -78,9 +59,9 @@ static void add_all(layer_case *l) {
 static void add_shared(layer_case *l) {
     ATTN_INIT(&l->shared);
     l->g.attention = &l->shared;
-    l->shared.d_sinks = add(l, "sinks", l->c.params.sinks, l->c.layer.heads);
+    l->shared.d_sinks = add_slope(&l->slopes, "sinks", l->c.params.sinks, l->c.layer.heads);
     if (l->c.params.bias)
-        l->d_bias = add_tensor(l, "bias", l->bias);
+        l->d_bias = add_slopes_of(&l->slopes, "bias", l->bias);
     l->shared.d_bias = l->c.params.bias ? &l->d_bias : NULL;
 }
 
@@ -162,24 +143,15 @@ static void back(attn_context *context, const attn_mha *mha, const layer_case *l
                                          &c->params, kept, g));
 }
 
-static attn_tensor flat(const slope *s) { return attn_tensor_btm(s->gradient, ATTN_F32, 1, 1, s->n); }
-
 /* The same gradients without what was kept, on more threads, and twice as large where they are added. */
 static void check_again(attn_context *const contexts[2], const attn_mha *mha, layer_case *l) {
     attn_tensor first[MOST_SLOPES];
-    for (size_t i = 0; i < l->count; i++)
-        first[i] = new_copy(flat(&l->slopes[i]));
+    copy_slopes(&l->slopes, first);
     back(contexts[1], mha, l, NULL, &l->g);
-    for (size_t i = 0; i < l->count; i++)
-        assert_bits(flat(&l->slopes[i]), first[i]);
+    assert_same_slopes(&l->slopes, first);
     l->g.accumulate = 1;
     back(contexts[0], mha, l, NULL, &l->g);
-    for (size_t i = 0; i < l->count; i++) {
-        double *twice = doubles_of(first[i]);
-        for (size_t n = 0; n < l->slopes[i].n; n++)
-            twice[n] *= 2;
-        assert_near(flat(&l->slopes[i]), twice, promised(2));
-    }
+    assert_twice_slopes(&l->slopes, first);
 }
 
 static void random_layers(void **state) {
@@ -197,7 +169,7 @@ static void random_layers(void **state) {
         const float *kept = keep(contexts[0], mha, &l, &bytes);
         back(contexts[0], mha, &l, kept, &l.g);
         /* the reference's sums with a bias are floats, and a step may cross the limit of a clip */
-        check_slopes(l.slopes, l.count, loss, &l, l.c.params.bias ? 1e-4 : 2e-5, l.c.layer.clip > 0);
+        check_slopes(&l.slopes, loss, &l, l.c.params.bias ? 1e-4 : 2e-5, l.c.layer.clip > 0);
         check_again(contexts, mha, &l);
         attn_mha_destroy(mha);
         end_case();
