@@ -227,7 +227,8 @@ ATTN_API attn_status attn_mha_backward_scratch_size(attn_context *context, const
 ATTN_API attn_status attn_norm_backward(attn_context *context, const attn_tensor *x, const attn_tensor *d_out,
                                         const attn_norm_params *params, const attn_norm_gradients *gradients);
 
-/* Sets *bytes to the scratch that attn_norm_backward with the same arguments needs: up to 1024 · M for the sums. */
+/* Sets *bytes to the scratch that attn_norm_backward with the same arguments needs: up to 1024 · M for the sums. The
+ * data pointers may be NULL. Errors as attn_norm_backward, but for those that only the data show. */
 ATTN_API attn_status attn_norm_backward_scratch_size(attn_context *context, const attn_tensor *x,
                                                      const attn_tensor *d_out, const attn_norm_params *params,
                                                      const attn_norm_gradients *gradients, size_t *bytes);
@@ -263,7 +264,8 @@ ATTN_API attn_status attn_embed_backward(attn_context *context, const attn_embed
 
 /* Sets *bytes to the scratch that attn_embed_backward with the same arguments needs: a number for each token and for
  * each row of the largest table that is wanted, and with a norm the tokens' rows and what attn_norm_backward needs.
- * d_out, d_vectors and vectors may be without data. */
+ * d_out, d_vectors and vectors may be without data. Errors as attn_embed_backward, but for those that only their data
+ * show. */
 ATTN_API attn_status attn_embed_backward_scratch_size(attn_context *context, const attn_embed_params *params,
                                                       const attn_tensor *d_out, const attn_embed_gradients *gradients,
                                                       size_t *bytes);
