@@ -139,6 +139,13 @@ extern "C" {
  * DTYPE, STRUCT, OVERFLOW, MEMORY. Messages name fields of the nested structs too, as in "params.feed.hidden_width". */
 ATTN_API attn_status attn_block_create(attn_context *context, const attn_block_params *params, attn_block **block);
 
+/* Packs other weights in the place of those of a block, for training; after it the block is as attn_block_create would
+ * make it of these params, as attn_mha_update (mha.h) does with a layer. Allocates nothing but scratch. No other call
+ * may be using the block.
+ *   context  of the precision of that which created it, and of the same backend
+ * Errors: as attn_block_create; VALUE also where something does not fit what was packed. Nothing is changed then. */
+ATTN_API attn_status attn_block_update(attn_context *context, attn_block *block, const attn_block_params *params);
+
 /* Frees a block. NULL is allowed. No call may be using it. */
 ATTN_API void attn_block_destroy(attn_block *block);
 

@@ -159,6 +159,13 @@ extern "C" {
  * Errors: NULL, SHAPE, VALUE, DTYPE, STRUCT, OVERFLOW, MEMORY. */
 ATTN_API attn_status attn_mha_create(attn_context *context, const attn_mha_params *params, attn_mha **mha);
 
+/* Packs other weights in the place of those of a layer, for training; after it the layer is as attn_mha_create would
+ * make it of these params, which have the widths, orders and types of those that it was made of, and each matrix, bias
+ * and norm that they had. Allocates nothing but scratch. No other call may be using the layer.
+ *   context  of the precision of that which created it, and of the same backend
+ * Errors: as attn_mha_create; VALUE also where something does not fit what was packed. Nothing is changed then. */
+ATTN_API attn_status attn_mha_update(attn_context *context, attn_mha *mha, const attn_mha_params *params);
+
 /* Frees a layer. NULL is allowed. No call may be using it. */
 ATTN_API void attn_mha_destroy(attn_mha *mha);
 

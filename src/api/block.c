@@ -6,6 +6,9 @@
 #include "api/parts.h"
 #include "block/block.h"
 
+static const char self[] = "params.self_attention", cross[] = "params.cross_attention",
+                  hidden_norm[] = "params.feed.hidden_norm";
+
 static attn_status no_memory(attn_context *context) {
     return attni_fail(context, ATTN_ERROR_MEMORY, "block: no memory for its weights");
 }
@@ -34,7 +37,6 @@ static attn_status check_widths(attn_context *context, const char *name, const a
 }
 
 static attn_status make_attentions(attn_context *context, const attn_block_params *p, attn_block *block) {
-    static const char self[] = "params.self_attention", cross[] = "params.cross_attention";
     ATTNI_TRY(attni_within(context, self, attn_mha_create(context, p->self_attention, &block->self)));
     block->M = block->self->M;
     ATTNI_TRY(check_widths(context, self, block->self, block->M, block->M));
@@ -76,20 +78,32 @@ static attn_status check_feed(attn_context *context, const attn_feed_params *p, 
     return check_feed_scales(context, p, M);
 }
 
-static attn_status make_feed(attn_context *context, const attn_feed_params *params, size_t M, attni_feed *feed) {
-    attn_feed_params p;
-    attni_weight w[3];
+/* A feed-forward as its params describe it: weights of up, gate and down. */
+typedef struct feed {
+    attn_feed_params params;
+    attni_activation activation;
+    attni_weight weights[3];
+} feed;
+
+static attn_status read_feed(attn_context *context, const attn_feed_params *params, size_t M, feed *f) {
+    attn_feed_params *p = &f->params;
+    ATTNI_TRY(attni_check_params(context, "params.feed", params, sizeof *p, p));
+    ATTNI_TRY(attni_check_activation(context, "params.feed.activation", p->activation, "params.feed.activation_params",
+                                     p->activation_params, p->gate_weight, &f->activation));
+    return check_feed(context, p, M, f->weights);
+}
+
+static attn_status make_feed(attn_context *context, const attn_feed_params *params, size_t M, attni_feed *made) {
+    feed f;
     if (!params)
         return ATTN_OK;
-    ATTNI_TRY(attni_check_params(context, "params.feed", params, sizeof p, &p));
-    ATTNI_TRY(attni_check_activation(context, "params.feed.activation", p.activation, "params.feed.activation_params",
-                                     p.activation_params, p.gate_weight, &feed->activation));
-    ATTNI_TRY(check_feed(context, &p, M, w));
-    ATTNI_TRY(make_norm(context, "params.feed.hidden_norm", p.hidden_norm, p.hidden_width, &feed->norm));
-    feed->up = attni_linear_new(context, &w[0]);
-    feed->gate = p.gate_weight ? attni_linear_new(context, &w[1]) : NULL;
-    feed->down = attni_linear_new(context, &w[2]);
-    return feed->up && feed->down && (feed->gate || !p.gate_weight) ? ATTN_OK : no_memory(context);
+    ATTNI_TRY(read_feed(context, params, M, &f));
+    ATTNI_TRY(make_norm(context, hidden_norm, f.params.hidden_norm, f.params.hidden_width, &made->norm));
+    made->activation = f.activation;
+    made->up = attni_linear_new(context, &f.weights[0]);
+    made->gate = f.params.gate_weight ? attni_linear_new(context, &f.weights[1]) : NULL;
+    made->down = attni_linear_new(context, &f.weights[2]);
+    return made->up && made->down && (made->gate || !f.params.gate_weight) ? ATTN_OK : no_memory(context);
 }
 
 /* What the params have around a sublayer. */
@@ -143,12 +157,16 @@ static attn_status check_params(attn_context *context, const attn_block_params *
     return attni_check_pointer(context, "params.self_attention", p->self_attention);
 }
 
-static attn_status make_parts(attn_context *context, const attn_block_params *p, attn_block *block) {
-    rim rims[ATTNI_SUBLAYERS];
-    read_rims(p, rims);
+static void set_form(const attn_block_params *p, attn_block *block) {
     block->post = p->norm_place == ATTN_POST_NORM;
     block->parallel = p->parallel != 0;
     block->factor = p->residual_factor != 0 ? p->residual_factor : 1.0F;
+}
+
+static attn_status make_parts(attn_context *context, const attn_block_params *p, attn_block *block) {
+    rim rims[ATTNI_SUBLAYERS];
+    read_rims(p, rims);
+    set_form(p, block);
     ATTNI_TRY(make_attentions(context, p, block));
     ATTNI_TRY(make_feed(context, p->feed, block->M, &block->feed));
     for (size_t i = 0; i < ATTNI_SUBLAYERS; i++)
@@ -172,6 +190,85 @@ attn_status attn_block_create(attn_context *context, const attn_block_params *pa
     else
         attni_block_delete(made);
     return status;
+}
+
+/* -- other weights in the place of those -- */
+
+static attn_status check_present(attn_context *context, const char *name, bool given, bool there) {
+    return attni_check_fits(context, name, given == there ? NULL : "whether it is there");
+}
+
+static attn_status renew_attention(attn_context *context, const char *name, const attn_mha_params *params,
+                                   attn_mha *mha, bool writes) {
+    ATTNI_TRY(check_present(context, name, params, mha));
+    return mha ? attni_within(context, name, attni_mha_renew(context, mha, params, writes)) : ATTN_OK;
+}
+
+static attn_status renew_norm(attn_context *context, const char *name, const attn_norm_params *params, size_t M,
+                              attni_owned_norm *owned, bool writes) {
+    attni_norm norm;
+    if (params)
+        ATTNI_TRY(attni_check_norm(context, name, params, &norm));
+    ATTNI_TRY(attni_check_norm_fits(context, name, params ? &norm : NULL, owned->present ? &owned->norm : NULL));
+    if (params && writes)
+        attni_norm_renew(&norm, M, &owned->norm);
+    return ATTN_OK;
+}
+
+static attn_status renew_feed(attn_context *context, const attn_feed_params *params, size_t M, attni_feed *made,
+                              bool writes) {
+    static const char *const names[] = {"params.feed.up_weight", "params.feed.gate_weight", "params.feed.down_weight"};
+    attn_linear *const linears[] = {made->up, made->gate, made->down};
+    feed f;
+    ATTNI_TRY(check_present(context, "params.feed", params, made->up));
+    if (!params)
+        return ATTN_OK;
+    ATTNI_TRY(read_feed(context, params, M, &f));
+    ATTNI_TRY(check_present(context, names[1], f.params.gate_weight, made->gate));
+    for (size_t i = 0; i < 3; i++)
+        if (linears[i])
+            ATTNI_TRY(
+                attni_check_fits(context, names[i], attni_linear_misfit(context, &f.weights[i], &linears[i]->map)));
+    ATTNI_TRY(renew_norm(context, hidden_norm, f.params.hidden_norm, f.params.hidden_width, &made->norm, writes));
+    for (size_t i = 0; i < 3 && writes; i++)
+        if (linears[i])
+            attni_linear_repack(context, &f.weights[i], &linears[i]->map);
+    if (writes)
+        made->activation = f.activation;
+    return ATTN_OK;
+}
+
+static attn_status renew_rim(attn_context *context, const rim *r, size_t M, attni_rim *made, bool writes) {
+    float *scale = made->scale;
+    ATTNI_TRY(check_present(context, r->scale_name, r->scale, scale));
+    ATTNI_TRY(renew_norm(context, r->norm_name, r->norm, M, &made->norm, writes));
+    ATTNI_TRY(renew_norm(context, r->output_name, r->output, M, &made->output, writes));
+    if (writes)
+        attni_keep(r->scale, M, &scale);
+    return ATTN_OK;
+}
+
+/* All checks are made in a first round that writes nothing. */
+static attn_status renew_parts(attn_context *context, const attn_block_params *p, attn_block *block, bool writes) {
+    rim rims[ATTNI_SUBLAYERS];
+    read_rims(p, rims);
+    ATTNI_TRY(renew_attention(context, self, p->self_attention, block->self, writes));
+    ATTNI_TRY(renew_attention(context, cross, p->cross_attention, block->cross, writes));
+    ATTNI_TRY(renew_feed(context, p->feed, block->M, &block->feed, writes));
+    for (size_t i = 0; i < ATTNI_SUBLAYERS; i++)
+        ATTNI_TRY(renew_rim(context, &rims[i], block->M, &block->rims[i], writes));
+    return ATTN_OK;
+}
+
+attn_status attn_block_update(attn_context *context, attn_block *block, const attn_block_params *params) {
+    attn_block_params p;
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "block", block));
+    ATTNI_TRY(check_params(context, params, &p));
+    ATTNI_TRY(renew_parts(context, &p, block, false));
+    ATTNI_TRY(renew_parts(context, &p, block, true));
+    set_form(&p, block);
+    return ATTN_OK;
 }
 
 void attn_block_destroy(attn_block *block) {

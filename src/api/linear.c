@@ -40,7 +40,7 @@ attn_status attn_linear_update(attn_context *context, attn_linear *linear, const
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "linear", linear));
     ATTNI_TRY(check_weight(context, params, &w));
-    ATTNI_TRY(attni_check_fits(context, "params", &w, &linear->map));
+    ATTNI_TRY(attni_check_fits(context, "params", attni_linear_misfit(context, &w, &linear->map)));
     attni_linear_repack(context, &w, &linear->map);
     return ATTN_OK;
 }

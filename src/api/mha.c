@@ -265,39 +265,81 @@ static attn_status describe(attn_context *context, const attn_mha_params *p, att
     return ATTN_OK;
 }
 
+static const char *const norm_names[ATTNI_NORMS] = {"params.out_norm", "params.q_latent_norm", "params.kv_latent_norm"};
+
 /* Makes the norms that there are, and points at them. */
 static attn_status make_norms(attn_context *context, const attn_mha_params *p, attni_norm made[ATTNI_NORMS],
                               const attni_norm *norms[ATTNI_NORMS]) {
-    static const char *const names[ATTNI_NORMS] = {"params.out_norm", "params.q_latent_norm", "params.kv_latent_norm"};
     const attn_norm_params *const given[ATTNI_NORMS] = {p->out_norm, p->q_latent_norm, p->kv_latent_norm};
     for (size_t i = 0; i < ATTNI_NORMS; i++) {
         norms[i] = given[i] ? &made[i] : NULL;
         if (given[i])
-            ATTNI_TRY(attni_check_norm(context, names[i], given[i], &made[i]));
+            ATTNI_TRY(attni_check_norm(context, norm_names[i], given[i], &made[i]));
     }
     return ATTN_OK;
 }
 
-attn_status attn_mha_create(attn_context *context, const attn_mha_params *params, attn_mha **mha) {
-    attn_mha_params p;
+/* A layer as its params describe it, all checked and resolved. */
+typedef struct description {
+    attn_mha_params params;
     attni_mha_weight weights[ATTNI_WEIGHTS];
     attni_norm made[ATTNI_NORMS];
     const attni_norm *norms[ATTNI_NORMS];
+} description;
+
+static attn_status check_layer(attn_context *context, const attn_mha_params *params, description *d) {
+    attn_mha_params *p = &d->params;
+    ATTNI_TRY(attni_check_pointer(context, "params", params));
+    ATTNI_TRY(attni_check_params(context, "params", params, sizeof *p, p));
+    ATTNI_TRY(resolve(context, p));
+    ATTNI_TRY(check_sources(context, p));
+    ATTNI_TRY(check_qkv_order(context, p));
+    ATTNI_TRY(check_gate(context, p));
+    ATTNI_TRY(check_latents(context, p));
+    ATTNI_TRY(describe(context, p, d->weights));
+    return make_norms(context, p, d->made, d->norms);
+}
+
+attn_status attn_mha_create(attn_context *context, const attn_mha_params *params, attn_mha **mha) {
+    description d;
     if (mha)
         *mha = NULL;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_pointer(context, "mha", mha));
-    ATTNI_TRY(attni_check_pointer(context, "params", params));
-    ATTNI_TRY(attni_check_params(context, "params", params, sizeof p, &p));
-    ATTNI_TRY(resolve(context, &p));
-    ATTNI_TRY(check_sources(context, &p));
-    ATTNI_TRY(check_qkv_order(context, &p));
-    ATTNI_TRY(check_gate(context, &p));
-    ATTNI_TRY(check_latents(context, &p));
-    ATTNI_TRY(describe(context, &p, weights));
-    ATTNI_TRY(make_norms(context, &p, made, norms));
-    *mha = attni_mha_new(context, &p, weights, norms);
+    ATTNI_TRY(check_layer(context, params, &d));
+    *mha = attni_mha_new(context, &d.params, d.weights, d.norms);
     return *mha ? ATTN_OK : attni_fail(context, ATTN_ERROR_MEMORY, "mha: no memory for the packed weights");
+}
+
+/* By attni_role; q, k, v and the gate may come from any of several. */
+static const char *const weight_names[ATTNI_WEIGHTS] = {"params, q",          "params, k",    "params, v",
+                                                        "params.out_weight",  "params, gate", "params.q_down_weight",
+                                                        "params.kv_up_weight"};
+
+static attn_status check_fits(attn_context *context, const attn_mha *mha, const description *d) {
+    ATTNI_TRY(attni_check_fits(context, "params", attni_mha_misfit(mha, &d->params)));
+    for (attni_role i = 0; i < ATTNI_WEIGHTS; i++)
+        ATTNI_TRY(attni_check_fits(context, weight_names[i], attni_mha_weight_misfit(context, mha, i, &d->weights[i])));
+    for (attni_norm_of i = 0; i < ATTNI_NORMS; i++)
+        ATTNI_TRY(attni_check_norm_fits(context, norm_names[i], d->norms[i],
+                                        mha->norms[i].there ? &mha->norms[i].norm : NULL));
+    return ATTN_OK;
+}
+
+attn_status attni_mha_renew(attn_context *context, attn_mha *mha, const attn_mha_params *params, bool writes) {
+    description d;
+    ATTNI_TRY(check_layer(context, params, &d));
+    ATTNI_TRY(check_fits(context, mha, &d));
+    ATTNI_TRY(attni_scratch_reserve(context, attni_mha_repack_bytes(mha, d.weights)));
+    if (writes)
+        attni_mha_repack(context, mha, &d.params, d.weights, d.norms, context->scratch);
+    return ATTN_OK;
+}
+
+attn_status attn_mha_update(attn_context *context, attn_mha *mha, const attn_mha_params *params) {
+    ATTNI_TRY(attni_check_pointer(NULL, "context", context));
+    ATTNI_TRY(attni_check_pointer(context, "mha", mha));
+    return attni_mha_renew(context, mha, params, true);
 }
 
 void attn_mha_destroy(attn_mha *mha) {

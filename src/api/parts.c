@@ -131,11 +131,15 @@ attn_status attni_check_weight_dtype(attn_context *context, const char *name, at
                       name, (int)dtype);
 }
 
-attn_status attni_check_fits(attn_context *context, const char *name, const attni_weight *w,
-                             const attni_linear *linear) {
-    const char *misfit = attni_linear_misfit(context, w, linear);
+attn_status attni_check_fits(attn_context *context, const char *name, const char *misfit) {
     return misfit ? attni_fail(context, ATTN_ERROR_VALUE, "%s: %s differs from what was packed", name, misfit)
                   : ATTN_OK;
+}
+
+attn_status attni_check_norm_fits(attn_context *context, const char *name, const attni_norm *norm,
+                                  const attni_norm *kept) {
+    const bool same = norm && kept ? !norm->weight == !kept->weight && !norm->bias == !kept->bias : !norm == !kept;
+    return attni_check_fits(context, name, same ? NULL : "whether it is there, and has a weight and a bias,");
 }
 
 attn_status attni_check_scale(attn_context *context, const char *name, const float *scale, const void *weight,

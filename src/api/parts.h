@@ -42,9 +42,14 @@ attn_status attni_check_weight_dtype(attn_context *context, const char *name, at
 attn_status attni_check_scale(attn_context *context, const char *name, const float *scale, const void *weight,
                               attn_dtype dtype, size_t out, size_t in);
 
-/* A weight that may be packed where another was. */
-attn_status attni_check_fits(attn_context *context, const char *name, const attni_weight *weight,
-                             const attni_linear *linear);
+/* What is to take the place of something that was packed: a misfit, or NULL, as attni_linear_misfit's; a norm, or none,
+ * by its params. */
+attn_status attni_check_fits(attn_context *context, const char *name, const char *misfit);
+attn_status attni_check_norm_fits(attn_context *context, const char *name, const attni_norm *norm,
+                                  const attni_norm *kept);
+
+/* attn_mha_update behind its check of pointers, up to where it writes. */
+attn_status attni_mha_renew(attn_context *context, attn_mha *mha, const attn_mha_params *params, bool writes);
 
 /* The projected heads of B·T queries and B·keys keys, and `streams` rows of the model's width for each, fit in memory;
  * the names are those of the queries and of the keys. */

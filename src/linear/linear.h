@@ -58,6 +58,9 @@ size_t attni_panel_bytes(const attni_linear *linear, size_t elements);
  * Returns the copy, or NULL. */
 float *attni_keep(const float *x, size_t n, float **next);
 
+/* Another norm, which has a weight and a bias if that has, in the place of one whose arrays were kept. */
+void attni_norm_renew(const attni_norm *norm, size_t width, attni_norm *kept);
+
 struct attn_linear {
     attn_allocator allocator;
     attni_linear map;

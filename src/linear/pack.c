@@ -169,6 +169,13 @@ float *attni_keep(const float *x, size_t n, float **next) {
     return kept;
 }
 
+void attni_norm_renew(const attni_norm *norm, size_t width, attni_norm *kept) {
+    float *weight = (float *)(uintptr_t)kept->weight, *bias = (float *)(uintptr_t)kept->bias; /* not const there */
+    *kept = *norm;
+    kept->weight = attni_keep(norm->weight, width, &weight);
+    kept->bias = attni_keep(norm->bias, width, &bias);
+}
+
 void attni_linear_pack_panel(const attn_context *context, const attni_weight *w, const attni_linear *linear, size_t o) {
     const size_t width = attni_min(attni_round_up(w->out - o, 16), linear->panel.width);
     const some features = {context->kernels, w, o, attni_min(w->out - o, width)};

@@ -8,11 +8,6 @@
 #include "mha/mha.h"
 #include "mha/rows.h"
 
-static const attni_linear *map_of(const attn_mha *m, attni_role role) {
-    const attni_linear *const maps[ATTNI_PACKED] = {&m->q, &m->k, &m->v, &m->out, &m->gate, &m->q_down};
-    return maps[role];
-}
-
 /* -- the scratch -- */
 
 /* In floats from its start. */
@@ -36,7 +31,7 @@ static size_t gathered_floats(const attn_mha *m) {
     size_t most = 0;
     for (attni_role i = 0; i < ATTNI_PACKED; i++)
         if (m->origins[i].run)
-            most = attni_max(most, (map_of(m, i)->in + 1) * map_of(m, i)->out);
+            most = attni_max(most, (attni_linear_of(m, i)->in + 1) * attni_linear_of(m, i)->out);
     return most;
 }
 
@@ -161,7 +156,7 @@ static void clip_back(const run *r, size_t rows, size_t width, size_t x, size_t 
 
 /* From a dense gradient [out, in], as the weight is, and its bias's to the features of the caller's. */
 static void scatter(const run *r, attni_role role, const float *dense) {
-    const attni_linear *l = map_of(r->m, role);
+    const attni_linear *l = attni_linear_of(r->m, role);
     const attni_origin *from = &r->m->origins[role];
     const bool by_out = l->stride_in == 1, add = r->back->accumulate;
     float *weight = r->back->weights[role], *bias = r->back->biases[role];
@@ -178,7 +173,7 @@ static void scatter(const run *r, attni_role role, const float *dense) {
 
 static void linear_back(const run *r, attni_role role, const attni_matrix *x, const attni_matrix *dy,
                         const attni_matrix *dx, const attni_matrix *residual) {
-    const attni_linear *l = map_of(r->m, role);
+    const attni_linear *l = attni_linear_of(r->m, role);
     const attni_origin *from = &r->m->origins[role];
     float *weight = r->back->weights[role], *bias = r->back->biases[role], *dense = r->scratch + r->at.gathered;
     attni_linear_back back = {.linear = l, .x = *x, .dy = *dy, .dx = *dx, .residual = residual};
@@ -211,7 +206,7 @@ static target target_of(const run *r, const attni_view *view, size_t T, size_t w
 }
 
 static void back_to_input(const run *r, attni_role role, const attni_matrix *x, size_t dy, target *to) {
-    const attni_matrix d = {r->scratch + dy, x->rows, map_of(r->m, role)->out};
+    const attni_matrix d = {r->scratch + dy, x->rows, attni_linear_of(r->m, role)->out};
     linear_back(r, role, x, &d, &to->matrix, to->begun ? &to->matrix : NULL);
     to->begun = true;
 }
@@ -274,8 +269,8 @@ size_t attni_mha_back_scratch(const attn_context *context, const attni_mha_back 
     const attni_gradients gradients = gradients_of(b, &(layout){0}, &placeholder);
     size_t most = attni_backward_scratch(context, &attention, &gradients);
     for (attni_role i = 0; i < ATTNI_PACKED; i++)
-        if (map_of(m, i)->out)
-            most = attni_max(most, attni_linear_back_floats(context, map_of(m, i)) * sizeof(float));
+        if (attni_linear_of(m, i)->out)
+            most = attni_max(most, attni_linear_back_floats(context, attni_linear_of(m, i)) * sizeof(float));
     if (!b->call.kept)
         most = attni_max(most, attni_mha_scratch(context, &forward));
     return at.rest * sizeof(float) + most;

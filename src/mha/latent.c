@@ -64,15 +64,25 @@ size_t attni_latent_bytes(const attn_context *context, const attn_mha *m, const 
     return floats * sizeof(float) + attni_round_up(ATTNI_OF_HEAD * m->H * sizeof *m->of_heads, ATTNI_LINE);
 }
 
-bool attni_latent_pack(const attn_context *context, attn_mha *m, const attni_weight *up, char *memory) {
+size_t attni_latent_room(const attn_mha *m, const attni_weight *up) {
+    return up->scale ? (m->D - m->R) * m->L * sizeof(float) : 0;
+}
+
+const char *attni_latent_misfit(const attn_context *context, const attn_mha *m, const attni_weight *up) {
+    for (attni_of_head role = ATTNI_KEY_OF; role < ATTNI_OF_HEAD; role++)
+        for (size_t h = 0; h < m->H; h++) {
+            const attni_weight w = weight_of(m, up, role, h, is_widened(up));
+            const char *misfit = attni_linear_misfit(context, &w, &m->of_heads[role * m->H + h]);
+            if (misfit)
+                return misfit;
+        }
+    return NULL;
+}
+
+void attni_latent_pack(const attn_context *context, attn_mha *m, const attni_weight *up, char *memory, void *room) {
     float *next = (float *)(void *)(memory + attni_round_up(ATTNI_OF_HEAD * m->H * sizeof *m->of_heads, ATTNI_LINE));
-    float *widened = NULL;
+    float *widened = up->scale ? room : NULL;
     m->of_heads = (attni_linear *)(void *)memory;
-    if (up->scale) {
-        widened = attni_allocate(&context->allocator, (m->D - m->R) * m->L * sizeof *widened);
-        if (!widened)
-            return false;
-    }
     for (attni_of_head role = ATTNI_KEY_OF; role < ATTNI_OF_HEAD; role++)
         for (size_t h = 0; h < m->H; h++) {
             if (widened && role == ATTNI_QUERY_TO)
@@ -81,8 +91,6 @@ bool attni_latent_pack(const attn_context *context, attn_mha *m, const attni_wei
             m->of_heads[role * m->H + h] = attni_linear_pack(context, &w, next);
             next += attni_linear_floats(context, &w);
         }
-    attni_release(&context->allocator, widened);
-    return true;
 }
 
 /* -- products of heads -- */

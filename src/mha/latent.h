@@ -7,8 +7,10 @@
 
 /* The maps of the heads, in memory of so many bytes, out of `up` [H·(D − R + E), L]. */
 size_t attni_latent_bytes(const attn_context *context, const attn_mha *mha, const attni_weight *up);
-/* False: no memory for what it needs meanwhile. */
-bool attni_latent_pack(const attn_context *context, attn_mha *mha, const attni_weight *up, char *memory);
+size_t attni_latent_room(const attn_mha *mha, const attni_weight *up); /* bytes that packing needs meanwhile */
+void attni_latent_pack(const attn_context *context, attn_mha *mha, const attni_weight *up, char *memory, void *room);
+/* What of another `up` does not fit in the place of that, or NULL. */
+const char *attni_latent_misfit(const attn_context *context, const attn_mha *mha, const attni_weight *up);
 
 /* Floats of room that these need for so many rows. */
 size_t attni_latent_floats(const attn_context *context, const attn_mha *mha, size_t rows);

@@ -74,6 +74,21 @@ attn_mha *attni_mha_new(const attn_context *context, const attn_mha_params *para
                         const attni_mha_weight weights[ATTNI_WEIGHTS], const attni_norm *const norms[ATTNI_NORMS]);
 void attni_mha_delete(attn_mha *mha);
 
+/* What of other params or weights does not fit in the place of what was packed, or NULL. */
+const char *attni_mha_misfit(const attn_mha *mha, const attn_mha_params *params);
+const char *attni_mha_weight_misfit(const attn_context *context, const attn_mha *mha, attni_role role,
+                                    const attni_mha_weight *weight);
+/* Packs them there, with so many bytes of room. */
+size_t attni_mha_repack_bytes(const attn_mha *mha, const attni_mha_weight weights[ATTNI_WEIGHTS]);
+void attni_mha_repack(attn_context *context, attn_mha *mha, const attn_mha_params *params,
+                      const attni_mha_weight weights[ATTNI_WEIGHTS], const attni_norm *const norms[ATTNI_NORMS],
+                      void *room);
+
+static inline const attni_linear *attni_linear_of(const attn_mha *m, attni_role role) {
+    const attni_linear *const maps[ATTNI_PACKED] = {&m->q, &m->k, &m->v, &m->out, &m->gate, &m->q_down};
+    return maps[role];
+}
+
 /* What a cache of the layer keeps. */
 static inline attni_kept attni_kept_of(const attn_mha *mha) {
     return mha->L ? (attni_kept){1, mha->L + mha->R, mha->L} : (attni_kept){mha->G, mha->D, mha->E};

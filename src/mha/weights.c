@@ -28,31 +28,50 @@ static void gather_matrix(const attni_mha_weight *from, char *to) {
     }
 }
 
-/* Makes *to the weight with all its features one after the other: itself, or a copy in *memory, which is NULL
- * otherwise. False: no memory. */
-static bool gather(const attn_allocator *allocator, const attni_mha_weight *from, attni_weight *to, char **memory) {
+/* Bytes that a weight with all its features one after the other takes: 0 where it is so already. */
+static size_t gathered_bytes(const attni_mha_weight *from) {
     const attni_weight *w = &from->weight;
-    const size_t each = attni_count_scales(w->type, 1, w->in), bytes = attni_weight_bytes(w->type, w->out, w->in);
-    *to = *w;
-    *memory = NULL;
+    const size_t each = attni_count_scales(w->type, 1, w->in);
+    return from->origin.run ? (1 + each) * w->out * sizeof(float) + attni_weight_bytes(w->type, w->out, w->in) : 0;
+}
+
+/* Its form then, without the numbers. */
+static attni_weight following(const attni_mha_weight *from) {
+    attni_weight w = from->weight;
+    if (from->origin.run) {
+        w.stride_out = w.stride_in == 1 ? w.in : 1;
+        w.stride_in = w.stride_in == 1 ? 1 : w.out;
+    }
+    return w;
+}
+
+/* That weight: itself, or a copy in `memory`. */
+static attni_weight gather(const attni_mha_weight *from, char *memory) {
+    const attni_weight *w = &from->weight;
+    const size_t each = attni_count_scales(w->type, 1, w->in);
+    attni_weight to = following(from);
     if (from->origin.run == 0)
-        return true;
-    *memory = attni_allocate(allocator, (1 + each) * w->out * sizeof(float) + bytes);
-    if (!*memory)
-        return false;
-    float *scale = (float *)(void *)*memory, *bias = scale + each * w->out;
+        return to;
+    float *scale = (float *)(void *)memory, *bias = scale + each * w->out;
     gather_floats(from, each, w->scale, scale);
     gather_floats(from, 1, w->bias, bias);
     gather_matrix(from, (char *)(bias + w->out));
-    to->data = bias + w->out;
-    to->scale = w->scale ? scale : NULL;
-    to->bias = w->bias ? bias : NULL;
-    to->stride_out = w->stride_in == 1 ? w->in : 1;
-    to->stride_in = w->stride_in == 1 ? 1 : w->out;
-    return true;
+    to.data = bias + w->out;
+    to.scale = w->scale ? scale : NULL;
+    to.bias = w->bias ? bias : NULL;
+    return to;
 }
 
 /* -- the layer -- */
+
+static attni_linear *own_linear(attn_mha *m, attni_role role) {
+    attni_linear *const linears[ATTNI_PACKED] = {&m->q, &m->k, &m->v, &m->out, &m->gate, &m->q_down};
+    return linears[role];
+}
+
+static attni_activation clip_of(const attn_mha_params *p) {
+    return (attni_activation){.kind = ATTN_IDENTITY, .clips = p->clip > 0, .limit = p->clip};
+}
 
 static attn_mha *new_layer(const attn_context *context, const attn_mha_params *p, size_t floats) {
     attn_mha *mha = attni_allocate(&context->allocator, sizeof *mha);
@@ -73,7 +92,7 @@ static attn_mha *new_layer(const attn_context *context, const attn_mha_params *p
                       .zero_key = p->zero_key != 0,
                       .fused = p->in_weight != NULL,
                       .gate_in_q = p->gate_in_q != 0,
-                      .clip = {.kind = ATTN_IDENTITY, .clips = p->clip > 0, .limit = p->clip}};
+                      .clip = clip_of(p)};
     return mha;
 }
 
@@ -89,10 +108,9 @@ static attn_mha *pack(const attn_context *context, const attn_mha_params *p, con
     attn_mha *mha = new_layer(context, p, floats);
     if (!mha)
         return NULL;
-    attni_linear *const linears[ATTNI_PACKED] = {&mha->q, &mha->k, &mha->v, &mha->out, &mha->gate, &mha->q_down};
     float *next = mha->memory;
-    for (size_t i = 0; i < ATTNI_PACKED; i++) {
-        *linears[i] = attni_linear_pack(context, &weights[i], next);
+    for (attni_role i = 0; i < ATTNI_PACKED; i++) {
+        *own_linear(mha, i) = attni_linear_pack(context, &weights[i], next);
         next += attni_linear_floats(context, &weights[i]);
     }
     mha->extra_key = attni_keep(p->extra_key, key, &next);
@@ -110,11 +128,15 @@ static attn_mha *pack(const attn_context *context, const attn_mha_params *p, con
 
 /* NULL: no memory, and the layer is gone. */
 static attn_mha *add_latent(const attn_context *context, attn_mha *mha, const attni_weight *up) {
-    char *memory = attni_allocate(&context->allocator, attni_latent_bytes(context, mha, up));
-    if (memory && attni_latent_pack(context, mha, up, memory))
+    const attn_allocator *allocator = &context->allocator;
+    char *memory = attni_allocate(allocator, attni_latent_bytes(context, mha, up));
+    char *room = memory ? attni_allocate(allocator, attni_latent_room(mha, up)) : NULL;
+    if (room) {
+        attni_latent_pack(context, mha, up, memory, room);
+        attni_release(allocator, room);
         return mha;
-    attni_release(&context->allocator, memory);
-    mha->of_heads = NULL;
+    }
+    attni_release(allocator, memory);
     attni_mha_delete(mha);
     return NULL;
 }
@@ -125,14 +147,68 @@ attn_mha *attni_mha_new(const attn_context *context, const attn_mha_params *p,
     attni_weight gathered[ATTNI_WEIGHTS];
     char *memory[ATTNI_WEIGHTS] = {0};
     bool fits = true;
-    for (size_t i = 0; i < ATTNI_WEIGHTS && fits; i++)
-        fits = gather(allocator, &weights[i], &gathered[i], &memory[i]);
+    for (size_t i = 0; i < ATTNI_WEIGHTS && fits; i++) {
+        const size_t bytes = gathered_bytes(&weights[i]);
+        memory[i] = bytes ? attni_allocate(allocator, bytes) : NULL;
+        fits = memory[i] || bytes == 0;
+        if (fits)
+            gathered[i] = gather(&weights[i], memory[i]);
+    }
     attn_mha *mha = fits ? pack(context, p, gathered, norms) : NULL;
     for (size_t i = 0; mha && i < ATTNI_PACKED; i++)
         mha->origins[i] = weights[i].origin;
     for (size_t i = 0; i < ATTNI_WEIGHTS; i++)
         attni_release(allocator, memory[i]);
     return mha && mha->L ? add_latent(context, mha, &weights[ATTNI_W_KV_UP].weight) : mha;
+}
+
+/* -- other weights in the place of those -- */
+
+const char *attni_mha_misfit(const attn_mha *m, const attn_mha_params *p) {
+    if (m->M != p->model_width || m->H != p->heads || m->G != p->kv_heads || m->D != p->head_width ||
+        m->E != p->value_width || m->L != p->kv_latent || m->R != p->shared_key_width)
+        return "a width or a number of heads";
+    if (m->fused != (p->in_weight != NULL) || m->gate_in_q != (p->gate_in_q != 0))
+        return "which matrices there are";
+    if (m->zero_key != (p->zero_key != 0) || !m->extra_key != !p->extra_key)
+        return "zero_key, or whether there are extra_key and extra_value,";
+    return NULL;
+}
+
+const char *attni_mha_weight_misfit(const attn_context *context, const attn_mha *m, attni_role role,
+                                    const attni_mha_weight *from) {
+    if (role == ATTNI_W_KV_UP)
+        return m->L ? attni_latent_misfit(context, m, &from->weight) : NULL;
+    if (from->origin.run != m->origins[role].run)
+        return "qkv_order";
+    const attni_weight w = following(from);
+    return attni_linear_misfit(context, &w, attni_linear_of(m, role));
+}
+
+size_t attni_mha_repack_bytes(const attn_mha *m, const attni_mha_weight weights[ATTNI_WEIGHTS]) {
+    size_t most = m->L ? attni_latent_room(m, &weights[ATTNI_W_KV_UP].weight) : 0;
+    for (size_t i = 0; i < ATTNI_PACKED; i++)
+        most = attni_max(most, gathered_bytes(&weights[i]));
+    return most;
+}
+
+void attni_mha_repack(attn_context *context, attn_mha *m, const attn_mha_params *p,
+                      const attni_mha_weight weights[ATTNI_WEIGHTS], const attni_norm *const norms[ATTNI_NORMS],
+                      void *room) {
+    const size_t widths[ATTNI_NORMS] = {m->H * m->E, m->q_down.out, m->L};
+    float *key = m->extra_key, *value = m->extra_value;
+    for (attni_role i = 0; i < ATTNI_PACKED; i++) {
+        const attni_weight w = gather(&weights[i], room);
+        attni_linear_repack(context, &w, own_linear(m, i));
+    }
+    if (m->L)
+        attni_latent_pack(context, m, &weights[ATTNI_W_KV_UP].weight, (char *)m->of_heads, room);
+    attni_keep(p->extra_key, m->G * m->D, &key);
+    attni_keep(p->extra_value, m->G * m->E, &value);
+    m->clip = clip_of(p);
+    for (size_t i = 0; i < ATTNI_NORMS; i++)
+        if (norms[i])
+            attni_norm_renew(norms[i], widths[i], &m->norms[i].norm);
 }
 
 void attni_mha_delete(attn_mha *mha) {
