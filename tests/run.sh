@@ -4,7 +4,7 @@
 #   release   every test (default)
 #   builtin   the tests of a libattn without OpenBLAS
 #   asan      every test but the consumers and peers, under AddressSanitizer and UndefinedBehaviorSanitizer
-#   tsan      the same under ThreadSanitizer, but wrong arguments and the second backend
+#   tsan      the same under ThreadSanitizer, but wrong arguments, numbers of one thread, and the second backend
 #   coverage  the tests, counting: fails where they run less than 99 % of the lines, or 95 % of the branches, of src/
 #   valgrind  the tests with the label "valgrind", of the release lane's build
 #   aarch64   tests that need no other BLAS, cross-compiled for 64-bit Arm and run under qemu-user

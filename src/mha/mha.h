@@ -77,7 +77,7 @@ void attni_mha_delete(attn_mha *mha);
 /* What of other params or weights does not fit in the place of what was packed, or NULL. */
 const char *attni_mha_misfit(const attn_mha *mha, const attn_mha_params *params);
 const char *attni_mha_weight_misfit(const attn_context *context, const attn_mha *mha, attni_role role,
-                                    const attni_mha_weight *weight);
+                                    const attni_mha_weight *from);
 /* Packs them there, with so many bytes of room. */
 size_t attni_mha_repack_bytes(const attn_mha *mha, const attni_mha_weight weights[ATTNI_WEIGHTS]);
 void attni_mha_repack(attn_context *context, attn_mha *mha, const attn_mha_params *params,

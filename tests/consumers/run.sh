@@ -32,16 +32,21 @@ build_and_run() {
     done
 }
 
-# cmake_and_run DIRECTORY SOURCE [OPTION...]: the same through CMake
-cmake_and_run() {
+# build_in DIRECTORY SOURCE [OPTION...]: the same through CMake, which may have built there before
+build_in() {
     directory=$1 source=$2
     shift 2
-    rm -rf "$directory"
     "$CMAKE" -S "$source" -B "$directory" -DCMAKE_C_COMPILER="$CC" -DCMAKE_CXX_COMPILER="$CXX" "$@"
     "$CMAKE" --build "$directory" --parallel 2
     for program in shared_c99 shared_c11 shared_cxx17 static_c99 static_c11 static_cxx17; do
         expect_ok "$directory/$program"
     done
+}
+
+# cmake_and_run DIRECTORY SOURCE [OPTION...]: from nothing
+cmake_and_run() {
+    rm -rf "$1"
+    build_in "$@"
 }
 
 # use PREFIX: pkg-config finds the libattn installed there
@@ -112,22 +117,22 @@ find_package() {
     expect_openblas "$WORK/find_package/static_c99"
 }
 
-# Static, and fast, unless the other project says otherwise: what it installs starts.
+# Static, and fast, unless the other project says otherwise; with flags of its own, which libattn leaves alone, shared if
+# it says so. What it installs starts.
 add_subdirectory() {
-    cmake_and_run "$WORK/add_subdirectory" "$here/add_subdirectory" -DATTN_OPENBLAS="$OPENBLAS"
-    grep -q -e -O3 "$WORK/add_subdirectory/libattn/src/CMakeFiles/attn_objects.dir/flags.make" || fail "no -O3"
-    "$CMAKE" --install "$WORK/add_subdirectory" --prefix "$WORK/add_subdirectory/prefix"
-    installed=$(cd "$WORK/add_subdirectory/prefix" && find . -type f)
+    directory=$WORK/add_subdirectory
+    flags=$directory/libattn/src/CMakeFiles/attn_objects.dir/flags.make
+    rm -rf "$directory"
+    "$CMAKE" -S "$here/add_subdirectory" -B "$directory" -DCMAKE_C_COMPILER="$CC"
+    grep -q -e -O3 "$flags" || fail "no -O3"
+    cmake_and_run "$directory" "$here/add_subdirectory" -DCMAKE_C_FLAGS=-O0 -DCMAKE_UNITY_BUILD=ON \
+        -DATTN_OPENBLAS="$OPENBLAS"
+    ! grep -q -e -O3 "$flags" || fail "-O3 overrides -O0"
+    "$CMAKE" --install "$directory" --prefix "$directory/prefix"
+    installed=$(cd "$directory/prefix" && find . -type f)
     [ "$installed" = ./bin/shared_c99 ] || fail "more than the consumer was installed: $installed"
-    expect_ok "$WORK/add_subdirectory/prefix/bin/shared_c99"
-}
-
-# With flags of its own, which libattn leaves alone.
-add_subdirectory_shared() {
-    directory=$WORK/add_subdirectory_shared
-    cmake_and_run "$directory" "$here/add_subdirectory" -DBUILD_SHARED_LIBS=ON -DCMAKE_C_FLAGS=-O0 \
-        -DCMAKE_UNITY_BUILD=ON -DATTN_OPENBLAS="$OPENBLAS"
-    ! grep -q -e -O3 "$directory/libattn/src/CMakeFiles/attn_objects.dir/flags.make" || fail "-O3 overrides -O0"
+    expect_ok "$directory/prefix/bin/shared_c99"
+    build_in "$directory" "$here/add_subdirectory" -DBUILD_SHARED_LIBS=ON -UATTN_INSTALL
     "$CMAKE" --install "$directory" --prefix "$directory/prefix"
     needs_libattn "$directory/prefix/bin/shared_c99" || fail "BUILD_SHARED_LIBS is ignored"
     use "$directory/prefix"
