@@ -6,6 +6,7 @@
 
 const op_spec op_table[] = {
     [OP_SDPA] = {"sdpa", USES_ALL, false, {PEAK_F32, PEAK_BF16, PEAK_BF16}},
+    [OP_BACKWARD] = {"backward", USES_ALL & ~(unsigned)USES_PRECISION, false, {PEAK_F32}},
     [OP_LAYER] = {"layer", USES_ALL & ~(unsigned)USES_DTYPE, false, {PEAK_F32, PEAK_BF16, PEAK_INT8}},
     [OP_DECODE] = {"decode", USES_SIZES | USES_PRECISION, true, {PEAK_F32, PEAK_BF16, PEAK_F32}},
     [OP_PROJECTIONS] = {"projections", USES_SIZES | USES_PRECISION, false, {PEAK_F32, PEAK_BF16, PEAK_INT8}},
@@ -62,12 +63,14 @@ static double capped(double s, size_t h, size_t H, size_t i, size_t j) {
     return SOFTCAP * tanh(s / SOFTCAP);
 }
 
+static double slope_of_capped(double s) { return 1 - pow(tanh(s / SOFTCAP), 2); }
+
 const variant_spec variant_table[] = {
-    {"full", NULL, sees_all, NULL},
-    {"causal", set_causal, sees_before, NULL},
-    {"window", set_window, sees_window, NULL},
-    {"alibi", set_alibi, sees_before, sloped},
-    {"softcap", set_softcap, sees_all, capped},
+    {"full", NULL, sees_all, NULL, NULL},
+    {"causal", set_causal, sees_before, NULL, NULL},
+    {"window", set_window, sees_window, NULL, NULL},
+    {"alibi", set_alibi, sees_before, sloped, NULL},
+    {"softcap", set_softcap, sees_all, capped, slope_of_capped},
 };
 
 const dtype_spec dtype_table[] = {

@@ -10,7 +10,7 @@
 #include "peak.h"
 
 /* In the order of the table below. */
-typedef enum bench_op { OP_SDPA, OP_LAYER, OP_DECODE, OP_PROJECTIONS, OP_SOFTMAX, OP_SGEMM } bench_op;
+typedef enum bench_op { OP_SDPA, OP_BACKWARD, OP_LAYER, OP_DECODE, OP_PROJECTIONS, OP_SOFTMAX, OP_SGEMM } bench_op;
 
 /* Which sizes change what an operation does; the others take only their first value. */
 enum {
@@ -44,6 +44,7 @@ typedef struct variant_spec {
     key_range (*sees)(size_t i, size_t T);
     /* Of a scaled product of query i of head h of H and key j, in place of `s`; NULL: s. */
     double (*score)(double s, size_t h, size_t H, size_t i, size_t j);
+    double (*slope)(double s); /* its derivative by s; NULL: 1 */
 } variant_spec;
 
 /* A binary format: sign, exponent and mantissa bits make its width. */
@@ -70,7 +71,7 @@ extern const dtype_spec dtype_table[];
 extern const precision_spec precision_table[];
 
 /* The names of a table, separated by commas, as the command line takes them. */
-#define OP_NAMES "sdpa,layer,decode,projections,softmax,sgemm"
+#define OP_NAMES "sdpa,backward,layer,decode,projections,softmax,sgemm"
 #define VARIANT_NAMES "full,causal,window,alibi,softcap"
 #define DTYPE_NAMES "f32,f16,bf16"
 #define PRECISION_NAMES "f32,bf16,int8"

@@ -124,6 +124,8 @@ double case_flops(const bench_case *c) {
     switch (c->op) {
     case OP_SDPA:
         return 4 * B * H * pairs(c) * D;
+    case OP_BACKWARD: /* two products forward, five back: the scores are made again */
+        return 14 * B * H * pairs(c) * D;
     case OP_LAYER:
         return 4 * B * H * pairs(c) * D + 2 * B * T * weights(c);
     case OP_DECODE:
@@ -145,6 +147,8 @@ double case_bytes(const bench_case *c) {
     switch (c->op) {
     case OP_SDPA:
         return size * B * T * D * 2 * (H + G);
+    case OP_BACKWARD: /* q, out and d_out, k and v are read, dq, dk, dv written; out and lse are written before */
+        return size * B * T * D * (5 * H + 4 * G) + 8 * B * H * T;
     case OP_LAYER:
     case OP_PROJECTIONS:
         return 4 * 2 * B * T * H * D + stored * weights(c);

@@ -160,8 +160,8 @@ static const option_spec table[] = {
     SIZES("--batches", "N,N,...", "1", batches, 1048576, SHAPES | BIT(MODEL), "sequences in a batch"),
     SIZES("--threads", "N,N,...", "1", threads, 1024, SHAPES | BIT(MODEL), "threads"),
     CHOICES("--ops", "sdpa,layer", ops, OP_NAMES, SHAPES | BIT(MODEL),
-            "what to time: attention; the layer with its\nprojections; one token over a cache; the projections alone;"
-            "\nthe softmax of a tile; the products of a tile"),
+            "what to time: attention; the same and its way back; the\nlayer with its projections; one token over a "
+            "cache; the\nprojections alone; the softmax of a tile; the products of\na tile"),
     CHOICES("--variants", "full,causal", variants, VARIANT_NAMES, SHAPES | BIT(MODEL), "which keys a token sees"),
     CHOICES("--dtypes", "f32", dtypes, DTYPE_NAMES, RUNS, "storage type of q, k, v and the output"),
     CHOICES("--precision", "f32", precisions, PRECISION_NAMES, RUNS,

@@ -39,22 +39,53 @@ static double varied(const row *r, const variant_spec *variant, double s, size_t
     return variant->score != NULL ? variant->score(s, r->h, r->w->what.H, r->i, j) : s;
 }
 
+/* The scaled product of the row's query, whose first element is `q`, and a key. */
+static double product(const row *r, size_t q, size_t key) {
+    double s = 0;
+    for (size_t d = 0; d < r->w->what.D; d++)
+        s += in_q(r->w, q + d) * in_k(r->w, key + d);
+    return s / sqrt((double)r->w->what.D);
+}
+
 static void attend(const row *r, const variant_spec *variant, size_t Tq) {
     const bench_case *c = &r->w->what;
     const size_t D = c->D, q = ((r->b * c->H + r->h) * Tq + r->i) * D;
     const size_t keys = (r->b * c->G + r->h / (c->H / c->G)) * c->T * D;
     const key_range range = variant->sees(r->i, c->T);
-    for (size_t j = range.low; j < range.high; j++) {
-        double s = 0;
-        for (size_t d = 0; d < D; d++)
-            s += in_q(r->w, q + d) * in_k(r->w, keys + j * D + d);
-        r->scores[j] = varied(r, variant, s / sqrt((double)D), j);
-    }
+    for (size_t j = range.low; j < range.high; j++)
+        r->scores[j] = varied(r, variant, product(r, q, keys + j * D), j);
     softmax(r->scores, range);
     for (size_t d = 0; d < D; d++) {
         r->truth[d] = 0;
         for (size_t j = range.low; j < range.high; j++)
             r->truth[d] += r->scores[j] * in_v(r->w, keys + j * D + d);
+    }
+}
+
+static double get(const work *w, const attn_tensor *t, size_t i) {
+    return dtype_get(&dtype_table[w->what.dtype], t->data, i);
+}
+
+/* A row of dq: Σ p·(d_out·v − d_out·out)·slope·k / √D. */
+static void attend_back(const row *r, const variant_spec *variant) {
+    const work *w = r->w;
+    const bench_case *c = &w->what;
+    const size_t D = c->D, q = ((r->b * c->H + r->h) * c->T + r->i) * D;
+    const size_t keys = (r->b * c->G + r->h / (c->H / c->G)) * c->T * D;
+    const key_range range = variant->sees(r->i, c->T);
+    double along = 0;
+    attend(r, variant, c->T);
+    for (size_t d = 0; d < D; d++) {
+        along += get(w, &w->d_attended, q + d) * r->truth[d];
+        r->truth[d] = 0;
+    }
+    for (size_t j = range.low; j < range.high; j++) {
+        const double slope = variant->slope != NULL ? variant->slope(product(r, q, keys + j * D)) : 1;
+        double ds = -along;
+        for (size_t d = 0; d < D; d++)
+            ds += get(w, &w->d_attended, q + d) * in_v(w, keys + j * D + d);
+        for (size_t d = 0; d < D; d++)
+            r->truth[d] += r->scores[j] * ds * slope * in_k(w, keys + j * D + d) / sqrt((double)D);
     }
 }
 
@@ -153,6 +184,9 @@ static void compute(const row *r) {
     case OP_SDPA:
         attend(r, &variant_table[r->w->what.variant], r->w->what.T);
         break;
+    case OP_BACKWARD:
+        attend_back(r, &variant_table[r->w->what.variant]);
+        break;
     case OP_DECODE:
         attend(r, &variant_table[0], 1);
         break;
@@ -177,6 +211,8 @@ static double row_work(const work *w) {
         return H * M * (3 * (double)c->D + 2 * T) + M * M;
     case OP_PROJECTIONS:
         return 2 * M * M;
+    case OP_BACKWARD:
+        return 10 * T * (double)c->D;
     case OP_SOFTMAX:
         return 20 * T;
     case OP_SGEMM:
@@ -209,13 +245,34 @@ static double row_difference(const row *r, size_t at) {
     return worst;
 }
 
+static size_t count_of(const attn_tensor *t) { return t->size[0] * t->size[1] * t->size[2] * t->size[3]; }
+
 static bool all_finite(const work *w) {
-    const attn_tensor *t = &w->out;
-    const size_t count = t->size[0] * t->size[1] * t->size[2] * t->size[3];
-    for (size_t i = 0; i < count; i++)
-        if (!isfinite(dtype_get(&dtype_table[w->what.dtype], t->data, i)))
+    for (size_t i = 0; i < count_of(&w->out); i++)
+        if (!isfinite(get(w, &w->out, i)))
             return false;
     return true;
+}
+
+/* Σ x·y; *squares grows by Σ (x·y)². */
+static double sum_products(const work *w, const attn_tensor *x, const attn_tensor *y, double *squares) {
+    double sum = 0;
+    for (size_t i = 0; i < count_of(x); i++) {
+        const double each = get(w, x, i) * get(w, y, i);
+        sum += each;
+        *squares += each * each;
+    }
+    return sum;
+}
+
+/* Of dk and dv sums alone are compared: Σ k·dk = Σ q·dq, and Σ v·dv = Σ out·d_out. Rounding makes a difference in
+ * proportion to the root of the squares, and so does a wrong number, but of its own size. */
+static double key_difference(const work *w) {
+    double squares = 1;
+    const double dk = sum_products(w, &w->k, &w->dk, &squares), dq = sum_products(w, &w->q, &w->out, &squares);
+    const double dv = sum_products(w, &w->v, &w->dv, &squares),
+                 out = sum_products(w, &w->attended, &w->d_attended, &squares);
+    return fmax(fabs(dk - dq), fabs(dv - out)) / sqrt(squares);
 }
 
 double reference_difference(const work *w) {
@@ -238,5 +295,8 @@ double reference_difference(const work *w) {
         worst = fmax(worst, row_difference(&r, at));
     }
     free(room);
-    return worst;
+    if (w->what.op != OP_BACKWARD)
+        return worst;
+    const double of_keys = key_difference(w);
+    return isfinite(of_keys) ? fmax(worst, of_keys) : (double)INFINITY;
 }

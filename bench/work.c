@@ -70,6 +70,20 @@ static void lay_attention(work *w, pile *p, size_t Tq) {
     w->v = heads(c, fill_piece(p, type, keys, 3), c->G, c->T);
 }
 
+/* Attention, and its way back from a gradient of what it gave. */
+static void lay_backward(work *w, pile *p) {
+    const bench_case *c = &w->what;
+    const dtype_spec *type = &dtype_table[c->dtype];
+    const double size = (double)dtype_size(type), rows = (double)c->B * (double)c->T, width = (double)c->D;
+    const double queries = rows * width * (double)c->H, keys = rows * width * (double)c->G;
+    lay_attention(w, p, c->T);
+    w->attended = heads(c, take(p, queries * size), c->H, c->T);
+    w->d_attended = heads(c, fill_piece(p, type, queries, 12), c->H, c->T);
+    w->dk = heads(c, take(p, keys * size), c->G, c->T);
+    w->dv = heads(c, take(p, keys * size), c->G, c->T);
+    w->params.lse = take(p, rows * (double)c->H * sizeof(float));
+}
+
 static const float *lay_weights(pile *p, double out, double in, double deviation, uint64_t seed) {
     return fill_floats(take(p, out * in * sizeof(float)), (size_t)(out * in), deviation, seed);
 }
@@ -126,6 +140,9 @@ static void lay(work *w, pile *p) {
         break;
     case OP_DECODE:
         lay_attention(w, p, 1);
+        break;
+    case OP_BACKWARD:
+        lay_backward(w, p);
         break;
     case OP_LAYER:
     case OP_PROJECTIONS:
@@ -214,6 +231,37 @@ static attn_status make_room(work *w) {
     return w->room != NULL ? ATTN_OK : ATTN_ERROR_MEMORY;
 }
 
+static attn_sdpa_gradients gradients_of(const work *w) {
+    attn_sdpa_gradients gradients;
+    ATTN_INIT(&gradients);
+    gradients.dq = &w->out;
+    gradients.dk = &w->dk;
+    gradients.dv = &w->dv;
+    return gradients;
+}
+
+/* The larger scratch of the two ways. */
+static attn_status backward_scratch(work *w, size_t *bytes) {
+    const attn_sdpa_gradients gradients = gradients_of(w);
+    size_t forward = 0;
+    const attn_status status =
+        attn_sdpa_scratch_size(w->context, &w->q, &w->k, &w->v, &w->attended, &w->params, &forward);
+    if (status != ATTN_OK)
+        return status;
+    const attn_status back = attn_sdpa_backward_scratch_size(w->context, &w->q, &w->k, &w->v, &w->attended,
+                                                             &w->d_attended, &w->params, &gradients, bytes);
+    *bytes = *bytes > forward ? *bytes : forward;
+    return back;
+}
+
+static attn_status run_backward(work *w) {
+    const attn_sdpa_gradients gradients = gradients_of(w);
+    const attn_status status = attn_sdpa(w->context, &w->q, &w->k, &w->v, &w->attended, &w->params);
+    return status != ATTN_OK ? status
+                             : attn_sdpa_backward(w->context, &w->q, &w->k, &w->v, &w->attended, &w->d_attended,
+                                                  &w->params, &gradients);
+}
+
 /* Makes what a run needs, and the scratch large enough that none of the runs will have to. */
 static attn_status prepare(work *w) {
     size_t bytes = 0;
@@ -228,6 +276,8 @@ static attn_status prepare(work *w) {
         return make_room(w);
     if (w->what.op == OP_SDPA)
         status = attn_sdpa_scratch_size(w->context, &w->q, &w->k, &w->v, &w->out, &w->params, &bytes);
+    if (w->what.op == OP_BACKWARD)
+        status = backward_scratch(w, &bytes);
     if (w->what.op == OP_LAYER)
         status = attn_mha_scratch_size(w->context, w->mha, &w->q, NULL, NULL, &w->out, &w->params, &bytes);
     if (w->what.op == OP_DECODE)
@@ -261,6 +311,8 @@ attn_status work_run(work *w) {
     switch (c->op) {
     case OP_SDPA:
         break;
+    case OP_BACKWARD:
+        return run_backward(w);
     case OP_LAYER:
         return attn_mha_forward(w->context, w->mha, &w->q, NULL, NULL, &w->out, &w->params);
     case OP_DECODE:

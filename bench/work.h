@@ -25,9 +25,10 @@ typedef struct work {
     attn_tensor q, k, v,
         out; /* a layer reads q; a softmax reads q and a tile multiplies q, k, v, all as plain arrays */
     attn_sdpa_params params;
-    void *memory;   /* of all of them */
-    float *between; /* projected heads, or scores */
-    float *room;    /* for what the precision makes of rows that are projected */
+    attn_tensor attended, d_attended, dk, dv; /* of the way back, whose `out` is dq */
+    void *memory;                             /* of all of them */
+    float *between;                           /* projected heads, or scores */
+    float *room;                              /* for what the precision makes of rows that are projected */
 } work;
 
 /* A context of `threads` threads on the backend called `blas` ("": on what libattn chooses), or NULL, and then `error`
