@@ -119,7 +119,7 @@ static void add_keys(const attn_mha_params *layer, const struct heads *h, answer
         double *p = a->stages[ATTN_STAGE_PROBABILITIES] + row * h->Tk;
         for (size_t d = 0; d < h->D && layer->extra_key; d++)
             s += h->q[row * h->D + d] * (double)layer->extra_key[g * h->D + d];
-        s *= effective_scale(h->params, h->D);
+        s = capped_score(h->params, s * effective_scale(h->params, h->D));
         for (size_t e = 0; e < h->E && layer->extra_key && h->params->sigmoid; e++)
             out[e] += (double)layer->extra_value[g * h->E + e] / (1 + exp(-s));
         if (h->params->sigmoid) /* nor do zeros add anything */

@@ -169,13 +169,14 @@ static void pass_on(void *data, const attn_score_tile *t, float *gradients) {
 struct backward_case {
     struct sdpa_case c;
     struct sdpa_result forward;
-    attn_tensor d_out, d_lse; /* d_lse without data: none */
-    attn_dtype types[3];      /* of dq, dk and dv */
-    bool accumulate;
+    attn_tensor d_out, d_lse;    /* d_lse without data: none */
+    attn_dtype types[3];         /* of dq, dk and dv */
+    bool accumulate, no_tensors; /* no dq, dk and dv */
 };
 
 struct backward_result {
     attn_tensor dq, dk, dv, d_bias, d_sinks, d_slopes, d_table;
+    attn_tensor of_turns[4]; /* weights of the norms of q, k and v, head_scales */
 };
 
 static attn_tensor new_like(attn_dtype type, enum layout layout, attn_tensor x) {
@@ -183,6 +184,11 @@ static attn_tensor new_like(attn_dtype type, enum layout layout, attn_tensor x) 
 }
 
 static attn_tensor new_row(size_t n) { return new_tensor(BHTD, 1, 1, 1, n); }
+
+/* Weights of the norm of rows x. */
+static size_t count_weights(const attn_qk_norm *p, attn_tensor x) {
+    return (p->per_head || p->all_heads ? x.size[1] : 1) * x.size[3];
+}
 
 static struct backward_result new_backward_result(const struct backward_case *b) {
     const struct sdpa_case *c = &b->c;
@@ -199,11 +205,20 @@ static struct backward_result new_backward_result(const struct backward_case *b)
         r.d_slopes = new_row(H);
     if (p->relative_bias)
         r.d_table = new_row(H * relative_width(p->relative_bias));
+    if (p->qk_norm) {
+        r.of_turns[0] = new_row(count_weights(p->qk_norm, c->q));
+        r.of_turns[1] = new_row(count_weights(p->qk_norm, c->k));
+    }
+    if (p->qk_norm && p->qk_norm->norm_values)
+        r.of_turns[2] = new_row(count_weights(p->qk_norm, c->v));
+    if (p->head_scales)
+        r.of_turns[3] = new_row(H);
     return r;
 }
 
 static void fill_all(const struct backward_result *r, double x) {
-    const attn_tensor all[] = {r->dq, r->dk, r->dv, r->d_bias, r->d_sinks, r->d_slopes, r->d_table};
+    const attn_tensor all[] = {r->dq,      r->dk,          r->dv,          r->d_bias,      r->d_sinks,    r->d_slopes,
+                               r->d_table, r->of_turns[0], r->of_turns[1], r->of_turns[2], r->of_turns[3]};
     for (size_t i = 0; i < COUNT(all); i++)
         for (size_t n = 0; all[i].data && n < element_count(all[i]); n++)
             set_value(all[i], n, x);
@@ -219,13 +234,17 @@ static struct backward_result run_backward(attn_context *context, const struct b
     ATTN_INIT(&g);
     params.lse = b->forward.lse.data;
     g.d_lse = b->d_lse.data;
-    g.dq = &r.dq;
-    g.dk = &r.dk;
-    g.dv = &r.dv;
+    g.dq = b->no_tensors ? NULL : &r.dq;
+    g.dk = b->no_tensors ? NULL : &r.dk;
+    g.dv = b->no_tensors ? NULL : &r.dv;
     g.d_bias = params.bias ? &r.d_bias : NULL;
     g.d_sinks = r.d_sinks.data;
     g.d_alibi_slopes = r.d_slopes.data;
     g.d_relative_bias = r.d_table.data;
+    g.d_q_norm_weight = r.of_turns[0].data;
+    g.d_k_norm_weight = r.of_turns[1].data;
+    g.d_v_norm_weight = r.of_turns[2].data;
+    g.d_head_scales = r.of_turns[3].data;
     g.accumulate = b->accumulate;
     g.score_backward = params.score == bend ? bend_backward : params.score ? pass_on : NULL;
     if (b->accumulate)
@@ -304,6 +323,8 @@ static void assert_same_gradients(const struct backward_result *got, const struc
     assert_bits(got->d_sinks, want->d_sinks);
     assert_bits(got->d_slopes, want->d_slopes);
     assert_bits(got->d_table, want->d_table);
+    for (size_t i = 0; i < COUNT(got->of_turns); i++)
+        assert_bits(got->of_turns[i], want->of_turns[i]);
 }
 
 static void check_backward(attn_context *one, attn_context *three, const struct backward_case *b) {
@@ -332,16 +353,21 @@ static void plain(void **state) {
 static void shared_by_none(void **state) {
     (void)state;
     attn_context *context = new_context_of(2, 0);
-    for (size_t n = 0; n < 2; n++) {
-        const size_t B = n, Tq = n ? 0 : 3;
-        const attn_tensor q = new_tensor(BHTD, B, 2, Tq, 4), k = new_normal(BHTD, B, 2, 5, 4);
+    for (size_t n = 0; n < 3; n++) {
+        const size_t B = n > 0, H = n < 2 ? 2 : 0, Tq = n == 1 ? 0 : 3;
+        const attn_tensor q = new_tensor(BHTD, B, H, Tq, 4), k = new_normal(BHTD, B, H, 5, 4);
+        const attn_tensor d_weight = new_tensor(BHTD, 1, 1, 1, 4);
+        attn_qk_norm norm;
         const attn_tensor bias = new_normal(BHTD, 1, 1, 1, 5), d_bias = new_tensor(BHTD, 1, 1, 1, 5);
-        const attn_tensor d_sinks = new_tensor(BHTD, 1, 1, 1, 2), zeros = new_tensor(BHTD, 1, 1, 1, 5);
+        const attn_tensor d_sinks = new_tensor(BHTD, 1, 1, 1, H), zeros = new_tensor(BHTD, 1, 1, 1, 5);
         attn_sdpa_params p;
         attn_sdpa_gradients g;
         ATTN_INIT(&p);
         ATTN_INIT(&g);
         p.bias = &bias;
+        ATTN_INIT(&norm);
+        p.qk_norm = &norm;
+        g.d_q_norm_weight = d_weight.data;
         p.sinks = new_normal(BHTD, 1, 1, 1, 2).data;
         g.d_bias = &d_bias;
         g.d_sinks = d_sinks.data;
@@ -349,7 +375,8 @@ static void shared_by_none(void **state) {
             *element(zeros, i) = 0;
         assert_ok(context, attn_sdpa_backward(context, &q, &k, &k, &q, &q, &p, &g));
         assert_bits(d_bias, zeros);
-        assert_bits(d_sinks, attn_tensor_bhtd(zeros.data, ATTN_F32, 1, 1, 1, 2));
+        assert_bits(d_sinks, attn_tensor_bhtd(zeros.data, ATTN_F32, 1, 1, 1, H));
+        assert_bits(d_weight, attn_tensor_bhtd(zeros.data, ATTN_F32, 1, 1, 1, 4));
     }
 }
 
@@ -555,6 +582,65 @@ static double *through_the_turn(attn_tensor x, const struct sdpa_case *c, enum t
     return want;
 }
 
+/* Of the weights of a norm, from the gradients of turned rows; of one that has none they are 1. */
+static double *to_weights(attn_tensor x, const struct sdpa_case *c, enum turned which, const double *turned_back,
+                          const float **weights, size_t n) {
+    float *w = new_floats(n);
+    double *want = new_doubles(n);
+    for (size_t i = 0; i < n; i++)
+        w[i] = *weights ? (*weights)[i] : 1;
+    *weights = w;
+    for (size_t i = 0; i < n; i++) {
+        const float was = w[i], up = was + 0x1p-8F, down = was - 0x1p-8F;
+        w[i] = up;
+        const attn_tensor above = turned(x, c, which);
+        w[i] = down;
+        const attn_tensor below = turned(x, c, which);
+        w[i] = was;
+        want[i] = 0;
+        for (size_t m = 0; m < element_count(x); m++)
+            want[i] += turned_back[m] * (value(above, m) - value(below, m)) / ((double)up - (double)down);
+    }
+    return want;
+}
+
+static double *to_scales(const struct sdpa_case *c, const double *turned_back) {
+    const attn_tensor q = turned(c->q, c, TURNED_Q);
+    const size_t H = c->q.size[1], head = c->q.size[2] * c->q.size[3];
+    double *want = new_doubles(H);
+    for (size_t h = 0; h < H; h++)
+        want[h] = 0;
+    for (size_t m = 0; m < element_count(q); m++)
+        if (turned_back[m] != 0)
+            want[m / head % H] += turned_back[m] * value(q, m) / (double)c->params.head_scales[m / head % H];
+    return want;
+}
+
+/* The case's norm is written to, where it has no weights. */
+static void check_sums_of_turns(attn_context *context, const struct backward_case *b, attn_qk_norm *norm,
+                                const answer_back *g, const struct backward_result *r) {
+    const struct sdpa_case *c = &b->c;
+    struct backward_case other = *b;
+    double *want[4] = {NULL};
+    other.no_tensors = true;
+    const struct backward_result alone = run_backward(context, &other);
+    other.accumulate = true;
+    const struct backward_result added = run_backward(context, &other);
+    if (r->of_turns[0].data) {
+        want[0] = to_weights(c->q, c, TURNED_Q, g->dq, &norm->q_weight, element_count(r->of_turns[0]));
+        want[1] = to_weights(c->k, c, TURNED_K, g->dk, &norm->k_weight, element_count(r->of_turns[1]));
+    }
+    if (r->of_turns[2].data)
+        want[2] = to_weights(c->v, c, TURNED_V, g->dv, &norm->v_weight, element_count(r->of_turns[2]));
+    if (r->of_turns[3].data)
+        want[3] = to_scales(c, g->dq);
+    for (size_t i = 0; i < COUNT(want); i++) {
+        assert_bits(alone.of_turns[i], r->of_turns[i]);
+        assert_near(r->of_turns[i], want[i], TURNED);
+        assert_near(added.of_turns[i], with_held(&other, added.of_turns[i], want[i]), TURNED);
+    }
+}
+
 static void turned_rows(void **state) {
     enum { CASES = 60 };
     static const struct shape shapes[] = {{2, 4, 2, 5, 7, 8, 6}, {1, 2, 2, 9, 3, 6, 8}, {2, 3, 1, 4, 6, 4, 4}};
@@ -588,6 +674,7 @@ static void turned_rows(void **state) {
         adopt_tokens_between(keys, c.params.sequences, r.dk, dk);
         adopt_tokens_between(keys, c.params.sequences, r.dv, dv);
         assert_same_gradients(&again, &r);
+        check_sums_of_turns(three[i % isas], &b, &turns.norm, &g, &r);
         assert_near(r.dq, dq, TURNED);
         assert_near(r.dk, dk, TURNED);
         assert_near(r.dv, dv, TURNED);

@@ -119,6 +119,7 @@ static void make_case(train_case *t, size_t n) {
     t->c.feed.order = random_order(ATTN_F32);
     t->c.feed.hidden_norm = n % 4 ? NULL : &t->c.hidden_norm;
     t->c.cross.key_input_width = t->c.cross.value_input_width = ENCODED;
+    t->c.self.zero_key = n % 4 == 1;
     soften(t);
     fill_block(&t->c, n % 3 < 2);
     if (n % 7 == 3 && t->c.block.parallel) /* reads what self_norm makes */

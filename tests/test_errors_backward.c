@@ -11,10 +11,12 @@ typedef struct call {
     attn_context *context;
     attn_tensor q, k, v, out, d_out, bias, dq, dk, dv, d_bias;
     attn_relative_bias relative;
+    attn_qk_norm norm;
     attn_sdpa_params params;
     WITH_TAIL(attn_sdpa_gradients) g;
     const attn_tensor *out_argument, *d_out_argument;
     const attn_sdpa_gradients *g_argument;
+    float *sums;
 } call;
 
 static void score(void *data, const attn_score_tile *tile) {
@@ -56,6 +58,11 @@ static void score_back(void *data, const attn_score_tile *tile, float *of) {
     X(d_slopes_alone, ATTN_ERROR_VALUE, "d_alibi_slopes", c->params.alibi = ATTN_ALIBI_NONE)                           \
     X(d_table_alone, ATTN_ERROR_VALUE, "d_relative_bias", c->params.relative_bias = NULL)                              \
     X(score_back_alone, ATTN_ERROR_VALUE, "score_backward", c->g.known.score_backward = score_back)                    \
+    X(d_q_norm_alone, ATTN_ERROR_VALUE, "d_q_norm_weight", c->g.known.d_q_norm_weight = c->sums)                       \
+    X(d_k_norm_alone, ATTN_ERROR_VALUE, "d_k_norm_weight", c->g.known.d_k_norm_weight = c->sums)                       \
+    X(d_v_norm_alone, ATTN_ERROR_VALUE, "d_v_norm_weight", c->params.qk_norm = &c->norm;                               \
+      c->g.known.d_v_norm_weight = c->sums)                                                                            \
+    X(d_head_scales_alone, ATTN_ERROR_VALUE, "d_head_scales", c->g.known.d_head_scales = c->sums)                      \
     X(d_lse_alone, ATTN_ERROR_VALUE, "d_lse", c->params.lse = NULL)                                                    \
     X(causal, ATTN_ERROR_VALUE, "causal", c->params.causal = (attn_causal)9)                                           \
     X(not_initialised, ATTN_ERROR_STRUCT, "gradients.struct_size", c->g.known.struct_size = 0)                         \
@@ -76,6 +83,14 @@ static void score_back(void *data, const attn_score_tile *tile, float *of) {
       c->g.known.d_sinks = (float *)(uintptr_t)c->params.sinks)                                                        \
     X(d_slopes_in_dq, ATTN_ERROR_ALIAS, "gradients.d_alibi_slopes", c->g.known.d_alibi_slopes = c->dq.data)            \
     X(d_table_in_lse, ATTN_ERROR_ALIAS, "gradients.d_relative_bias", c->g.known.d_relative_bias = c->params.lse)       \
+    X(d_q_norm_in_dq, ATTN_ERROR_ALIAS, "gradients.d_q_norm_weight", c->params.qk_norm = &c->norm;                     \
+      c->g.known.d_q_norm_weight = c->dq.data)                                                                         \
+    X(d_k_norm_in_k, ATTN_ERROR_ALIAS, "gradients.d_k_norm_weight", c->params.qk_norm = &c->norm;                      \
+      c->g.known.d_k_norm_weight = c->k.data)                                                                          \
+    X(d_v_norm_in_d_q_norm, ATTN_ERROR_ALIAS, "gradients.d_v_norm_weight", c->params.qk_norm = &c->norm;               \
+      c->norm.norm_values = 1; c->g.known.d_v_norm_weight = c->g.known.d_q_norm_weight = c->sums)                      \
+    X(d_head_scales_in_dv, ATTN_ERROR_ALIAS, "gradients.d_head_scales", c->params.head_scales = c->params.sinks;       \
+      c->g.known.d_head_scales = c->dv.data)                                                                           \
     X(dq_in_d_lse, ATTN_ERROR_ALIAS, "gradients.dq", c->dq.data = (float *)(uintptr_t)c->g.known.d_lse)
 
 DEFINE_FAULTS(faults, BACKWARD_FAULTS);
@@ -98,6 +113,8 @@ static void make_valid(attn_context *context, call *c) {
     c->d_bias = new_tensor(BHTD, B, H, Tq, Tk);
     ATTN_INIT(&c->params);
     ATTN_INIT(&c->g.known);
+    ATTN_INIT(&c->norm);
+    c->sums = new_floats(H * D);
     c->relative = (attn_relative_bias){.table = random_row(H * (2 * REACH + 1)), .reach = REACH};
     c->params.bias = &c->bias;
     c->params.relative_bias = &c->relative;

@@ -21,8 +21,7 @@ typedef struct call {
     const attn_block_gradients *g_argument;
 } call;
 
-static attn_block *whole, *alone,
-    *zero_key; /* of everything but a gate and scales; of self-attention; without gradients */
+static attn_block *whole, *alone; /* of everything but a gate and scales; of self-attention */
 static attn_cache *cache;
 
 #define BLOCK_FAULTS(X)                                                                                                \
@@ -50,7 +49,8 @@ static attn_cache *cache;
     X(q_weight, ATTN_ERROR_VALUE, "gradients.self_attention.d_q_weight", c->self.d_q_weight = c->norm.d_weight)        \
     X(norm_dx, ATTN_ERROR_VALUE, "gradients.feed_norm->dx", c->norm.dx = &c->dx)                                       \
     X(cached, ATTN_ERROR_VALUE, "inputs.cache", c->inputs.cache = cache)                                               \
-    X(has_zero_key, ATTN_ERROR_VALUE, "zero_key", c->block = zero_key; c->inputs.encoded = NULL)                       \
+    X(out_norm, ATTN_ERROR_VALUE, "gradients.self_attention.out_norm", c->self.out_norm = &c->norm)                    \
+    X(extra_key, ATTN_ERROR_VALUE, "gradients.self_attention.d_extra_key", c->self.d_extra_key = c->norm.d_weight)     \
     X(not_initialised, ATTN_ERROR_STRUCT, "gradients.struct_size", c->g.known.struct_size = 0)                         \
     X(feed_struct, ATTN_ERROR_STRUCT, "gradients.feed.struct_size", c->feed.struct_size = 3)                           \
     X(unknown, ATTN_ERROR_STRUCT, "gradients.struct_size", c->g.known.struct_size = sizeof c->g; c->g.tail[15] = 1)
@@ -190,11 +190,10 @@ static void kept_is_read(void **state) {
 
 /* -- the blocks -- */
 
-static attn_block *make_block(attn_context *context, unsigned parts, int with_zero_key) {
+static attn_block *make_block(attn_context *context, unsigned parts) {
     struct block_case c;
     init_block(&c, M, HEADS, HIDDEN, parts);
     fill_block(&c, true);
-    c.self.zero_key = with_zero_key;
     return new_block(context, &c);
 }
 
@@ -207,9 +206,8 @@ static int make_blocks(void **state) {
     p.head_width = M / HEADS;
     p.capacity = 16;
     assert_ok(context, attn_cache_create(context, &p, &cache));
-    whole = make_block(context, HAS_CROSS | HAS_FEED | HAS_NORMS, 0);
-    alone = make_block(context, HAS_NORMS, 0);
-    zero_key = make_block(context, HAS_NORMS, 1);
+    whole = make_block(context, HAS_CROSS | HAS_FEED | HAS_NORMS);
+    alone = make_block(context, HAS_NORMS);
     return end_test(state);
 }
 
@@ -217,7 +215,6 @@ static int destroy_blocks(void **state) {
     (void)state;
     attn_block_destroy(whole);
     attn_block_destroy(alone);
-    attn_block_destroy(zero_key);
     attn_cache_destroy(cache);
     return 0;
 }

@@ -14,13 +14,16 @@ typedef struct call {
     attn_tensor query, key, d_out, bias, d_query, d_key, d_bias;
     attn_sdpa_params params;
     attn_sdpa_gradients shared;
+    attn_qk_norm qk_norm;
+    attn_norm_gradients norm;
+    float *sums; /* room for any gradient of parameters */
     WITH_TAIL(attn_mha_gradients) g;
     const attn_tensor *query_argument, *key_argument, *d_out_argument;
     const attn_mha_gradients *g_argument;
 } call;
 
-static attn_mha *layer;     /* of all calls, with a matrix for each of q, k and v, and no gate */
-static attn_mha *others[5]; /* that have no gradients */
+static attn_mha *layer; /* of all calls, with a matrix for each of q, k and v, and no gate */
+static attn_mha *normed, *latent;
 
 #define MHA_FAULTS(X)                                                                                                  \
     X(mha_null, ATTN_ERROR_NULL, "mha", c->mha = NULL)                                                                 \
@@ -42,11 +45,25 @@ static attn_mha *others[5]; /* that have no gradients */
     X(d_lse, ATTN_ERROR_VALUE, "gradients.attention->d_lse", c->shared.d_lse = c->params.sinks)                        \
     X(accumulate_twice, ATTN_ERROR_VALUE, "gradients.attention->accumulate", c->shared.accumulate = 1)                 \
     X(sinks_alone, ATTN_ERROR_VALUE, "d_sinks", c->params.sinks = NULL)                                                \
-    X(extra_key, ATTN_ERROR_VALUE, "extra_key", c->mha = others[0])                                                    \
-    X(zero_key, ATTN_ERROR_VALUE, "zero_key", c->mha = others[1])                                                      \
-    X(out_norm, ATTN_ERROR_VALUE, "out_norm", c->mha = others[2])                                                      \
-    X(q_latent, ATTN_ERROR_VALUE, "q_latent", c->mha = others[3])                                                      \
-    X(kv_latent, ATTN_ERROR_VALUE, "kv_latent", c->mha = others[4])                                                    \
+    X(extra_key, ATTN_ERROR_VALUE, "gradients.d_extra_key", c->g.known.d_extra_key = c->sums)                          \
+    X(extra_value, ATTN_ERROR_VALUE, "gradients.d_extra_value", c->g.known.d_extra_value = c->sums)                    \
+    X(q_down_weight, ATTN_ERROR_VALUE, "gradients.d_q_down_weight", c->g.known.d_q_down_weight = c->sums)              \
+    X(q_down_bias, ATTN_ERROR_VALUE, "gradients.d_q_down_bias", c->g.known.d_q_down_bias = c->sums)                    \
+    X(kv_down_weight, ATTN_ERROR_VALUE, "gradients.d_kv_down_weight", c->g.known.d_kv_down_weight = c->sums)           \
+    X(kv_down_bias, ATTN_ERROR_VALUE, "gradients.d_kv_down_bias", c->g.known.d_kv_down_bias = c->sums)                 \
+    X(kv_up_weight, ATTN_ERROR_VALUE, "gradients.d_kv_up_weight", c->g.known.d_kv_up_weight = c->sums)                 \
+    X(q_norm_weight, ATTN_ERROR_VALUE, "d_q_norm_weight", c->shared.d_q_norm_weight = c->sums)                         \
+    X(v_norm_weight, ATTN_ERROR_VALUE, "d_v_norm_weight", c->shared.d_v_norm_weight = c->sums)                         \
+    X(head_scales, ATTN_ERROR_VALUE, "d_head_scales", c->shared.d_head_scales = c->sums)                               \
+    X(out_norm, ATTN_ERROR_VALUE, "gradients.out_norm", c->g.known.out_norm = &c->norm)                                \
+    X(q_latent_norm, ATTN_ERROR_VALUE, "gradients.q_latent_norm", c->g.known.q_latent_norm = &c->norm)                 \
+    X(kv_latent_norm, ATTN_ERROR_VALUE, "gradients.kv_latent_norm", c->g.known.kv_latent_norm = &c->norm)              \
+    X(norm_dx, ATTN_ERROR_VALUE, "gradients.out_norm->dx", c->mha = normed; c->g.known.out_norm = &c->norm;            \
+      c->norm.dx = &c->d_query)                                                                                        \
+    X(k_of_latents, ATTN_ERROR_VALUE, "gradients.d_k_weight", c->mha = latent; c->g.known.d_k_weight = c->sums)        \
+    X(v_of_latents, ATTN_ERROR_VALUE, "gradients.d_v_bias", c->mha = latent; c->g.known.d_v_bias = c->sums)            \
+    X(norm_struct, ATTN_ERROR_STRUCT, "gradients.out_norm.struct_size", c->mha = normed;                               \
+      c->g.known.out_norm = &c->norm; c->norm.struct_size = 3)                                                         \
     X(causal, ATTN_ERROR_VALUE, "causal", c->params.causal = (attn_causal)9)                                           \
     X(not_initialised, ATTN_ERROR_STRUCT, "gradients.struct_size", c->g.known.struct_size = 0)                         \
     X(shared_struct, ATTN_ERROR_STRUCT, "gradients.attention.struct_size", c->shared.struct_size = 3)                  \
@@ -59,7 +76,18 @@ static attn_mha *others[5]; /* that have no gradients */
     X(d_key_in_d_out, ATTN_ERROR_ALIAS, "gradients.d_key", c->d_key.data = c->d_out.data)                              \
     X(bias_in_weight, ATTN_ERROR_ALIAS, "gradients.d_q_bias", c->g.known.d_q_bias = c->g.known.d_q_weight)             \
     X(sinks_in_weight, ATTN_ERROR_ALIAS, "d_sinks", c->shared.d_sinks = c->g.known.d_q_weight)                         \
-    X(d_bias_is_bias, ATTN_ERROR_ALIAS, "d_bias", c->d_bias.data = c->bias.data)
+    X(d_bias_is_bias, ATTN_ERROR_ALIAS, "d_bias", c->d_bias.data = c->bias.data)                                       \
+    X(norm_in_weight, ATTN_ERROR_ALIAS, "gradients.out_norm->d_bias", c->mha = normed; c->g.known.out_norm = &c->norm; \
+      c->norm.d_bias = c->g.known.d_q_weight)                                                                          \
+    X(up_in_down, ATTN_ERROR_ALIAS, "gradients.d_kv_up_weight", c->mha = latent;                                       \
+      c->g.known.d_kv_up_weight = c->g.known.d_kv_down_weight = c->sums)                                               \
+    X(scales_in_weight, ATTN_ERROR_ALIAS, "gradients.attention->d_head_scales",                                        \
+      c->params.head_scales = c->params.sinks;                                                                         \
+      c->shared.d_head_scales = c->g.known.d_q_weight)                                                                 \
+    X(q_norm_in_k_norm, ATTN_ERROR_ALIAS, "gradients.attention->d_k_norm_weight", c->params.qk_norm = &c->qk_norm;     \
+      c->shared.d_q_norm_weight = c->shared.d_k_norm_weight = c->sums)                                                 \
+    X(v_norm_in_weight, ATTN_ERROR_ALIAS, "gradients.attention->d_v_norm_weight", c->params.qk_norm = &c->qk_norm;     \
+      c->qk_norm.norm_values = 1; c->shared.d_v_norm_weight = c->g.known.d_q_weight)
 
 DEFINE_FAULTS(faults, MHA_FAULTS);
 DEFINE_FAULTS(data_faults, MHA_DATA_FAULTS);
@@ -77,6 +105,8 @@ static void make_valid(attn_context *context, call *c) {
     c->d_bias = new_tensor(BHTD, B, H, Tq, Tk);
     ATTN_INIT(&c->params);
     ATTN_INIT(&c->shared);
+    ATTN_INIT(&c->norm);
+    ATTN_INIT(&c->qk_norm);
     ATTN_INIT(&c->g.known);
     c->params.bias = &c->bias;
     c->params.sinks = new_normal(BHTD, 1, 1, 1, H).data;
@@ -87,6 +117,7 @@ static void make_valid(attn_context *context, call *c) {
     c->g.known.d_key = &c->d_key;
     c->g.known.d_q_weight = new_floats((size_t)M * M);
     c->g.known.d_q_bias = new_floats(M);
+    c->sums = new_floats(1000);
     c->query_argument = &c->query;
     c->key_argument = &c->key;
     c->d_out_argument = &c->d_out;
@@ -154,8 +185,7 @@ static void keeping(void **state) {
                  {layer, NULL, bytes, ATTN_ERROR_NULL, "kept"},
                  {layer, kept, bytes - 1, ATTN_ERROR_SHAPE, "kept_bytes"},
                  {layer, out.data, bytes, ATTN_ERROR_ALIAS, "kept"},
-                 {layer, x.data, bytes, ATTN_ERROR_ALIAS, "kept"},
-                 {others[1], kept, bytes, ATTN_ERROR_VALUE, "zero_key"}};
+                 {layer, x.data, bytes, ATTN_ERROR_ALIAS, "kept"}};
     for (size_t n = 0; n < COUNT(wrong); n++) {
         assert_status(
             context,
@@ -197,25 +227,17 @@ static attn_mha *make_layer(attn_context *context, unsigned form) {
 
 static int make_layers(void **state) {
     attn_context *context = new_context_of(1, 0);
-    attn_mha_params p = mha_case_of(M, H, 1, 1).layer;
     layer = make_layer(context, 0);
-    fill_layer(&p, true, ALL_BIASES);
-    p.zero_key = 1;
-    others[1] = new_layer(context, &p);
-    p.zero_key = 0;
-    p.extra_key = p.extra_value = new_normal(BHTD, 1, 1, 1, M).data;
-    others[0] = new_layer(context, &p);
-    others[2] = make_layer(context, OUT_NORM);
-    others[3] = make_layer(context, LATENT_Q);
-    others[4] = make_layer(context, LATENT_KV);
+    normed = make_layer(context, OUT_NORM);
+    latent = make_layer(context, LATENT_KV);
     return end_test(state);
 }
 
 static int destroy_layers(void **state) {
     (void)state;
     attn_mha_destroy(layer);
-    for (size_t n = 0; n < COUNT(others); n++)
-        attn_mha_destroy(others[n]);
+    attn_mha_destroy(normed);
+    attn_mha_destroy(latent);
     return 0;
 }
 

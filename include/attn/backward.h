@@ -44,6 +44,11 @@ typedef struct attn_sdpa_gradients {
     int accumulate;
 
     attn_score_backward_fn score_backward; /* for params.score */
+
+    /* Outputs, f32, of the shapes of params.qk_norm's q_weight, k_weight and, with norm_values, v_weight, whether these
+     * are given or not. */
+    float *d_q_norm_weight, *d_k_norm_weight, *d_v_norm_weight;
+    float *d_head_scales; /* [H] */
 } attn_sdpa_gradients;
 
 /* Gradients of a linear map; NULL is not computed. No output may share memory with an input or with another output. */
@@ -54,6 +59,14 @@ typedef struct attn_linear_gradients {
     float *d_bias;         /* [out_width], whether the map has a bias or not */
     int accumulate;        /* Not 0: gradients are added to what the outputs hold. */
 } attn_linear_gradients;
+
+/* What is wanted of attn_norm_backward: NULL is not computed. */
+typedef struct attn_norm_gradients {
+    size_t struct_size;
+    const attn_tensor *dx; /* output of the sizes of x, f32; unless added to, may be x or d_out itself, the same view */
+    float *d_weight, *d_bias; /* [M], outputs: sums over all rows, whether params has weight and bias or not */
+    int accumulate;           /* not 0: gradients are added to what the outputs hold */
+} attn_norm_gradients;
 
 /* Gradients of a layer, each of the shape, order and layout of what it is the gradient of; NULL is not computed. No
  * output may share memory with an input or with another output. */
@@ -76,15 +89,14 @@ typedef struct attn_mha_gradients {
     const attn_sdpa_gradients *attention;
 
     int accumulate; /* Not 0: gradients are added to what the outputs hold; those of `attention`, too. */
-} attn_mha_gradients;
 
-/* What is wanted of attn_norm_backward: NULL is not computed. */
-typedef struct attn_norm_gradients {
-    size_t struct_size;
-    const attn_tensor *dx; /* output of the sizes of x, f32; unless added to, may be x or d_out itself, the same view */
-    float *d_weight, *d_bias; /* [M], outputs: sums over all rows, whether params has weight and bias or not */
-    int accumulate;           /* not 0: gradients are added to what the outputs hold */
-} attn_norm_gradients;
+    float *d_extra_key, *d_extra_value;       /* for a layer with extra_key */
+    float *d_q_down_weight, *d_q_down_bias;   /* for one with q_latent */
+    float *d_kv_down_weight, *d_kv_down_bias; /* for one with kv_latent */
+    float *d_kv_up_weight;
+    /* Whose dx must be NULL, and `accumulate` 0: that of this struct holds; or NULL. */
+    const attn_norm_gradients *out_norm, *q_latent_norm, *kv_latent_norm;
+} attn_mha_gradients;
 
 /* What is wanted of attn_embed_backward: NULL is not computed. */
 typedef struct attn_embed_gradients {
@@ -180,8 +192,8 @@ ATTN_API attn_status attn_linear_backward_scratch_size(attn_context *context, co
                                                        const attn_tensor *x, const attn_tensor *d_out,
                                                        const attn_linear_gradients *gradients, size_t *bytes);
 
-/* attn_mha_forward that keeps what attn_mha_backward needs: the projected heads, what attention makes of them and its
- * log-sum-exps. The output has the same bits.
+/* attn_mha_forward that keeps what attn_mha_backward needs: the projected heads, what they make of latents, what
+ * attention makes of them, and its log-sum-exps. The output has the same bits.
  *   kept        output, of attn_mha_kept_size bytes, the caller's
  *   kept_bytes  so many are there
  * Errors: those of attn_mha_forward; NULL, SHAPE (too few bytes), ALIAS. */
@@ -200,7 +212,7 @@ ATTN_API attn_status attn_mha_kept_size(attn_context *context, const attn_mha *m
  *                              it is made again, which takes the time of the forward pass and changes no bit
  * The rules of attn_sdpa_backward and attn_linear_backward hold: tokens that are masked or not there, of the query, the
  * key, the value and d_out, must be finite, as gradients of weights are sums over all of them, times 0. What `clip`
- * changed has a gradient of 0. The layer may have no extra or zero key, no norm before the output and no latents.
+ * changed has a gradient of 0.
  * Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE, STRUCT, OVERFLOW, ALIAS, MEMORY; nothing is written then. */
 ATTN_API attn_status attn_mha_backward(attn_context *context, const attn_mha *mha, const attn_tensor *query,
                                        const attn_tensor *key, const attn_tensor *value, const attn_tensor *d_out,
@@ -305,7 +317,7 @@ ATTN_API attn_status attn_block_kept_size(attn_context *context, const attn_bloc
  *   x, inputs  as they were there, x not written over; outputs of the params are not looked at; no cache
  *   d_out      [B,1,T,M], f32, f16 or bf16
  *   kept       as in attn_mha_backward
- * What attn_mha_backward says of tokens and layers holds here. Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE, STRUCT,
+ * What attn_mha_backward says of tokens holds here. Errors: NULL, SHAPE, STRIDE, DTYPE, VALUE, STRUCT,
  * OVERFLOW, ALIAS, MEMORY; nothing is written then. */
 ATTN_API attn_status attn_block_backward(attn_context *context, const attn_block *block, const attn_tensor *x,
                                          const attn_tensor *d_out, const attn_block_inputs *inputs, const void *kept,

@@ -17,8 +17,8 @@ static attn_status check_gradient(attn_context *context, const char *name, const
     return d ? attni_check_like(context, name, d, of, x, types, true, data) : ATTN_OK;
 }
 
-attn_status attni_check_sdpa_gradients(attn_context *context, const attn_sdpa_params *p, const attn_sdpa_gradients *g,
-                                       bool data) {
+attn_status attni_check_sdpa_gradients(attn_context *context, const attn_sdpa_params *p, const attni_sdpa *call,
+                                       const attn_sdpa_gradients *g, bool data) {
     const struct {
         bool set, belongs;
         const char *field, *to;
@@ -27,7 +27,11 @@ attn_status attni_check_sdpa_gradients(attn_context *context, const attn_sdpa_pa
                   {g->d_sinks, p->sinks, "d_sinks", "sinks"},
                   {g->d_alibi_slopes, p->alibi, "d_alibi_slopes", "alibi"},
                   {g->d_relative_bias, p->relative_bias, "d_relative_bias", "relative_bias"},
-                  {g->score_backward, p->score, "score_backward", "score"}};
+                  {g->score_backward, p->score, "score_backward", "score"},
+                  {g->d_q_norm_weight, p->qk_norm, "d_q_norm_weight", "qk_norm"},
+                  {g->d_k_norm_weight, p->qk_norm, "d_k_norm_weight", "qk_norm"},
+                  {g->d_v_norm_weight, call->v_turn.normed, "d_v_norm_weight", "qk_norm.norm_values"},
+                  {g->d_head_scales, p->head_scales, "d_head_scales", "head_scales"}};
     for (size_t n = 0; n < sizeof fields / sizeof *fields; n++)
         if (fields[n].set && !fields[n].belongs)
             return attni_fail(context, ATTN_ERROR_VALUE, "gradients.%s is set, but there is no params.%s",
@@ -77,6 +81,13 @@ static attn_status check_overlaps(attn_context *context, const arguments *a, con
     attni_add_floats(extras, "gradients.d_sinks", g->d_sinks, call->H);
     attni_add_floats(extras, "gradients.d_alibi_slopes", g->d_alibi_slopes, call->H);
     attni_add_floats(extras, "gradients.d_relative_bias", g->d_relative_bias, call->H * call->relative.width);
+    attni_add_floats(extras, "gradients.d_q_norm_weight", g->d_q_norm_weight,
+                     attni_count_weights(&call->q_turn, call->H, call->D));
+    attni_add_floats(extras, "gradients.d_k_norm_weight", g->d_k_norm_weight,
+                     attni_count_weights(&call->k_turn, call->G, call->D));
+    attni_add_floats(extras, "gradients.d_v_norm_weight", g->d_v_norm_weight,
+                     attni_count_weights(&call->v_turn, call->G, call->E));
+    attni_add_floats(extras, "gradients.d_head_scales", g->d_head_scales, call->H);
     return attni_check_outputs(context, extras, NULL, 5, (const char *const[]){"q", "k", "v", "out", "d_out"},
                                (const attn_tensor *const[]){a->q, a->k, a->v, a->out, a->d_out});
 }
@@ -104,6 +115,10 @@ attni_gradients attni_shared_gradients(const attn_sdpa_gradients *g) {
                              .d_sinks = g->d_sinks,
                              .d_slopes = g->d_alibi_slopes,
                              .d_table = g->d_relative_bias,
+                             .d_q_weight = g->d_q_norm_weight,
+                             .d_k_weight = g->d_k_norm_weight,
+                             .d_v_weight = g->d_v_norm_weight,
+                             .d_head_factors = g->d_head_scales,
                              .accumulate = g->accumulate != 0,
                              .score = g->score_backward};
 }
@@ -139,7 +154,7 @@ static attn_status check(attn_context *context, arguments *a, const attn_sdpa_pa
     a->params.key_mass = a->params.entropy = a->params.largest_scores = NULL;
     a->params.top_keys = NULL;
     ATTNI_TRY(attni_check_sdpa(context, a->q, a->k, a->v, a->out, &a->params, data, call, &extras));
-    ATTNI_TRY(attni_check_sdpa_gradients(context, &a->params, &a->gradients, data));
+    ATTNI_TRY(attni_check_sdpa_gradients(context, &a->params, call, &a->gradients, data));
     ATTNI_TRY(check_lse(context, &a->params, a->out));
     ATTNI_TRY(check_tensors(context, a, data));
     ATTNI_TRY(check_scratch(context, call));

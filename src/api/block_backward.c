@@ -3,7 +3,7 @@
 #include "api/parts.h"
 #include "context/sizes.h"
 
-static attn_status check_trainable(attn_context *context, const attn_block *block, const attn_block_inputs *in) {
+static attn_status check_no_cache(attn_context *context, const attn_block_inputs *in) {
     const char *cache = in->cache           ? "cache"
                         : in->shared_cache  ? "shared_cache"
                         : in->encoded_cache ? "encoded_cache"
@@ -11,10 +11,7 @@ static attn_status check_trainable(attn_context *context, const attn_block *bloc
     if (cache)
         return attni_fail(context, ATTN_ERROR_VALUE, "inputs.%s is set: there are no gradients of what a cache keeps",
                           cache);
-    ATTNI_TRY(attni_within(context, "block.self_attention", attni_check_differentiable(context, block->self)));
-    return block->cross
-               ? attni_within(context, "block.cross_attention", attni_check_differentiable(context, block->cross))
-               : ATTN_OK;
+    return ATTN_OK;
 }
 
 /* -- what is kept -- */
@@ -62,7 +59,7 @@ attn_status attn_block_forward_keep(attn_context *context, const attn_block *blo
     attni_block_call call;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_block(context, &a, inputs, &call));
-    ATTNI_TRY(check_trainable(context, block, &a.inputs));
+    ATTNI_TRY(check_no_cache(context, &a.inputs));
     call.keeps = true;
     const size_t floats = attni_block_lay_kept(&call).end;
     ATTNI_TRY(attni_check_kept(context, kept, kept_bytes, floats));
@@ -111,21 +108,6 @@ static attn_status check_attention(attn_context *context, arguments *a, attni_su
                                        &b->attentions[i], &a->written);
 }
 
-/* The sums of a norm of `width` numbers, if it is there; the names are of the struct and of what it writes. */
-static attn_status check_norm(attn_context *context, const char *const names[3], const attn_norm_gradients *given,
-                              bool belongs, size_t width, arguments *a, attni_norm_sums *sums) {
-    attn_norm_gradients g;
-    ATTNI_TRY(check_belongs(context, names[0], given, belongs));
-    ATTNI_TRY(attni_check_params(context, names[0], given, sizeof g, &g));
-    if (g.dx || g.accumulate)
-        return attni_fail(context, ATTN_ERROR_VALUE, "%s->%s is set, expected 0 in a block", names[0],
-                          g.dx ? "dx" : "accumulate");
-    *sums = (attni_norm_sums){g.d_weight, g.d_bias};
-    attni_write_floats(&a->written, names[1], g.d_weight, width);
-    attni_write_floats(&a->written, names[2], g.d_bias, width);
-    return ATTN_OK;
-}
-
 #define NORM(name)                                                                                                     \
     { "gradients." name, "gradients." name "->d_weight", "gradients." name "->d_bias" }
 
@@ -142,8 +124,10 @@ static attn_status check_rims(attn_context *context, arguments *a, attni_block_b
     for (attni_sublayer i = ATTNI_SELF; i < ATTNI_SUBLAYERS; i++) {
         const attni_rim *rim = &b->call.block->rims[i];
         const size_t M = b->call.block->M;
-        ATTNI_TRY(check_norm(context, norms[i], of_norms[i], rim->norm.present, M, a, &b->rims[i].norm));
-        ATTNI_TRY(check_norm(context, outputs[i], of_outputs[i], rim->output.present, M, a, &b->rims[i].output));
+        ATTNI_TRY(
+            attni_check_norm_sums(context, norms[i], of_norms[i], rim->norm.present, M, &a->written, &b->rims[i].norm));
+        ATTNI_TRY(attni_check_norm_sums(context, outputs[i], of_outputs[i], rim->output.present, M, &a->written,
+                                        &b->rims[i].output));
         ATTNI_TRY(check_belongs(context, scales[i], of_scales[i], rim->scale));
         b->rims[i].scale = of_scales[i];
         attni_write_floats(&a->written, scales[i], of_scales[i], M);
@@ -162,7 +146,8 @@ static attn_status check_feed(attn_context *context, arguments *a, attni_block_b
     const size_t M = b->call.block->M, F = feed->up->map.out;
     ATTNI_TRY(check_belongs(context, "gradients.feed->d_gate_weight", g.d_gate_weight, feed->gate));
     ATTNI_TRY(check_belongs(context, "gradients.feed->d_gate_bias", g.d_gate_bias, feed->gate));
-    ATTNI_TRY(check_norm(context, hidden_norm, g.hidden_norm, feed->norm.present, F, a, &b->hidden));
+    ATTNI_TRY(
+        attni_check_norm_sums(context, hidden_norm, g.hidden_norm, feed->norm.present, F, &a->written, &b->hidden));
     b->up_weight = g.d_up_weight;
     b->up_bias = g.d_up_bias;
     b->gate_weight = g.d_gate_weight;
@@ -220,7 +205,7 @@ static attn_status check(attn_context *context, arguments *a, const attn_block_i
     ATTNI_TRY(forget_outputs(context, "inputs.self_params", &in.self_params, &self));
     ATTNI_TRY(forget_outputs(context, "inputs.cross_params", &in.cross_params, &cross));
     ATTNI_TRY(attni_check_block(context, &a->block, &in, &b->call));
-    ATTNI_TRY(check_trainable(context, a->block.block, &in));
+    ATTNI_TRY(check_no_cache(context, &in));
     ATTNI_TRY(attni_check_pointer(context, "gradients", gradients));
     ATTNI_TRY(attni_check_params(context, "gradients", gradients, sizeof a->gradients, &a->gradients));
     b->call.keeps = true;

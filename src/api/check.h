@@ -100,7 +100,7 @@ attn_status attni_check_disjoint(attn_context *context, const char *output_name,
                                  const char *name, const attn_tensor *tensor);
 
 /* What the options of attention read and write, for the search for overlaps; data = NULL where there is nothing. */
-enum { ATTNI_EXTRA_INPUTS = 32, ATTNI_EXTRA_OUTPUTS = 7 };
+enum { ATTNI_EXTRA_INPUTS = 32, ATTNI_EXTRA_OUTPUTS = 12 };
 typedef struct attni_extras {
     attn_tensor inputs[ATTNI_EXTRA_INPUTS], outputs[ATTNI_EXTRA_OUTPUTS];
     const char *input_names[ATTNI_EXTRA_INPUTS], *output_names[ATTNI_EXTRA_OUTPUTS];
@@ -150,7 +150,7 @@ attn_status attni_check_outputs(attn_context *context, const attni_extras *extra
                                 const char *const names[], const attn_tensor *const inputs[]);
 
 /* Gradients that a call writes; `extras` are what it reads beside `count` inputs. */
-enum { ATTNI_MOST_WRITTEN = 64 };
+enum { ATTNI_MOST_WRITTEN = 96 };
 typedef struct attni_written {
     size_t count;
     attn_tensor tensors[ATTNI_MOST_WRITTEN];

@@ -6,13 +6,15 @@
 #include "api/layer.h"
 #include "attn/backward.h"
 
-/* The gradients of what attention shares: those whose params are there. */
-attn_status attni_check_sdpa_gradients(attn_context *context, const attn_sdpa_params *p, const attn_sdpa_gradients *g,
-                                       bool data);
+/* The gradients of what attention shares: those whose params are there; `call` is what these came to. */
+attn_status attni_check_sdpa_gradients(attn_context *context, const attn_sdpa_params *p, const attni_sdpa *call,
+                                       const attn_sdpa_gradients *g, bool data);
 attni_gradients attni_shared_gradients(const attn_sdpa_gradients *g);
 
-/* Whether a layer has gradients. */
-attn_status attni_check_differentiable(attn_context *context, const attn_mha *mha);
+/* Gradients of the parameters of a norm of `width` numbers, if it is there, within those of something else; the names
+ * are of the struct and of what it writes. */
+attn_status attni_check_norm_sums(attn_context *context, const char *const names[3], const attn_norm_gradients *given,
+                                  bool belongs, size_t width, attni_written *written, attni_norm_sums *sums);
 
 /* `bytes` of the caller's, for so many floats that are to be kept. */
 attn_status attni_check_kept(attn_context *context, const void *kept, size_t bytes, size_t floats);

@@ -5,18 +5,6 @@
 
 /* -- what is kept -- */
 
-attn_status attni_check_differentiable(attn_context *context, const attn_mha *mha) {
-    const char *field = mha->extra_key                     ? "extra_key"
-                        : mha->zero_key                    ? "zero_key"
-                        : mha->norms[ATTNI_OUT_NORM].there ? "out_norm"
-                        : mha->q_down.out                  ? "q_latent"
-                        : mha->L                           ? "kv_latent"
-                                                           : NULL;
-    return field
-               ? attni_fail(context, ATTN_ERROR_VALUE, "mha: the layer has %s, of which there are no gradients", field)
-               : ATTN_OK;
-}
-
 static size_t kept_floats(const attn_mha *mha, size_t B, size_t Tq, size_t Tk) {
     const attni_mha_call call = {.mha = mha, .B = B, .Tq = Tq, .Tk = Tk, .keeps = true};
     return attni_mha_lay_kept(&call).end;
@@ -48,7 +36,6 @@ attn_status attn_mha_forward_keep(attn_context *context, const attn_mha *mha, co
     attni_extras extras;
     ATTNI_TRY(attni_check_pointer(NULL, "context", context));
     ATTNI_TRY(attni_check_mha(context, mha, &t, params, true, &call, &extras));
-    ATTNI_TRY(attni_check_differentiable(context, mha));
     const size_t floats = kept_floats(mha, call.B, call.Tq, call.Tk);
     ATTNI_TRY(attni_check_kept(context, kept, kept_bytes, floats));
     call.keeps = true;
@@ -92,28 +79,57 @@ static size_t features_of(const attn_mha *m, attni_role role, size_t out) {
 
 static attn_status add_parameters(attn_context *context, attni_place place, const attn_mha *m,
                                   const attn_mha_gradients *g, attni_written *written) {
-    const bool fused = m->fused, gated = m->gate.out && !m->gate_in_q;
+    const bool fused = m->fused, gated = m->gate.out && !m->gate_in_q, latent = m->L > 0, plain = !fused && !latent;
     const size_t in = m->q.out + m->k.out + m->v.out, q = fused ? 0 : features_of(m, ATTNI_W_Q, m->q.out);
     const field fields[] = {
         {NAMES("d_in_weight"), g->d_in_weight, in * m->M, fused},
         {NAMES("d_in_bias"), g->d_in_bias, in, fused},
         {NAMES("d_q_weight"), g->d_q_weight, q * m->q.in, !fused},
         {NAMES("d_q_bias"), g->d_q_bias, q, !fused},
-        {NAMES("d_k_weight"), g->d_k_weight, m->k.out * m->k.in, !fused},
-        {NAMES("d_k_bias"), g->d_k_bias, m->k.out, !fused},
-        {NAMES("d_v_weight"), g->d_v_weight, m->v.out * m->v.in, !fused},
-        {NAMES("d_v_bias"), g->d_v_bias, m->v.out, !fused},
+        {NAMES("d_k_weight"), g->d_k_weight, m->k.out * m->k.in, plain},
+        {NAMES("d_k_bias"), g->d_k_bias, m->k.out, plain},
+        {NAMES("d_v_weight"), g->d_v_weight, m->v.out * m->v.in, plain},
+        {NAMES("d_v_bias"), g->d_v_bias, m->v.out, plain},
         {NAMES("d_out_weight"), g->d_out_weight, m->out.out * m->out.in, true},
         {NAMES("d_out_bias"), g->d_out_bias, m->out.out, true},
         {NAMES("d_gate_weight"), g->d_gate_weight, m->gate.out * m->gate.in, gated},
         {NAMES("d_gate_bias"), g->d_gate_bias, m->gate.out, gated},
+        {NAMES("d_extra_key"), g->d_extra_key, m->G * m->D, m->extra_key},
+        {NAMES("d_extra_value"), g->d_extra_value, m->G * m->E, m->extra_key},
+        {NAMES("d_q_down_weight"), g->d_q_down_weight, m->q_down.out * m->M, m->q_down.out},
+        {NAMES("d_q_down_bias"), g->d_q_down_bias, m->q_down.out, m->q_down.out},
+        {NAMES("d_kv_down_weight"), g->d_kv_down_weight, m->k.out * m->k.in, latent},
+        {NAMES("d_kv_down_bias"), g->d_kv_down_bias, m->k.out, latent},
+        {NAMES("d_kv_up_weight"), g->d_kv_up_weight, m->H * (m->D - m->R + m->E) * m->L, latent},
     };
     return add_fields(context, place, fields, sizeof fields / sizeof *fields, written);
 }
 
+#define NORM_NAMES(field)                                                                                              \
+    {                                                                                                                  \
+        {"gradients." field, "gradients." field "->d_weight", "gradients." field "->d_bias"},                          \
+            {"gradients.self_attention." field, "gradients.self_attention." field "->d_weight",                        \
+             "gradients.self_attention." field "->d_bias"},                                                            \
+            {"gradients.cross_attention." field, "gradients.cross_attention." field "->d_weight",                      \
+             "gradients.cross_attention." field "->d_bias"},                                                           \
+    }
+
+static attn_status add_norms(attn_context *context, attni_place place, const attn_mha_gradients *g, attni_mha_back *b,
+                             attni_written *written) {
+    static const char *const names[ATTNI_NORMS][ATTNI_PLACES][3] = {NORM_NAMES("out_norm"), NORM_NAMES("q_latent_norm"),
+                                                                    NORM_NAMES("kv_latent_norm")};
+    const attn_mha *m = b->call.mha;
+    const attn_norm_gradients *const given[ATTNI_NORMS] = {g->out_norm, g->q_latent_norm, g->kv_latent_norm};
+    const size_t widths[ATTNI_NORMS] = {m->out.in, m->q_down.out, m->L};
+    for (attni_norm_of i = 0; i < ATTNI_NORMS; i++)
+        ATTNI_TRY(attni_check_norm_sums(context, names[i][place], given[i], m->norms[i].there, widths[i], written,
+                                        &b->norms[i]));
+    return ATTN_OK;
+}
+
 static void set_parameters(const attn_mha *m, const attn_mha_gradients *g, attni_mha_back *b) {
-    float *const weights[] = {g->d_q_weight, g->d_k_weight, g->d_v_weight};
-    float *const biases[] = {g->d_q_bias, g->d_k_bias, g->d_v_bias};
+    float *const weights[] = {g->d_q_weight, m->L ? g->d_kv_down_weight : g->d_k_weight, g->d_v_weight};
+    float *const biases[] = {g->d_q_bias, m->L ? g->d_kv_down_bias : g->d_k_bias, g->d_v_bias};
     for (size_t i = ATTNI_W_Q; i <= ATTNI_W_V; i++) {
         b->weights[i] = m->fused ? g->d_in_weight : weights[i];
         b->biases[i] = m->fused ? g->d_in_bias : biases[i];
@@ -122,6 +138,11 @@ static void set_parameters(const attn_mha *m, const attn_mha_gradients *g, attni
     b->biases[ATTNI_W_OUT] = g->d_out_bias;
     b->weights[ATTNI_W_GATE] = m->gate_in_q ? g->d_q_weight : g->d_gate_weight;
     b->biases[ATTNI_W_GATE] = m->gate_in_q ? g->d_q_bias : g->d_gate_bias;
+    b->weights[ATTNI_W_Q_DOWN] = g->d_q_down_weight;
+    b->biases[ATTNI_W_Q_DOWN] = g->d_q_down_bias;
+    b->kv_up = g->d_kv_up_weight;
+    b->attention.d_extra_key = g->d_extra_key;
+    b->attention.d_extra_value = g->d_extra_value;
 }
 
 /* Those of what attention shares. */
@@ -129,11 +150,13 @@ static attn_status add_attention(attn_context *context, attni_place place, const
                                  const attn_mha_gradients *gradients, bool data, attni_mha_back *b,
                                  attni_written *written) {
     static const char *const within[ATTNI_PLACES] = NAMES("attention");
-    static const char *const names[][ATTNI_PLACES] = {NAMES("attention->d_bias"), NAMES("attention->d_sinks"),
-                                                      NAMES("attention->d_alibi_slopes"),
-                                                      NAMES("attention->d_relative_bias")};
+    static const char *const names[][ATTNI_PLACES] = {
+        NAMES("attention->d_bias"),          NAMES("attention->d_sinks"),         NAMES("attention->d_alibi_slopes"),
+        NAMES("attention->d_relative_bias"), NAMES("attention->d_q_norm_weight"), NAMES("attention->d_k_norm_weight"),
+        NAMES("attention->d_v_norm_weight"), NAMES("attention->d_head_scales")};
+    const attni_sdpa *call = &b->call.attention;
+    const attn_mha *m = b->call.mha;
     attn_sdpa_gradients g;
-    const size_t H = b->call.mha->H;
     ATTNI_TRY(attni_check_params(context, within[place], gradients->attention, sizeof g, &g));
     if (g.dq || g.dk || g.dv || g.d_lse || g.accumulate)
         return attni_fail(context, ATTN_ERROR_VALUE, "%s->%s is set, expected 0 in a layer", within[place],
@@ -142,11 +165,15 @@ static attn_status add_attention(attn_context *context, attni_place place, const
                           : g.dv    ? "dv"
                           : g.d_lse ? "d_lse"
                                     : "accumulate");
-    ATTNI_TRY(attni_within(context, within[place], attni_check_sdpa_gradients(context, params, &g, data)));
+    ATTNI_TRY(attni_within(context, within[place], attni_check_sdpa_gradients(context, params, call, &g, data)));
     attni_write_tensor(written, names[0][place], g.d_bias);
-    attni_write_floats(written, names[1][place], g.d_sinks, H);
-    attni_write_floats(written, names[2][place], g.d_alibi_slopes, H);
-    attni_write_floats(written, names[3][place], g.d_relative_bias, H * b->call.attention.relative.width);
+    attni_write_floats(written, names[1][place], g.d_sinks, m->H);
+    attni_write_floats(written, names[2][place], g.d_alibi_slopes, m->H);
+    attni_write_floats(written, names[3][place], g.d_relative_bias, m->H * call->relative.width);
+    attni_write_floats(written, names[4][place], g.d_q_norm_weight, attni_count_weights(&call->q_turn, m->H, m->D));
+    attni_write_floats(written, names[5][place], g.d_k_norm_weight, attni_count_weights(&call->k_turn, m->G, m->D));
+    attni_write_floats(written, names[6][place], g.d_v_norm_weight, attni_count_weights(&call->v_turn, m->G, m->E));
+    attni_write_floats(written, names[7][place], g.d_head_scales, m->H);
     g.accumulate = gradients->accumulate;
     b->attention = attni_shared_gradients(&g);
     return ATTN_OK;
@@ -156,6 +183,7 @@ attn_status attni_check_layer_gradients(attn_context *context, attni_place place
                                         const attn_mha_gradients *g, bool data, attni_mha_back *b,
                                         attni_written *written) {
     ATTNI_TRY(add_parameters(context, place, b->call.mha, g, written));
+    ATTNI_TRY(add_norms(context, place, g, b, written));
     ATTNI_TRY(add_attention(context, place, params, g, data, b, written));
     set_parameters(b->call.mha, g, b);
     b->accumulate = g->accumulate != 0;
@@ -215,7 +243,6 @@ static attn_status check(attn_context *context, const arguments *a, bool data, a
     p = attni_without_outputs(&p);
     p.struct_size = sizeof p;
     ATTNI_TRY(attni_check_mha(context, a->mha, t, &p, data, &b->call, &extras));
-    ATTNI_TRY(attni_check_differentiable(context, a->mha));
     ATTNI_TRY(attni_check_pointer(context, "gradients", a->gradients));
     ATTNI_TRY(attni_check_params(context, "gradients", a->gradients, sizeof g, &g));
     b->d_out = b->call.out;

@@ -157,3 +157,18 @@ attn_status attn_glu_backward(attn_context *context, attn_activation activation,
     run(context, &resolved, gate, up, d_out, d_gate, d_up);
     return ATTN_OK;
 }
+
+attn_status attni_check_norm_sums(attn_context *context, const char *const names[3], const attn_norm_gradients *given,
+                                  bool belongs, size_t width, attni_written *written, attni_norm_sums *sums) {
+    attn_norm_gradients g;
+    if (given && !belongs)
+        return attni_fail(context, ATTN_ERROR_VALUE, "%s is set, but there is no such norm", names[0]);
+    ATTNI_TRY(attni_check_params(context, names[0], given, sizeof g, &g));
+    if (g.dx || g.accumulate)
+        return attni_fail(context, ATTN_ERROR_VALUE, "%s->%s is set, expected 0 here", names[0],
+                          g.dx ? "dx" : "accumulate");
+    *sums = (attni_norm_sums){g.d_weight, g.d_bias};
+    attni_write_floats(written, names[1], g.d_weight, width);
+    attni_write_floats(written, names[2], g.d_bias, width);
+    return ATTN_OK;
+}

@@ -59,24 +59,9 @@ static attni_matrix kept_matrix(const run *r, size_t at) {
 
 /* -- norms -- */
 
-static attni_norm_rows_back norm_rows(const attni_matrix *x, const attni_matrix *d, const attni_matrix *dx,
-                                      attni_norm_sums sums, bool add_dx, bool add_sums) {
-    return (attni_norm_rows_back){.B = 1,
-                                  .H = 1,
-                                  .T = x->rows,
-                                  .width = x->ld,
-                                  .x = attni_matrix_view(x),
-                                  .d_out = attni_matrix_view(d),
-                                  .dx = attni_matrix_view(dx),
-                                  .d_weight = sums.weight,
-                                  .d_bias = sums.bias,
-                                  .add_dx = add_dx,
-                                  .add_weights = add_sums};
-}
-
 static void norm_back(const run *r, const attni_norm *norm, const attni_matrix *x, const attni_matrix *d,
                       const attni_matrix *dx, attni_norm_sums sums, bool add_dx) {
-    const attni_norm_rows_back rows = norm_rows(x, d, dx, sums, add_dx, r->back->accumulate);
+    const attni_norm_rows_back rows = attni_norm_matrix_back(x->ld, x, d, dx, sums, add_dx, r->back->accumulate);
     attni_norm_backward(r->context, norm, &rows, r->rest);
 }
 
@@ -223,7 +208,8 @@ static attni_matrix hidden_of(const run *r, size_t rows, const attni_feed_kept *
 
 static void hidden_back(const run *r, const attni_matrix *d_hidden, bool add) {
     const attni_matrix hidden = {r->hidden, d_hidden->rows, d_hidden->ld};
-    const attni_norm_rows_back rows = norm_rows(&hidden, d_hidden, d_hidden, r->back->hidden, false, add);
+    const attni_norm_rows_back rows =
+        attni_norm_matrix_back(hidden.ld, &hidden, d_hidden, d_hidden, r->back->hidden, false, add);
     if (r->block->feed.norm.present)
         attni_norm_backward(r->context, &r->block->feed.norm.norm, &rows, r->rest);
 }
@@ -306,7 +292,7 @@ size_t attni_block_back_scratch(const attn_context *context, const attni_block_b
     const attni_matrix x = {NULL, b->call.B * b->call.T, widest};
     float placeholder = 0;
     const attni_norm_rows_back norm =
-        norm_rows(&x, &x, &x, (attni_norm_sums){&placeholder, &placeholder}, false, false);
+        attni_norm_matrix_back(widest, &x, &x, &x, (attni_norm_sums){&placeholder, &placeholder}, false, false);
     size_t most = attni_max(attni_norm_backward_scratch(&norm), feed_scratch(context, &block->feed));
     most = attni_max(most, attention_scratch(context, b, ATTNI_SELF));
     most = attni_max(most, attention_scratch(context, b, ATTNI_CROSS));

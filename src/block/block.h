@@ -77,10 +77,7 @@ static inline attni_view attni_stream_view(const attni_matrix *m, size_t T) {
 bool attni_has_sublayer(const attn_block *block, attni_sublayer i);
 attni_mha_call attni_block_attention(const attni_block_call *call, attni_sublayer i);
 
-/* backward.c. Of what is no gradient of a norm's parameters NULL is not wanted. */
-typedef struct attni_norm_sums {
-    float *weight, *bias;
-} attni_norm_sums;
+/* backward.c. */
 typedef struct attni_block_back {
     attni_block_call call; /* kept is what the forward pass kept, or NULL: then it is made again */
     attni_view d_out, dx, d_encoded;

@@ -4,9 +4,12 @@
 #include <string.h>
 
 #include "context/sizes.h"
+#include "mha/latent.h"
 #include "mha/matrix.h"
 #include "mha/mha.h"
 #include "mha/rows.h"
+
+static attni_matrix dense(float *data, size_t rows, size_t width) { return (attni_matrix){data, rows, width}; }
 
 /* -- the scratch -- */
 
@@ -14,10 +17,11 @@
 typedef struct layout {
     size_t query, key, value, d_out, d_query, d_key, d_value; /* dense copies of what a BLAS cannot use in place */
     size_t kept;                                              /* what the forward pass did not keep */
-    size_t finished;                                          /* what the output projection read, if that is not o */
+    size_t gated, finished;                                   /* what was normed, and what the output projection read */
     size_t d_o, d_gate, dq, dk, dv;
-    size_t gathered; /* gradients of weights whose features are in runs */
-    size_t rest;     /* scratch of linear maps, attention and the forward pass, to the end */
+    size_t d_q_down, d_latents; /* of what q is made of, and of [c, r] */
+    size_t gathered;            /* gradients of weights whose features are in runs */
+    size_t rest;                /* scratch of linear maps, attention and the forward pass, to the end */
 } layout;
 
 static attni_mha_call forward_of(const attni_mha_back *b, float *kept) {
@@ -50,12 +54,15 @@ static layout lay(const attni_mha_back *b) {
     at.d_key = attni_reserve(&used, attni_matrix_floats(&b->d_key, B, Tk, m->k.in));
     at.d_value = attni_reserve(&used, attni_matrix_floats(&b->d_value, B, Tk, m->v.in));
     at.kept = attni_reserve(&used, b->call.kept ? 0 : attni_mha_lay_kept(&forward).end);
-    at.finished = attni_reserve(&used, m->gate.out ? B * Tq * m->out.in : 0);
+    at.gated = attni_reserve(&used, m->gate.out ? B * Tq * m->out.in : 0);
+    at.finished = attni_reserve(&used, m->norms[ATTNI_OUT_NORM].there ? B * Tq * m->out.in : 0);
     at.d_o = attni_reserve(&used, B * Tq * m->out.in);
     at.d_gate = attni_reserve(&used, B * Tq * m->gate.out);
     at.dq = attni_reserve(&used, B * Tq * m->q.out);
-    at.dk = attni_reserve(&used, B * Tk * m->k.out);
-    at.dv = attni_reserve(&used, B * Tk * m->v.out);
+    at.dk = attni_reserve(&used, B * Tk * m->G * m->D);
+    at.dv = attni_reserve(&used, B * Tk * m->G * m->E);
+    at.d_q_down = attni_reserve(&used, B * Tq * m->q_down.out);
+    at.d_latents = attni_reserve(&used, m->L ? B * Tk * m->k.out : 0);
     at.gathered = attni_reserve(&used, gathered_floats(m));
     at.rest = used;
     return at;
@@ -89,10 +96,13 @@ static attni_sdpa attention_of(const attni_mha_back *b, const attni_mha_kept *at
     const attn_mha *m = c->mha;
     attni_sdpa s = c->attention;
     s.q = attni_heads_of(c, kept + at->q, c->Tq, m->H, m->D);
-    s.k = attni_heads_of(c, kept + at->k, c->Tk, m->G, m->D);
-    s.v = attni_heads_of(c, kept + at->v, c->Tk, m->G, m->E);
+    s.k = attni_heads_of(c, kept + at->keys, c->Tk, m->G, m->D);
+    s.v = attni_heads_of(c, kept + at->values, c->Tk, m->G, m->E);
     s.out = attni_heads_of(c, kept + at->o, c->Tq, m->H, m->E);
     s.lse = attni_mha_lse(c, s.sigmoid ? NULL : kept + at->lse);
+    s.extra_key = m->extra_key;
+    s.extra_value = m->extra_value;
+    s.zero_key = m->zero_key;
     return s;
 }
 
@@ -104,11 +114,35 @@ static void clear(const run *r) {
     if (!c->attention.query_starts && !r->back->accumulate)
         return;
     memset(r->scratch + at->dq, 0, queries * r->m->q.out * sizeof(float));
-    memset(r->scratch + at->dk, 0, keys * r->m->k.out * sizeof(float));
-    memset(r->scratch + at->dv, 0, keys * r->m->v.out * sizeof(float));
+    memset(r->scratch + at->dk, 0, keys * r->m->G * r->m->D * sizeof(float));
+    memset(r->scratch + at->dv, 0, keys * r->m->G * r->m->E * sizeof(float));
 }
 
 /* -- row by row -- */
+
+/* From the gradient of what is normed, in place, to that of x, `width` columns of it. */
+static attni_norm_rows_back norm_rows(const attni_mha_back *b, attni_norm_of which, size_t width, const attni_matrix *x,
+                                      const attni_matrix *d) {
+    return attni_norm_matrix_back(width, x, d, d, b->norms[which], false, b->accumulate);
+}
+
+static void norm_back(const run *r, attni_norm_of which, size_t width, const attni_matrix *x, const attni_matrix *d) {
+    const attni_norm_rows_back rows = norm_rows(r->back, which, width, x, d);
+    if (r->m->norms[which].there)
+        attni_norm_backward(r->context, &r->m->norms[which].norm, &rows, r->scratch + r->at.rest);
+}
+
+static size_t norm_scratch(const attni_mha_back *b) {
+    const attn_mha *m = b->call.mha;
+    const size_t widths[ATTNI_NORMS] = {m->out.in, m->q_down.out, m->L};
+    size_t most = 0;
+    for (attni_norm_of i = 0; i < ATTNI_NORMS; i++) {
+        const attni_matrix x = {NULL, b->call.B * (i == ATTNI_KV_NORM ? b->call.Tk : b->call.Tq), 0};
+        const attni_norm_rows_back rows = norm_rows(b, i, widths[i], &x, &x);
+        most = attni_max(most, attni_norm_backward_scratch(&rows));
+    }
+    return most;
+}
 
 /* From the gradient of what is gated, in place, to that of o, and of what the gate is the sigmoid of. */
 static void gate_back(const attn_mha *m, const float *gate, const float *o, float *d_o, float *d_gate) {
@@ -211,6 +245,45 @@ static void back_to_input(const run *r, attni_role role, const attni_matrix *x, 
     to->begun = true;
 }
 
+/* Through the map of q, and that of what it is made of. */
+static void back_to_query(const run *r, target *to) {
+    const attn_mha *m = r->m;
+    const size_t rows = r->query.rows, width = m->q_down.out;
+    if (width == 0) {
+        back_to_input(r, ATTNI_W_Q, &r->query, r->at.dq, to);
+        return;
+    }
+    const attni_matrix x = dense(r->kept + r->kept_at.q_down, rows, width),
+                       plain = dense(r->kept + r->kept_at.q_plain, rows, width),
+                       dq = dense(r->scratch + r->at.dq, rows, m->q.out),
+                       d = dense(r->scratch + r->at.d_q_down, rows, width);
+    linear_back(r, ATTNI_W_Q, &x, &dq, &d, NULL);
+    norm_back(r, ATTNI_Q_NORM, width, &plain, &d);
+    back_to_input(r, ATTNI_W_Q_DOWN, &r->query, r->at.d_q_down, to);
+}
+
+static void back_to_latents(const run *r) {
+    const attn_mha *m = r->m;
+    const size_t rows = r->key.rows;
+    const attni_matrix plain = dense(r->kept + r->kept_at.k_plain, rows, m->k.out);
+    const attni_latent_back back = {.latents = dense(r->kept + r->kept_at.k, rows, m->k.out),
+                                    .d_keys = dense(r->scratch + r->at.dk, rows, m->H * m->D),
+                                    .d_values = dense(r->scratch + r->at.dv, rows, m->H * m->E),
+                                    .d_latents = dense(r->scratch + r->at.d_latents, rows, m->k.out),
+                                    .d_up = r->back->kv_up,
+                                    .accumulate = r->back->accumulate};
+    attni_latent_back_run(r->context, m, &back, r->scratch + r->at.rest);
+    norm_back(r, ATTNI_KV_NORM, m->L, &plain, &back.d_latents);
+}
+
+static void back_to_keys(const run *r, target *of_key, target *of_value) {
+    if (r->m->L)
+        back_to_latents(r);
+    back_to_input(r, ATTNI_W_K, &r->key, r->m->L ? r->at.d_latents : r->at.dk, of_key);
+    if (r->m->v.out)
+        back_to_input(r, ATTNI_W_V, &r->value, r->at.dv, of_value);
+}
+
 static void back_to_inputs(const run *r) {
     const attni_mha_back *b = r->back;
     const attn_mha *m = r->m;
@@ -221,11 +294,10 @@ static void back_to_inputs(const run *r) {
     if (!b->same_value)
         value = target_of(r, &b->d_value, Tk, m->v.in, b->add_value, r->at.d_value);
     target *of_key = b->self ? &query : &key, *of_value = b->same_value ? of_key : &value;
-    back_to_input(r, ATTNI_W_Q, &r->query, r->at.dq, &query);
+    back_to_query(r, &query);
     if (m->gate.out)
         back_to_input(r, ATTNI_W_GATE, &r->query, r->at.d_gate, &query);
-    back_to_input(r, ATTNI_W_K, &r->key, r->at.dk, of_key);
-    back_to_input(r, ATTNI_W_V, &r->value, r->at.dv, of_value);
+    back_to_keys(r, of_key, of_value);
     if (b->d_query.data)
         attni_matrix_write(r->context, &b->d_query, B, Tq, m->M, r->scratch + r->at.d_query);
     if (b->d_key.data)
@@ -240,11 +312,17 @@ static void back_through_output(const run *r) {
     enum { FLOPS = 16 }; /* as long as an element takes */
     const attn_mha *m = r->m;
     const size_t rows = r->back->call.B * r->back->call.Tq;
-    float *o = r->kept + r->kept_at.o, *finished = m->gate.out ? r->scratch + r->at.finished : o;
-    const attni_matrix x = {finished, rows, m->out.in}, d_o = {r->scratch + r->at.d_o, rows, m->out.in};
+    const bool normed = m->norms[ATTNI_OUT_NORM].there;
+    float *o = r->kept + r->kept_at.o, *gated = m->gate.out ? r->scratch + r->at.gated : o;
+    const attni_matrix plain = dense(gated, rows, m->out.in),
+                       x = dense(normed ? r->scratch + r->at.finished : gated, rows, m->out.in),
+                       d_o = dense(r->scratch + r->at.d_o, rows, m->out.in);
     if (m->gate.out)
-        attni_mha_finish(r->context, m, rows, o, r->kept + r->kept_at.gate, finished);
+        attni_mha_finish(r->context, m, NULL, rows, o, r->kept + r->kept_at.gate, gated);
+    if (normed)
+        attni_norm_matrix(r->context, &m->norms[ATTNI_OUT_NORM].norm, m->out.in, &plain, &x);
     linear_back(r, ATTNI_W_OUT, &x, &r->d_out, &d_o, NULL);
+    norm_back(r, ATTNI_OUT_NORM, m->out.in, &plain, &d_o);
     if (m->gate.out)
         attni_share_rows(r->context, rows, m->out.in, FLOPS, gate_rows, (void *)(uintptr_t)r);
 }
@@ -256,7 +334,7 @@ static void back_through_attention(const run *r) {
     clear(r);
     attni_backward_run(r->context, &attention, &gradients, r->scratch + r->at.rest);
     clip_back(r, c->B * c->Tq, r->m->q.out, r->kept_at.q, r->at.dq);
-    clip_back(r, c->B * c->Tk, r->m->k.out, r->kept_at.k, r->at.dk);
+    clip_back(r, c->B * c->Tk, r->m->k.out, r->kept_at.k, r->at.dk); /* no latents, which nothing clips */
     clip_back(r, c->B * c->Tk, r->m->v.out, r->kept_at.v, r->at.dv);
 }
 
@@ -267,10 +345,11 @@ size_t attni_mha_back_scratch(const attn_context *context, const attni_mha_back 
     float placeholder = 0; /* views are looked at, not what they have */
     const attni_sdpa attention = attention_of(b, &(attni_mha_kept){0}, &placeholder);
     const attni_gradients gradients = gradients_of(b, &(layout){0}, &placeholder);
-    size_t most = attni_backward_scratch(context, &attention, &gradients);
+    size_t most = attni_max(attni_backward_scratch(context, &attention, &gradients), norm_scratch(b));
     for (attni_role i = 0; i < ATTNI_PACKED; i++)
         if (attni_linear_of(m, i)->out)
             most = attni_max(most, attni_linear_back_floats(context, attni_linear_of(m, i)) * sizeof(float));
+    most = attni_max(most, attni_latent_back_floats(context, m) * sizeof(float));
     if (!b->call.kept)
         most = attni_max(most, attni_mha_scratch(context, &forward));
     return at.rest * sizeof(float) + most;

@@ -13,9 +13,8 @@ typedef struct layout {
     size_t query, key, value, out; /* dense copies of inputs and output that a BLAS cannot use in place */
     attni_mha_kept kept;           /* projected heads */
     size_t finished;               /* what attention made, gated and normed, where it must not be written over */
-    size_t q_down;                 /* what q is made of, if that is a latent */
-    size_t keys, values;           /* of latents, what the heads make of k: [B·Tk, H·D] and [B·Tk, H·E], */
-    size_t queries, sums;          /* or of q, [B·Tq, H·(L + R)], and what attention makes of it, [B·Tq, H·L] */
+    size_t queries, sums;          /* of latents in a cache, what the heads make of q, [B·Tq, H·(L + R)], and what
+                                      attention makes of it, [B·Tq, H·L] */
     size_t rest;                   /* scratch of the cache, then of attention, to the end */
 } layout;
 
@@ -41,9 +40,11 @@ static manner manner_of(const attni_mha_call *call) {
     return call->mha->L == 0 ? PLAIN : own ? EXPANDED : ABSORBED;
 }
 
-attni_mha_kept attni_mha_lay_kept(const attni_mha_call *call) {
+static attni_mha_kept lay_kept(const attni_mha_call *call, manner way) {
     const attn_mha *m = call->mha;
     const size_t queries = call->B * call->Tq, keys = call->B * call->Tk;
+    const bool keeps_q = call->keeps && m->norms[ATTNI_Q_NORM].there,
+               keeps_k = call->keeps && m->norms[ATTNI_KV_NORM].there;
     size_t used = 0;
     attni_mha_kept at;
     at.q = attni_reserve(&used, queries * m->q.out);
@@ -51,17 +52,28 @@ attni_mha_kept attni_mha_lay_kept(const attni_mha_call *call) {
     at.v = attni_reserve(&used, keys * m->v.out);
     at.o = attni_reserve(&used, queries * m->out.in);
     at.gate = attni_reserve(&used, queries * m->gate.out);
+    at.keys = way == EXPANDED ? attni_reserve(&used, keys * m->H * m->D) : at.k;
+    at.values = way == EXPANDED ? attni_reserve(&used, keys * m->H * m->E) : at.v;
+    at.q_down = attni_reserve(&used, queries * m->q_down.out);
+    at.q_plain = attni_reserve(&used, keeps_q ? queries * m->q_down.out : 0);
+    at.k_plain = attni_reserve(&used, keeps_k ? keys * m->k.out : 0);
     at.lse = attni_reserve(&used, call->keeps ? queries * m->H : 0);
     at.end = used;
     return at;
 }
+
+attni_mha_kept attni_mha_lay_kept(const attni_mha_call *call) { return lay_kept(call, manner_of(call)); }
 
 attni_view attni_mha_lse(const attni_mha_call *call, float *lse) {
     const ptrdiff_t T = (ptrdiff_t)call->Tq, H = (ptrdiff_t)call->mha->H;
     return (attni_view){lse, ATTN_F32, call->attention.query_starts ? 0 : H * T, T, 1};
 }
 
-static bool finishes(const attn_mha *m) { return m->gate.out || m->norms[ATTNI_OUT_NORM].there; }
+static const attni_norm *out_norm(const attn_mha *m) {
+    return m->norms[ATTNI_OUT_NORM].there ? &m->norms[ATTNI_OUT_NORM].norm : NULL;
+}
+
+static bool finishes(const attn_mha *m) { return m->gate.out || out_norm(m); }
 
 /* Where the projected heads are: first in the scratch, if they are not to be kept. */
 static float *kept_of(const attni_mha_call *call, float *scratch) { return call->keeps ? call->kept : scratch; }
@@ -69,16 +81,13 @@ static float *kept_of(const attni_mha_call *call, float *scratch) { return call-
 static layout lay(const attni_mha_call *call, manner way) {
     const attn_mha *m = call->mha;
     const size_t B = call->B, Tq = call->Tq, Tk = call->Tk;
-    layout at = {.kept = attni_mha_lay_kept(call)};
+    layout at = {.kept = lay_kept(call, way)};
     size_t used = call->keeps ? 0 : at.kept.end;
     at.query = attni_reserve(&used, attni_matrix_floats(&call->query, B, Tq, m->M));
     at.key = attni_reserve(&used, attni_matrix_floats(&call->key, B, Tk, m->k.in));
     at.value = attni_reserve(&used, attni_matrix_floats(&call->value, B, Tk, m->v.in));
     at.out = attni_reserve(&used, attni_matrix_floats(&call->out, B, Tq, m->M));
     at.finished = attni_reserve(&used, call->keeps && finishes(m) ? B * Tq * m->out.in : 0);
-    at.q_down = attni_reserve(&used, B * Tq * m->q_down.out);
-    at.keys = attni_reserve(&used, way == EXPANDED ? B * Tk * m->H * m->D : 0);
-    at.values = attni_reserve(&used, way == EXPANDED ? B * Tk * m->H * m->E : 0);
     at.queries = attni_reserve(&used, way == ABSORBED ? B * Tq * m->H * (m->L + m->R) : 0);
     at.sums = attni_reserve(&used, way == ABSORBED ? B * Tq * m->H * m->L : 0);
     at.rest = used;
@@ -122,8 +131,8 @@ static attni_sdpa attention_of(const attni_mha_call *call, manner way, const lay
     float *own = kept_of(call, scratch);
     attni_sdpa s = options_of(call, way);
     s.q = attni_heads_of(call, way == ABSORBED ? scratch + at->queries : own + at->kept.q, call->Tq, m->H, s.D);
-    s.k = attni_heads_of(call, way == EXPANDED ? scratch + at->keys : own + at->kept.k, call->Tk, s.G, s.D);
-    s.v = attni_heads_of(call, way == EXPANDED ? scratch + at->values : own + at->kept.v, call->Tk, s.G, s.E);
+    s.k = attni_heads_of(call, own + at->kept.keys, call->Tk, s.G, s.D);
+    s.v = attni_heads_of(call, own + at->kept.values, call->Tk, s.G, s.E);
     s.out = attni_heads_of(call, way == ABSORBED ? scratch + at->sums : own + at->kept.o, call->Tq, m->H, s.E);
     if (call->keeps && !s.sigmoid && !s.lse.data)
         s.lse = attni_mha_lse(call, own + at->kept.lse);
@@ -192,10 +201,14 @@ size_t attni_mha_scratch(const attn_context *context, const attni_mha_call *call
                : now;
 }
 
+/* In place, what was there being kept if there is a place for it. */
 static void norm_latent(attn_context *context, const attn_mha *m, attni_norm_of which, const attni_matrix *x,
-                        size_t width) {
-    if (m->norms[which].there)
-        attni_norm_matrix(context, &m->norms[which].norm, width, x, x);
+                        size_t width, float *plain) {
+    if (!m->norms[which].there)
+        return;
+    if (plain)
+        memcpy(plain, x->data, x->rows * x->ld * sizeof *plain);
+    attni_norm_matrix(context, &m->norms[which].norm, width, x, x);
 }
 
 /* What the latents become: q, and c. */
@@ -203,15 +216,15 @@ static void finish_latents(attn_context *context, const attni_mha_call *call, co
     const attn_mha *m = call->mha;
     const size_t queries = call->B * call->Tq;
     float *own = kept_of(call, scratch);
-    const attni_matrix q_down = dense(scratch + at->q_down, queries, m->q_down.out);
+    const attni_matrix q_down = dense(own + at->kept.q_down, queries, m->q_down.out);
     const attni_matrix k = dense(own + at->kept.k, call->B * call->Tk, m->k.out);
     const attni_product q = {.linear = &m->q,
                              .x = q_down,
                              .y = dense(own + at->kept.q, queries, m->q.out),
                              .activation = m->clip.clips ? &m->clip : NULL,
                              .room = scratch + at->rest};
-    norm_latent(context, m, ATTNI_Q_NORM, &q_down, m->q_down.out);
-    norm_latent(context, m, ATTNI_KV_NORM, &k, m->L);
+    norm_latent(context, m, ATTNI_Q_NORM, &q_down, m->q_down.out, call->keeps ? own + at->kept.q_plain : NULL);
+    norm_latent(context, m, ATTNI_KV_NORM, &k, m->L, call->keeps ? own + at->kept.k_plain : NULL);
     if (m->q_down.out)
         attni_project(context, &q, 1);
 }
@@ -227,36 +240,36 @@ static void project_inputs(attn_context *context, const attni_mha_call *call, co
                                    ? key
                                    : attni_matrix_read(context, &call->value, B, Tk, m->v.in, scratch + at->value);
     const attni_linear *q = m->q_down.out ? &m->q_down : &m->q;
+    const size_t q_at = m->q_down.out ? at->kept.q_down : at->kept.q;
     const attn_dtype type = call->query.dtype;
     float *q_room = scratch + at->rest, *gate_room = q_room + attni_product_floats(context, q, type, B * Tq),
           *k_room = gate_room + optional_floats(context, &m->gate, type, B * Tq),
           *v_room = k_room + attni_product_floats(context, &m->k, call->key.dtype, B * Tk);
     const attni_activation *clip = m->clip.clips ? &m->clip : NULL;
-    const attni_product products[] = {
-        {.linear = q,
-         .x = query,
-         .y = dense(m->q_down.out ? scratch + at->q_down : own + at->kept.q, B * Tq, q->out),
-         .type = type,
-         .activation = m->q_down.out ? NULL : clip,
-         .room = q_room},
-        {.linear = &m->k,
-         .x = key,
-         .y = dense(own + at->kept.k, B * Tk, m->k.out),
-         .type = call->key.dtype,
-         .activation = clip,
-         .room = k_room},
-        {.linear = &m->v,
-         .x = value,
-         .y = dense(own + at->kept.v, B * Tk, m->v.out),
-         .type = call->value.dtype,
-         .activation = clip,
-         .room = v_room},
-        {.linear = &m->gate,
-         .x = query,
-         .y = dense(own + at->kept.gate, B * Tq, m->gate.out),
-         .type = type,
-         .activation = &sigmoid,
-         .room = gate_room}};
+    const attni_product products[] = {{.linear = q,
+                                       .x = query,
+                                       .y = dense(own + q_at, B * Tq, q->out),
+                                       .type = type,
+                                       .activation = m->q_down.out ? NULL : clip,
+                                       .room = q_room},
+                                      {.linear = &m->k,
+                                       .x = key,
+                                       .y = dense(own + at->kept.k, B * Tk, m->k.out),
+                                       .type = call->key.dtype,
+                                       .activation = clip,
+                                       .room = k_room},
+                                      {.linear = &m->v,
+                                       .x = value,
+                                       .y = dense(own + at->kept.v, B * Tk, m->v.out),
+                                       .type = call->value.dtype,
+                                       .activation = clip,
+                                       .room = v_room},
+                                      {.linear = &m->gate,
+                                       .x = query,
+                                       .y = dense(own + at->kept.gate, B * Tq, m->gate.out),
+                                       .type = type,
+                                       .activation = &sigmoid,
+                                       .room = gate_room}};
     attni_project(context, products, m->gate.out ? 4 : 3);
     finish_latents(context, call, at, scratch);
 }
@@ -268,8 +281,8 @@ static void make_heads(attn_context *context, const attni_mha_call *call, manner
     const size_t queries = call->B * call->Tq, keys = call->B * call->Tk;
     float *own = kept_of(call, scratch);
     const attni_matrix q = dense(own + at->kept.q, queries, m->q.out), k = dense(own + at->kept.k, keys, m->k.out);
-    const attni_matrix all_keys = dense(scratch + at->keys, keys, m->H * m->D);
-    const attni_matrix all_values = dense(scratch + at->values, keys, m->H * m->E);
+    const attni_matrix all_keys = dense(own + at->kept.keys, keys, m->H * m->D);
+    const attni_matrix all_values = dense(own + at->kept.values, keys, m->H * m->E);
     const attni_matrix absorbed = dense(scratch + at->queries, queries, m->H * (m->L + m->R));
     if (way == EXPANDED)
         attni_latent_expand(context, m, &k, &all_keys, &all_values, scratch + at->rest);
@@ -307,8 +320,9 @@ static void clear_outside(const attni_mha_call *call, size_t width, float *o) {
 typedef struct finishing {
     const attni_kernels *kernels;
     const attn_mha *mha;
-    const float *x;    /* [rows, H·E] */
-    const float *gate; /* [rows, H·E or H] */
+    const attni_norm *norm; /* or NULL */
+    const float *x;         /* [rows, H·E] */
+    const float *gate;      /* [rows, H·E or H] */
     float *y;
 } finishing;
 
@@ -328,15 +342,15 @@ static void finish_rows(void *arg, size_t begin, size_t end) {
     float *y = f->y + begin * width;
     for (size_t r = begin; r < end && m->gate.out; r++)
         gate_row(f, f->gate + r * m->gate.out, f->x + r * width, f->y + r * width);
-    if (m->norms[ATTNI_OUT_NORM].there)
-        f->kernels->norm(&m->norms[ATTNI_OUT_NORM].norm, end - begin, width, m->gate.out ? y : f->x + begin * width,
-                         (ptrdiff_t)width, y, (ptrdiff_t)width);
+    if (f->norm)
+        f->kernels->norm(f->norm, end - begin, width, m->gate.out ? y : f->x + begin * width, (ptrdiff_t)width, y,
+                         (ptrdiff_t)width);
 }
 
-void attni_mha_finish(attn_context *context, const attn_mha *m, size_t rows, const float *x, const float *gate,
-                      float *y) {
+void attni_mha_finish(attn_context *context, const attn_mha *m, const attni_norm *norm, size_t rows, const float *x,
+                      const float *gate, float *y) {
     enum { FLOPS = 16 }; /* as long as an element takes */
-    finishing f = {context->kernels, m, x, gate, y};
+    finishing f = {context->kernels, m, norm, x, gate, y};
     attni_share_rows(context, rows, m->out.in, FLOPS, finish_rows, &f);
 }
 
@@ -395,7 +409,7 @@ attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, flo
     if (status != ATTN_OK)
         return status;
     if (finishes(m))
-        attni_mha_finish(context, m, B * Tq, o, own + at.kept.gate, finished);
+        attni_mha_finish(context, m, out_norm(m), B * Tq, o, own + at.kept.gate, finished);
     attni_project(context, &product, 1);
     attni_matrix_write(context, &call->out, B, Tq, m->M, scratch + at.out);
     return ATTN_OK;

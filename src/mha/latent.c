@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "mha/latent.h"
 
+#include <string.h>
+
 #include "context/sizes.h"
 #include "kernels/int4.h"
 #include "mha/rows.h"
@@ -141,28 +143,73 @@ static void copy_rows(void *arg, size_t begin, size_t end) {
                          (ptrdiff_t)c->to_ld);
 }
 
-static void copy_columns(attn_context *context, size_t rows, columns c) {
-    attni_share_rows(context, rows, c.mha->H * c.mha->R, 1, copy_rows, &c);
+static void share_columns(attn_context *context, size_t rows, attni_row_work work, columns c) {
+    attni_share_rows(context, rows, c.mha->H * c.mha->R, 1, work, &c);
 }
 
 void attni_latent_expand(attn_context *context, const attn_mha *m, const attni_matrix *latents,
                          const attni_matrix *keys, const attni_matrix *values, float *room) {
     project_heads(context, m, ATTNI_KEY_OF, latents, 0, keys, m->D, room);
     project_heads(context, m, ATTNI_VALUE_OF, latents, 0, values, m->E, room);
-    copy_columns(
-        context, keys->rows,
+    share_columns(
+        context, keys->rows, copy_rows,
         (columns){m, context->kernels, latents->data + m->L, keys->data + m->D - m->R, latents->ld, 0, keys->ld, m->D});
 }
 
 void attni_latent_absorb(attn_context *context, const attn_mha *m, const attni_matrix *queries, const attni_matrix *y,
                          float *room) {
     project_heads(context, m, ATTNI_QUERY_TO, queries, m->D, y, m->L + m->R, room);
-    copy_columns(context, y->rows,
-                 (columns){m, context->kernels, queries->data + m->D - m->R, y->data + m->L, queries->ld, m->D, y->ld,
-                           m->L + m->R});
+    share_columns(context, y->rows, copy_rows,
+                  (columns){m, context->kernels, queries->data + m->D - m->R, y->data + m->L, queries->ld, m->D, y->ld,
+                            m->L + m->R});
 }
 
 void attni_latent_values(attn_context *context, const attn_mha *m, const attni_matrix *sums, const attni_matrix *o,
                          float *room) {
     project_heads(context, m, ATTNI_VALUE_OF, sums, m->L, o, m->E, room);
+}
+
+/* -- the way back -- */
+
+/* Columns of `to` are the sums of all heads'. */
+static void sum_rows(void *arg, size_t begin, size_t end) {
+    const columns *c = arg;
+    for (size_t r = begin; r < end; r++) {
+        float *to = c->to + r * c->to_ld;
+        memset(to, 0, c->mha->R * sizeof *to);
+        for (size_t h = 0; h < c->mha->H; h++)
+            c->kernels->mix(c->mha->R, to, 1.0F, c->from + r * c->from_ld + h * c->from_step, 1.0F);
+    }
+}
+
+/* From gradients [rows, heads·step] of what one map of head h made. */
+static void head_back(attn_context *context, const attn_mha *m, const attni_latent_back *b, attni_of_head role,
+                      size_t h, const attni_matrix *d, size_t step, float *room) {
+    const attni_linear *l = &m->of_heads[role * m->H + h];
+    const size_t first = h * features_of_head(m) + (role == ATTNI_VALUE_OF ? m->D - m->R : 0);
+    const bool begun = h > 0 || role != ATTNI_KEY_OF;
+    const attni_linear_back back = {.linear = l,
+                                    .x = b->latents,
+                                    .dy = {d->data + h * step, d->rows, d->ld},
+                                    .dx = b->d_latents,
+                                    .residual = begun ? &b->d_latents : NULL,
+                                    .d_weight = b->d_up ? b->d_up + first * l->stride_out : NULL,
+                                    .accumulate = b->accumulate};
+    attni_linear_back_run(context, &back, room);
+}
+
+size_t attni_latent_back_floats(const attn_context *context, const attn_mha *m) {
+    return m->L ? attni_max(attni_linear_back_floats(context, &m->of_heads[ATTNI_KEY_OF * m->H]),
+                            attni_linear_back_floats(context, &m->of_heads[ATTNI_VALUE_OF * m->H]))
+                : 0;
+}
+
+void attni_latent_back_run(attn_context *context, const attn_mha *m, const attni_latent_back *b, float *room) {
+    for (size_t h = 0; h < m->H; h++)
+        head_back(context, m, b, ATTNI_KEY_OF, h, &b->d_keys, m->D, room);
+    for (size_t h = 0; h < m->H; h++)
+        head_back(context, m, b, ATTNI_VALUE_OF, h, &b->d_values, m->E, room);
+    share_columns(context, b->latents.rows, sum_rows,
+                  (columns){m, context->kernels, b->d_keys.data + m->D - m->R, b->d_latents.data + m->L, b->d_keys.ld,
+                            m->D, b->d_latents.ld, 0});
 }

@@ -25,4 +25,13 @@ void attni_latent_absorb(attn_context *context, const attn_mha *mha, const attni
 void attni_latent_values(attn_context *context, const attn_mha *mha, const attni_matrix *sums, const attni_matrix *o,
                          float *room);
 
+/* The way back of attni_latent_expand: gradients of the latents, and, unless it is NULL, of `up` as it came. */
+typedef struct attni_latent_back {
+    attni_matrix latents, d_keys, d_values, d_latents;
+    float *d_up;
+    bool accumulate; /* to d_up */
+} attni_latent_back;
+size_t attni_latent_back_floats(const attn_context *context, const attn_mha *mha);
+void attni_latent_back_run(attn_context *context, const attn_mha *mha, const attni_latent_back *back, float *room);
+
 #endif

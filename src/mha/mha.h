@@ -9,6 +9,7 @@
 #include "context/context.h"
 #include "linear/linear.h"
 #include "mha/cache.h"
+#include "mha/rows.h"
 #include "sdpa/sdpa.h"
 
 /* Norms inside a layer: of what the output projection reads, and of the latents of q and of k and v. */
@@ -114,16 +115,18 @@ attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, flo
 
 /* Projected heads and what attention makes of them, which the way back needs: floats from where they are kept. */
 typedef struct attni_mha_kept {
-    size_t q, k, v, o, gate; /* [B·T, H·D] and so on; o is not gated or normed yet */
-    size_t lse;              /* [B,H,Tq], where the call keeps it all */
+    size_t q, k, v, o, gate; /* [B·T, H·D] and so on; o is not gated or normed yet; of latents k is [c, r], v nothing */
+    size_t keys, values;     /* k and v, or what the heads make of latents: [B·Tk, H·D] and [B·Tk, H·E] */
+    size_t q_down;           /* what q is made of, if that is a latent */
+    size_t q_plain, k_plain; /* that and k before they are normed, if they are, */
+    size_t lse;              /* and [B,H,Tq], where the call keeps it all */
     size_t end;
 } attni_mha_kept;
 attni_mha_kept attni_mha_lay_kept(const attni_mha_call *call);
 attni_view attni_mha_lse(const attni_mha_call *call, float *lse);
 
-/* backward.c. The way back of a call without a cache, latents or keys of its own. `kept` is what it kept, or NULL: then
- * it is made again. Views without data are not wanted; those of keys and values, where these are the query or the key,
- * are added to those. */
+/* backward.c. The way back of a call without a cache. `kept` is what it kept, or NULL: then it is made again. Views
+ * without data are not wanted; those of keys and values, where these are the query or the key, are added to those. */
 typedef struct attni_mha_back {
     attni_mha_call call;
     attni_view d_out, d_query, d_key, d_value;
@@ -131,6 +134,8 @@ typedef struct attni_mha_back {
     attni_gradients attention;    /* of what is no tensor of the call */
     float *weights[ATTNI_PACKED]; /* of the caller's matrices, [0] being their first feature, or NULL */
     float *biases[ATTNI_PACKED];
+    float *kv_up;
+    attni_norm_sums norms[ATTNI_NORMS];
     bool accumulate;                    /* to those */
     bool add_query, add_key, add_value; /* to d_query, d_key and d_value */
 } attni_mha_back;
@@ -140,9 +145,9 @@ void attni_mha_back_run(attn_context *context, const attni_mha_back *back, float
 /* What is kept, without the output; with attni_mha_scratch bytes of scratch. */
 void attni_mha_keep(attn_context *context, const attni_mha_call *call, float *scratch);
 
-/* What attention made, x [rows, H·E], times the gate and normed, if it is; y may be x. */
-void attni_mha_finish(attn_context *context, const attn_mha *mha, size_t rows, const float *x, const float *gate,
-                      float *y);
+/* What attention made, x [rows, H·E], times the gate, if there is one, and normed, if there is a norm; y may be x. */
+void attni_mha_finish(attn_context *context, const attn_mha *mha, const attni_norm *norm, size_t rows, const float *x,
+                      const float *gate, float *y);
 
 /* Heads inside a projected matrix [B·T, heads·width]. */
 attni_view attni_heads_of(const attni_mha_call *call, float *data, size_t T, size_t heads, size_t width);

@@ -42,6 +42,13 @@ size_t attni_norm_backward_scratch(const attni_norm_rows_back *rows); /* bytes *
 void attni_norm_backward(attn_context *context, const attni_norm *norm, const attni_norm_rows_back *rows,
                          void *scratch);
 
+/* Gradients of the parameters of a norm, and the rows of attni_norm_matrix on their way back. */
+typedef struct attni_norm_sums {
+    float *weight, *bias;
+} attni_norm_sums;
+attni_norm_rows_back attni_norm_matrix_back(size_t width, const attni_matrix *x, const attni_matrix *d_out,
+                                            const attni_matrix *dx, attni_norm_sums sums, bool add_dx, bool add_sums);
+
 /* Of activation(x) · factor; dx and d_factor may be any of the others. */
 typedef struct attni_activation_rows_back {
     size_t B, H, T, width;

@@ -92,6 +92,21 @@ void attni_norm_backward(attn_context *context, const attni_norm *norm, const at
         attni_share_rows(context, rows->width, 2 * j.blocks, SUM_FLOPS, put_sums, &j);
 }
 
+attni_norm_rows_back attni_norm_matrix_back(size_t width, const attni_matrix *x, const attni_matrix *d_out,
+                                            const attni_matrix *dx, attni_norm_sums sums, bool add_dx, bool add_sums) {
+    return (attni_norm_rows_back){.B = 1,
+                                  .H = 1,
+                                  .T = x->rows,
+                                  .width = width,
+                                  .x = attni_matrix_view(x),
+                                  .d_out = attni_matrix_view(d_out),
+                                  .dx = attni_matrix_view(dx),
+                                  .d_weight = sums.weight,
+                                  .d_bias = sums.bias,
+                                  .add_dx = add_dx,
+                                  .add_weights = add_sums};
+}
+
 /* -- activations -- */
 
 typedef struct activation_job {

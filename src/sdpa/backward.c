@@ -129,13 +129,13 @@ static void step(const attni_back_sequence *s, const attni_query_tile *t, const 
     const attni_back_matrix q = attni_back_q_rows(s, t->head, t->token),
                             d_out = attni_back_d_out_rows(s, t->head, t->token);
     const float *kept = weigh(s, t, seen, d);
-    if (s->gradients.dv.data)
+    if (attni_back_wants_v(&s->gradients))
         multiply_turned(e, t, seen->columns, 1.0F, kept, d_out, E, d, d->dv + seen->begin * E);
     score_back(s, t, seen, d_out, kept, d);
-    if (s->gradients.dk.data)
+    if (attni_back_wants_k(&s->gradients))
         multiply_turned(e, t, seen->columns, e->factor, d->g, q, D, d, d->dk + seen->begin * D);
     const attni_panels k = panels_of(d->k + seen->begin * columns, columns, columns, columns * e->cut.tile.keys);
-    if (s->gradients.dq.data)
+    if (attni_back_wants_q(&s->gradients))
         attni_multiply(e->context, t->rows, D, seen->columns, s->call.scale, d->g, e->cut.tile.keys, &k, true, dq, D);
 }
 
@@ -154,7 +154,7 @@ static void meet(const attni_back_sequence *s, size_t n, const attni_back_desk *
     t.state = d->state;
     attni_await(passed, group_number);
     if (group_number == 0)
-        memset(dq, 0, t.rows * s->call.D * sizeof *dq);
+        attni_back_begin_queries(s, &t, dq);
     else /* from the cache of another core, before it is needed */
         s->e.kernels->prefetch(1, t.rows * s->call.D * sizeof *dq, dq, 0);
     for (size_t from = 0; from < group->count && attni_next_run(&s->e, &t, group, from, &seen);
@@ -217,6 +217,7 @@ static attni_backward backward_of(attn_context *context, const attni_sdpa *call,
     w.at = attni_back_lay(context, call, g, &w.room);
     w.e.slopes = g->d_slopes ? (double *)(void *)(scratch + w.at.slopes) : NULL;
     w.e.table = g->d_table ? (double *)(void *)(scratch + w.at.table) : NULL;
+    w.sums = attni_back_lay_sums(call, g);
     w.tiles = w.room.head_cuts * w.room.token_cuts;
     w.groups = attni_back_count_groups(&w.room, call->Tk);
     w.ldq = attni_back_padded(call, call->D);

@@ -22,14 +22,21 @@ typedef struct attni_back_layout {
     size_t dq, dk, dv;       /* [rows, D], [rows, D] and [rows, E] */
     size_t passed;           /* [B,G,tiles]: how many groups of keys have passed each tile */
     size_t slopes, table;    /* sums */
+    size_t blocks;           /* doubles, [blocks, sums.all], where they are summed block by block */
     size_t desk, desks, all; /* bytes of a desk, where they begin, bytes of all */
 } attni_back_layout;
+
+/* Sums over rows that are made after the walk, in doubles from where those of a block begin. */
+typedef struct attni_back_sums {
+    size_t q_weight, k_weight, v_weight, head_factors, extra_key, extra_value, all;
+} attni_back_sums;
 
 typedef struct attni_backward {
     attni_engine e;
     const attni_gradients *gradients;
     attni_cut room; /* the largest that any sequence has */
     attni_back_layout at;
+    attni_back_sums sums;
     char *scratch;
     size_t tiles;                              /* of a key/value head, at most */
     size_t groups;                             /* of keys, at most */
@@ -74,6 +81,19 @@ attni_back_desk attni_back_desk_of(const attni_backward *w, size_t worker);
 attni_cut attni_back_room_for(const attn_context *context, const attni_sdpa *call);
 size_t attni_back_count_groups(const attni_cut *cut, size_t Tk);
 
+attni_back_sums attni_back_lay_sums(const attni_sdpa *call, const attni_gradients *g);
+/* The rows of all tokens are worked at in so many chunks, and where they are summed in so many blocks of these. */
+enum { ATTNI_BACK_CHUNK = 16 }; /* tokens */
+size_t attni_back_chunks(const attni_sdpa *call);
+size_t attni_back_blocks(const attni_sdpa *call, const attni_back_sums *sums);
+
+/* Gradients that something needs, the caller or what is summed of them. */
+static inline bool attni_back_wants_q(const attni_gradients *g) {
+    return g->dq.data || g->d_q_weight || g->d_head_factors;
+}
+static inline bool attni_back_wants_k(const attni_gradients *g) { return g->dk.data || g->d_k_weight; }
+static inline bool attni_back_wants_v(const attni_gradients *g) { return g->dv.data || g->d_v_weight; }
+
 /* Sequence b in *s, which must not move any more. */
 void attni_back_sequence_of(attni_backward *w, size_t b, attni_back_sequence *s);
 
@@ -109,13 +129,16 @@ void attni_back_begin(attn_context *context, attni_backward *w);
 /* Sums of what rows share that are not there. */
 void attni_back_clear(attn_context *context, attni_backward *w);
 
+/* The gradients of a tile's queries before the first group of keys. */
+void attni_back_begin_queries(const attni_back_sequence *s, const attni_query_tile *t, float *dq);
+
 /* The gradients of a tile's queries, and of a group's keys or values, to the caller, or where they are kept until they
  * are turned back; room for a row. */
 void attni_back_put_queries(const attni_back_sequence *s, const attni_query_tile *t, const float *dq, float *room);
 void attni_back_put_keys(const attni_back_sequence *s, const attni_key_group *group, const attni_turn *turn,
                          const attni_view *to, size_t kept, size_t width, const float *x, float *room);
 
-/* What remains: rows that are turned back, and sums. */
+/* What remains: rows that are turned back, and sums over rows. */
 void attni_back_end(attn_context *context, attni_backward *w);
 
 #endif

@@ -35,6 +35,7 @@ static float *take_floats(char *base, size_t *used, size_t n) { return attni_pie
 size_t attni_back_lay_desk(const attni_cut *cut, const attni_sdpa *call, char *base, attni_back_desk *d) {
     const attni_tile *t = &cut->tile;
     const size_t scores = t->rows * t->keys, W = attni_round_up(t->keys, t->width);
+    const size_t rows_of_room = attni_max(attni_max(t->rows, t->keys), 2 * call->H);
     size_t used = 0;
     d->group.k_room = take_floats(base, &used, W * call->D);
     d->k = take_floats(base, &used, t->keys * attni_round_up(call->D, t->columns));
@@ -47,16 +48,40 @@ size_t attni_back_lay_desk(const attni_cut *cut, const attni_sdpa *call, char *b
     d->capped = take_floats(base, &used, call->softcap > 0 ? scores : 0);
     d->uncalled = take_floats(base, &used, call->score ? scores : 0);
     d->turned = take_floats(base, &used, t->keys * attni_back_turned_step(cut));
-    d->room = take_floats(base, &used, attni_max(t->rows, t->keys) * attni_max(call->D, call->E)); /* 192 or more */
+    d->room = take_floats(base, &used, rows_of_room * attni_max(call->D, call->E)); /* 192 or more */
     d->range = attni_piece(base, &used, t->rows * sizeof *d->range);
     d->state = attni_piece(base, &used, t->rows * sizeof *d->state);
     return used;
+}
+
+size_t attni_back_chunks(const attni_sdpa *call) {
+    return call->B * attni_ceil_div(attni_max(call->Tq, call->Tk), ATTNI_BACK_CHUNK);
+}
+
+size_t attni_back_blocks(const attni_sdpa *call, const attni_back_sums *sums) {
+    enum { MOST = 64 };
+    const size_t chunks = attni_back_chunks(call);
+    return sums->all ? attni_min(chunks, MOST) : chunks;
+}
+
+attni_back_sums attni_back_lay_sums(const attni_sdpa *call, const attni_gradients *g) {
+    size_t used = 0;
+    attni_back_sums at;
+    at.q_weight = attni_take(&used, g->d_q_weight ? attni_count_weights(&call->q_turn, call->H, call->D) : 0, 1);
+    at.k_weight = attni_take(&used, g->d_k_weight ? attni_count_weights(&call->k_turn, call->G, call->D) : 0, 1);
+    at.v_weight = attni_take(&used, g->d_v_weight ? attni_count_weights(&call->v_turn, call->G, call->E) : 0, 1);
+    at.head_factors = attni_take(&used, g->d_head_factors ? call->H : 0, 1);
+    at.extra_key = attni_take(&used, g->d_extra_key ? call->G * call->D : 0, 1);
+    at.extra_value = attni_take(&used, g->d_extra_value ? call->G * call->E : 0, 1);
+    at.all = used;
+    return at;
 }
 
 attni_back_layout attni_back_lay(const attn_context *context, const attni_sdpa *call, const attni_gradients *g,
                                  const attni_cut *cut) {
     const size_t rows = all_tokens(call, false) * call->H, keys = all_tokens(call, true) * call->G;
     const size_t tiles = call->B * call->G * cut->head_cuts * cut->token_cuts;
+    const attni_back_sums sums = attni_back_lay_sums(call, g);
     attni_back_layout at = {0};
     attni_back_desk d;
     at.q = attni_take(&at.all, rows * attni_back_padded(call, call->D) * sizeof(float), ATTNI_LINE);
@@ -69,6 +94,7 @@ attni_back_layout attni_back_lay(const attn_context *context, const attni_sdpa *
     at.passed = attni_take(&at.all, tiles * sizeof(atomic_size_t), ATTNI_LINE);
     at.slopes = attni_take(&at.all, g->d_slopes ? call->H * sizeof(double) : 0, ATTNI_LINE);
     at.table = attni_take(&at.all, g->d_table ? call->H * call->relative.width * sizeof(double) : 0, ATTNI_LINE);
+    at.blocks = attni_take(&at.all, attni_back_blocks(call, &sums) * sums.all * sizeof(double), ATTNI_LINE);
     at.desk = attni_back_lay_desk(cut, call, NULL, &d);
     at.desks = attni_take(&at.all, at.desk * context->threads, ATTNI_LINE);
     return at;

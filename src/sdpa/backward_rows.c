@@ -143,39 +143,117 @@ void attni_back_put_keys(const attni_back_sequence *s, const attni_key_group *gr
         put(s->e.kernels, to, s->b, group->g, group->begin, group->count, width, s->gradients.accumulate, x, room);
 }
 
+/* -- a key that every query sees -- */
+
+/* A row's weight of it, and the gradient of its product with the row. */
+typedef struct extra {
+    double weight, gradient;
+} extra;
+
+static extra see_extra(const attni_back_sequence *s, size_t h, size_t t) {
+    const attni_sdpa *call = &s->call;
+    const attni_kernels *kernels = s->e.kernels;
+    const size_t g = h / (call->H / call->G);
+    const attni_back_matrix q = attni_back_q_rows(s, h, t), d_out = attni_back_d_out_rows(s, h, t);
+    const double most = (double)call->softcap, lse = (double)*attni_back_lse(s, h, t);
+    const double product = (double)s->e.factor * kernels->dot(call->D, q.data, call->extra_key + g * call->D);
+    const double capped = most > 0 ? tanh(product / most) : 0, score = most > 0 ? most * capped : product;
+    const double d = kernels->dot(call->E, d_out.data, call->extra_value + g * call->E);
+    const double slope = 1 - capped * capped;
+    if (call->sigmoid) {
+        const double weight = isnan(lse) ? (double)NAN : 1 / (1 + exp(-score));
+        return (extra){weight, weight * (1 - weight) * d * slope};
+    }
+    const double weight = exp(score - lse);
+    return (extra){weight, weight * (d - (double)*attni_back_delta(s, h, t)) * slope};
+}
+
+void attni_back_begin_queries(const attni_back_sequence *s, const attni_query_tile *t, float *dq) {
+    const attni_sdpa *call = &s->call;
+    memset(dq, 0, t->rows * call->D * sizeof *dq);
+    for (size_t r = 0; r < t->rows && call->extra_key; r++) {
+        const size_t h = t->head + r / t->tokens, g = h / (call->H / call->G);
+        const extra x = see_extra(s, h, t->token + r % t->tokens);
+        s->e.kernels->mix(call->D, dq + r * call->D, 1.0F, call->extra_key + g * call->D,
+                          (float)((double)call->scale * x.gradient));
+    }
+}
+
+static void add_row(double *sums, size_t n, double factor, const float *x) {
+    for (size_t i = 0; sums && i < n; i++)
+        sums[i] += factor * (double)x[i];
+}
+
+/* Adds what a row of q has to do with the gradients of the key and its value. */
+static void add_extra(const attni_back_sequence *s, size_t h, size_t t, double *keys, double *values) {
+    const attni_sdpa *call = &s->call;
+    const size_t g = h / (call->H / call->G);
+    const extra x = see_extra(s, h, t);
+    add_row(keys ? keys + g * call->D : NULL, call->D, (double)s->e.factor * x.gradient,
+            attni_back_q_rows(s, h, t).data);
+    add_row(values ? values + g * call->E : NULL, call->E, x.weight, attni_back_d_out_rows(s, h, t).data);
+}
+
 /* -- after the walk -- */
 
 /* Gradients that were kept because rows were turned. */
 static void turn_token(const attni_back_sequence *s, const attni_turn *turn, const attni_view *x, const attni_view *to,
-                       float *kept, size_t heads, size_t T, size_t t, size_t width, ptrdiff_t first, float *room) {
+                       float *kept, size_t heads, size_t T, size_t t, size_t width, ptrdiff_t first,
+                       attni_turn_sums sums, float *room) {
     float *g = kept + t * width;
-    if (!attni_turns(turn) || !to->data || t >= T)
+    if (!attni_turns(turn) || t >= T)
         return;
-    attni_turn_back(s->e.kernels, turn, x, s->b, heads, t, width, first, g, T * width, room);
+    attni_turn_back(s->e.kernels, turn, x, s->b, heads, t, width, first, g, T * width, sums, room);
     for (size_t h = 0; h < heads; h++)
         put(s->e.kernels, to, s->b, h, t, 1, width, s->gradients.accumulate, g + h * T * width, room);
 }
 
-/* Tokens of a unit of that work. */
-enum { TURNED = 16 };
+/* One of the sums of a block, if it is wanted. */
+static double *sum_at(double *block, const float *wanted, size_t at) { return wanted ? block + at : NULL; }
 
-static size_t turned_chunks(const attni_sdpa *call) { return attni_ceil_div(attni_max(call->Tq, call->Tk), TURNED); }
+/* All that is done to token t of a sequence. */
+static void finish_token(const attni_back_sequence *s, size_t t, double *block, float *room) {
+    const attni_backward *w = s->w;
+    const attni_sdpa *call = &s->call;
+    const attni_gradients *g = &s->gradients;
+    const attni_turn_sums q = {sum_at(block, g->d_q_weight, w->sums.q_weight),
+                               sum_at(block, g->d_head_factors, w->sums.head_factors)},
+                          k = {sum_at(block, g->d_k_weight, w->sums.k_weight), NULL},
+                          v = {sum_at(block, g->d_v_weight, w->sums.v_weight), NULL};
+    double *const keys = sum_at(block, g->d_extra_key, w->sums.extra_key), *const values =
+                                                                               sum_at(block, g->d_extra_value,
+                                                                                      w->sums.extra_value);
+    for (size_t h = 0; (keys || values) && t < call->Tq && h < call->H; h++)
+        add_extra(s, h, t, keys, values);
+    if (attni_back_wants_q(g))
+        turn_token(s, &call->q_turn, &call->q, &g->dq, attni_back_floats(w, w->at.dq) + s->query_rows * call->D,
+                   call->H, call->Tq, t, call->D, attni_first_position(call, s->b), q, room);
+    if (attni_back_wants_k(g))
+        turn_token(s, &call->k_turn, &call->k, &g->dk, attni_back_floats(w, w->at.dk) + s->key_rows * call->D, call->G,
+                   call->Tk, t, call->D, 0, k, room);
+    if (attni_back_wants_v(g))
+        turn_token(s, &call->v_turn, &call->v, &g->dv, attni_back_floats(w, w->at.dv) + s->key_rows * call->E, call->G,
+                   call->Tk, t, call->E, 0, v, room);
+}
 
-static void turn_back(void *arg, size_t unit, size_t worker) {
+static double *block_at(const attni_backward *w, size_t n) {
+    return (double *)(void *)(w->scratch + w->at.blocks) + n * w->sums.all;
+}
+
+/* Chunks of tokens that are a block. */
+static void finish_block(void *arg, size_t unit, size_t worker) {
     attni_backward *w = arg;
-    const size_t chunks = turned_chunks(w->e.call), first = unit % chunks * TURNED;
-    attni_back_sequence s;
-    attni_back_sequence_of(w, unit / chunks, &s);
-    const attni_sdpa *call = &s.call;
+    const attni_sdpa *call = w->e.call;
+    const size_t chunks = attni_back_chunks(call), blocks = attni_back_blocks(call, &w->sums),
+                 of_one = chunks / call->B;
     attni_back_desk d = attni_back_desk_of(w, worker);
-    float *dq = attni_back_floats(w, w->at.dq) + s.query_rows * call->D;
-    float *dk = attni_back_floats(w, w->at.dk) + s.key_rows * call->D;
-    float *dv = attni_back_floats(w, w->at.dv) + s.key_rows * call->E;
-    for (size_t t = first; t < first + TURNED; t++) {
-        turn_token(&s, &call->q_turn, &call->q, &s.gradients.dq, dq, call->H, call->Tq, t, call->D,
-                   attni_first_position(call, s.b), d.room);
-        turn_token(&s, &call->k_turn, &call->k, &s.gradients.dk, dk, call->G, call->Tk, t, call->D, 0, d.room);
-        turn_token(&s, &call->v_turn, &call->v, &s.gradients.dv, dv, call->G, call->Tk, t, call->E, 0, d.room);
+    memset(block_at(w, unit), 0, w->sums.all * sizeof(double));
+    for (size_t n = unit * chunks / blocks; n < (unit + 1) * chunks / blocks; n++) {
+        const size_t first = n % of_one * ATTNI_BACK_CHUNK;
+        attni_back_sequence s;
+        attni_back_sequence_of(w, n / of_one, &s);
+        for (size_t t = first; t < first + ATTNI_BACK_CHUNK; t++)
+            finish_token(&s, t, block_at(w, unit), d.room);
     }
 }
 
@@ -234,6 +312,17 @@ static void write_sums(const attni_backward *w, const double *sums, size_t n, fl
         add_to(&to[i], w->gradients->accumulate, sums[i]);
 }
 
+/* n sums of all blocks, in their order. */
+static void write_blocks(const attni_backward *w, size_t at, size_t n, float *to) {
+    const size_t blocks = attni_back_blocks(w->e.call, &w->sums);
+    for (size_t i = 0; to && i < n; i++) {
+        double sum = 0;
+        for (size_t b = 0; b < blocks; b++)
+            sum += block_at(w, b)[at + i];
+        add_to(&to[i], w->gradients->accumulate, sum);
+    }
+}
+
 /* -- the whole -- */
 
 static void zero_sums(attni_backward *w) {
@@ -267,10 +356,16 @@ void attni_back_clear(attn_context *context, attni_backward *w) {
     const attni_gradients *g = w->gradients;
     const attni_view *bias = &g->d_bias;
     const attni_sdpa *call = w->e.call;
-    if (call->B == 0 && !g->accumulate) {
+    if ((call->B == 0 || call->H == 0) && !g->accumulate) {
         zero_floats(g->d_sinks, call->H);
         zero_floats(g->d_slopes, call->H);
         zero_floats(g->d_table, call->H * call->relative.width);
+        zero_floats(g->d_q_weight, attni_count_weights(&call->q_turn, call->H, call->D));
+        zero_floats(g->d_k_weight, attni_count_weights(&call->k_turn, call->G, call->D));
+        zero_floats(g->d_v_weight, attni_count_weights(&call->v_turn, call->G, call->E));
+        zero_floats(g->d_head_factors, call->H);
+        zero_floats(g->d_extra_key, call->G * call->D);
+        zero_floats(g->d_extra_value, call->G * call->E);
     }
     if (bias->data && !w->gradients->accumulate)
         attni_parallel(context,
@@ -292,10 +387,17 @@ void attni_back_begin(attn_context *context, attni_backward *w) {
 
 void attni_back_end(attn_context *context, attni_backward *w) {
     const attni_sdpa *call = w->e.call;
-    const size_t tokens = attni_max(call->Tq, call->Tk);
-    const double floats = (double)call->B * (double)call->H * (double)tokens * (double)call->D;
-    if (attni_turns(&call->q_turn) || attni_turns(&call->k_turn) || attni_turns(&call->v_turn))
-        attni_parallel(context, call->B * turned_chunks(call), 40 * floats, turn_back, w);
+    const attni_gradients *g = w->gradients;
+    const attni_back_sums *at = &w->sums;
+    const double floats = (double)attni_back_chunks(call) * ATTNI_BACK_CHUNK * (double)call->H * (double)call->D;
+    if (attni_turns(&call->q_turn) || attni_turns(&call->k_turn) || attni_turns(&call->v_turn) || at->all)
+        attni_parallel(context, attni_back_blocks(call, at), 40 * floats, finish_block, w);
+    write_blocks(w, at->q_weight, attni_count_weights(&call->q_turn, call->H, call->D), g->d_q_weight);
+    write_blocks(w, at->k_weight, attni_count_weights(&call->k_turn, call->G, call->D), g->d_k_weight);
+    write_blocks(w, at->v_weight, attni_count_weights(&call->v_turn, call->G, call->E), g->d_v_weight);
+    write_blocks(w, at->head_factors, call->H, g->d_head_factors);
+    write_blocks(w, at->extra_key, call->G * call->D, g->d_extra_key);
+    write_blocks(w, at->extra_value, call->G * call->E, g->d_extra_value);
     if (w->gradients->d_sinks)
         attni_parallel(context, call->H, 0, add_sinks, w);
     write_sums(w, w->e.slopes, call->H, w->gradients->d_slopes);

@@ -132,10 +132,20 @@ static inline bool attni_turns(const attni_turn *turn) {
 void attni_turn_rows(const attni_kernels *kernels, const attni_turn *turn, const attni_view *view, size_t b, size_t h,
                      size_t t, size_t count, size_t D, ptrdiff_t first, float *x);
 
+/* Numbers that the weights of a norm over rows of so many heads are. */
+static inline size_t attni_count_weights(const attni_turn *turn, size_t heads, size_t D) {
+    return turn->head_weights ? heads * D : D;
+}
+
 /* Gradients of the turned rows of all heads of a token, head h's at g + h·stride, become those of the rows as the view
- * has them; room for [D]. */
+ * has them; those of the norm's weights and of the heads' factors are added to sums, where these are there. Room for
+ * [2, heads, D]. */
+typedef struct attni_turn_sums {
+    double *weights, *factors;
+} attni_turn_sums;
 void attni_turn_back(const attni_kernels *kernels, const attni_turn *turn, const attni_view *view, size_t b,
-                     size_t heads, size_t t, size_t D, ptrdiff_t first, float *g, size_t stride, float *room);
+                     size_t heads, size_t t, size_t D, ptrdiff_t first, float *g, size_t stride, attni_turn_sums sums,
+                     float *room);
 
 /* One call of attention: validated, defaults resolved. */
 typedef struct attni_sdpa {
@@ -205,8 +215,11 @@ void attni_sdpa_run(attn_context *context, const attni_sdpa *call, void *scratch
 typedef struct attni_gradients {
     attni_view d_out, d_lse; /* as call->out and call->lse, which are inputs now */
     attni_view dq, dk, dv;
-    attni_view d_bias;                   /* f32; a stride of 0 is broadcast */
-    float *d_sinks, *d_slopes, *d_table; /* [H], [H] and [H,width] */
+    attni_view d_bias;                           /* f32; a stride of 0 is broadcast */
+    float *d_sinks, *d_slopes, *d_table;         /* [H], [H] and [H,width] */
+    float *d_q_weight, *d_k_weight, *d_v_weight; /* of the norms of turns */
+    float *d_head_factors;                       /* [H] */
+    float *d_extra_key, *d_extra_value;          /* [G,D] and [G,E] */
     bool accumulate;
     attn_score_backward_fn score;
 } attni_gradients;

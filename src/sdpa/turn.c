@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Queries, keys and values on their way in: normed, then rotated, then multiplied. */
 #include <math.h>
+#include <string.h>
 
 #include "context/sizes.h"
 #include "sdpa/sdpa.h"
@@ -150,42 +151,6 @@ void attni_turn_rows(const attni_kernels *kernels, const attni_turn *turn, const
 
 /* -- back -- */
 
-/* What a norm's derivative needs of the rows that it runs over: Σ of the gradients, times the weights, alone and times
- * the normed numbers. */
-typedef struct norm_sums {
-    double alone, times;
-} norm_sums;
-
-/* Element d of the row x as it is normed, without weights. */
-static double normed(const attni_centre *c, const float *x, size_t d) { return ((double)x[d] - c->mean) * c->factor; }
-
-static double weighted(const float *weight, const float *g, size_t d) {
-    return weight ? (double)g[d] * (double)weight[d] : (double)g[d];
-}
-
-static void add_sums(const attni_centre *c, const float *weight, size_t D, const float *x, const float *g,
-                     norm_sums *sums) {
-    for (size_t d = 0; d < D; d++) {
-        sums->alone += weighted(weight, g, d);
-        sums->times += weighted(weight, g, d) * normed(c, x, d);
-    }
-}
-
-/* The sums as they are taken off each element, of rows of n numbers; a length below eps is a constant. */
-static norm_sums shares_of(const attni_norm *norm, size_t n, const attni_centre *c, norm_sums sums) {
-    const bool constant = norm->kind == ATTN_L2_NORM && c->factor >= 1 / (double)norm->eps;
-    return (norm_sums){.alone = norm->kind == ATTN_LAYER_NORM ? sums.alone / (double)n : 0,
-                       .times = constant                     ? 0
-                                : norm->kind == ATTN_L2_NORM ? sums.times
-                                                             : sums.times / (double)n};
-}
-
-static void norm_back(const attni_centre *c, const float *weight, norm_sums shares, size_t D, const float *x,
-                      float *g) {
-    for (size_t d = 0; d < D; d++)
-        g[d] = (float)(c->factor * (weighted(weight, g, d) - shares.alone - normed(c, x, d) * shares.times));
-}
-
 /* Whether any gradient is not 0: those of masked rows are, whatever the rows are. */
 static bool any_gradient(size_t heads, size_t D, const float *g, size_t stride) {
     for (size_t h = 0; h < heads; h++)
@@ -195,33 +160,50 @@ static bool any_gradient(size_t heads, size_t D, const float *g, size_t stride) 
     return false;
 }
 
-/* Heads [h, end) of a token, over whose rows a norm runs; head h's gradients are at g. */
-static void norm_heads_back(head_rows of, size_t h, size_t end, float *g, size_t stride, float *x) {
-    if (!any_gradient(end - h, of.D, g, stride))
+/* n heads of a token from of.h on, over whose rows a norm runs, the first one's gradients at g; room [2, n, D]. */
+static void norm_back(head_rows of, size_t n, float *g, size_t stride, double *sums, float *room) {
+    const size_t first = of.h, D = of.D;
+    float *d = room + n * D;
+    attni_norm norm = of.turn->norm;
+    const attni_norm_back back = {
+        .x = room, .g = d, .dx = d, .d_weight = sums ? sums + first * of.turn->head_weights : NULL};
+    if (!any_gradient(n, D, g, stride))
         return;
-    const attni_centre c = centre_of(of, h, end, x);
-    norm_sums sums = {0, 0};
-    for (of.h = h; of.h < end; of.h++) {
-        prepare(&of, 1, x);
-        add_sums(&c, weight_of(of.turn, of.h), of.D, x, g + (of.h - h) * stride, &sums);
+    norm.weight = weight_of(of.turn, first);
+    for (size_t i = 0; i < n; i++) {
+        of.h = first + i;
+        prepare(&of, 1, room + i * D);
+        memcpy(d + i * D, g + i * stride, D * sizeof *d);
     }
-    sums = shares_of(&of.turn->norm, (end - h) * of.D, &c, sums);
-    for (of.h = h; of.h < end; of.h++) {
-        prepare(&of, 1, x);
-        norm_back(&c, weight_of(of.turn, of.h), sums, of.D, x, g + (of.h - h) * stride);
-    }
+    of.kernels->norm_back(&norm, 1, n * D, &back);
+    for (size_t i = 0; i < n; i++)
+        memcpy(g + i * stride, d + i * D, D * sizeof *d);
+}
+
+/* Adds the product of a row's gradients and the row as it would be without the head's factor; room [D]. */
+static void factor_back(const head_rows *of, const float *g, double *sums, float *room) {
+    attni_turn turn = *of->turn;
+    turn.head_factors = NULL;
+    if (!any_gradient(1, of->D, g, 0))
+        return;
+    attni_turn_rows(of->kernels, &turn, of->view, of->b, of->h, of->t, 1, of->D, of->first, room);
+    sums[of->h] += of->kernels->dot(of->D, g, room);
 }
 
 void attni_turn_back(const attni_kernels *kernels, const attni_turn *turn, const attni_view *view, size_t b,
-                     size_t heads, size_t t, size_t D, ptrdiff_t first, float *g, size_t stride, float *room) {
+                     size_t heads, size_t t, size_t D, ptrdiff_t first, float *g, size_t stride, attni_turn_sums sums,
+                     float *room) {
     head_rows of = {kernels, turn, view, b, 0, t, D, first};
     for (of.h = 0; of.h < heads; of.h++) {
+        if (sums.factors)
+            factor_back(&of, g + of.h * stride, sums.factors, room);
         multiply_rows(&of, 1, g + of.h * stride);
         if (!turn->after)
             rotate_by(&of, 1, -1, g + of.h * stride);
     }
-    for (size_t h = 0, n = turn->heads ? heads : 1; turn->normed && h < heads; h += n)
-        norm_heads_back(of, h, h + n, g + h * stride, stride, room);
+    const size_t together = turn->heads ? heads : 1;
+    for (of.h = 0; turn->normed && of.h < heads; of.h += together)
+        norm_back(of, together, g + of.h * stride, stride, sums.weights, room);
     for (of.h = 0; turn->after && of.h < heads; of.h++)
         rotate_by(&of, 1, -1, g + of.h * stride);
 }
