@@ -5,6 +5,6 @@
 #include "model.h"
 
 /* Reads config.json of the folder, and max_seq_length of sentence_bert_config.json if there is one. */
-bool config_read(model *m, const char *folder, lens_error *e);
+bool config_read(model *m, const char *folder, example_error *e);
 
 #endif

@@ -20,14 +20,14 @@ static void print_vectors(const sentences *s, size_t M) {
             printf("%.9g%c", (double)s->vectors[i * M + j], j + 1 < M ? ' ' : '\n');
 }
 
-static bool put_vectors(const options *o, const sentences *s, size_t M, lens_error *e) {
+static bool put_vectors(const options *o, const sentences *s, size_t M, example_error *e) {
     if (o->npy != NULL)
         return npy_write(o->npy, s->vectors, 2, (const size_t[]){s->count, M}, e);
     print_vectors(s, M);
     return true;
 }
 
-bool command_embed(const options *o, attn_context *context, const model *m, lens_error *e) {
+bool command_embed(const options *o, attn_context *context, const model *m, example_error *e) {
     sentences s;
     if (!sentences_read(&s, o->file, e))
         return false;
@@ -43,7 +43,7 @@ bool command_embed(const options *o, attn_context *context, const model *m, lens
 }
 
 /* NOLINTNEXTLINE(misc-unused-parameters): the type is that of the others */
-bool command_tokens(const options *o, attn_context *context, const model *m, lens_error *e) {
+bool command_tokens(const options *o, attn_context *context, const model *m, example_error *e) {
     sentences s;
     (void)context;
     if (!sentences_read(&s, o->file, e))
@@ -78,11 +78,11 @@ static float dot(const float *a, const float *b, size_t n) {
 /* [CLS] and [SEP] alone say nothing. */
 static bool blank(const tokens *t) { return t->count == 2; }
 
-static bool print_matches(const sentences *s, const float *wanted, size_t M, size_t top, lens_error *e) {
+static bool print_matches(const sentences *s, const float *wanted, size_t M, size_t top, example_error *e) {
     size_t count = 0;
     match *found = calloc(s->count + 1, sizeof *found);
     if (found == NULL)
-        return lens_fail_memory(e);
+        return example_fail_memory(e);
     for (size_t i = 0; i < s->count; i++)
         if (!blank(&s->tokens[i]))
             found[count++] = (match){i, dot(wanted, s->vectors + i * M, M)};
@@ -95,12 +95,12 @@ static bool print_matches(const sentences *s, const float *wanted, size_t M, siz
     return true;
 }
 
-bool command_similar(const options *o, attn_context *context, const model *m, lens_error *e) {
+bool command_similar(const options *o, attn_context *context, const model *m, example_error *e) {
     sentences s;
     tokens t;
     float *wanted = malloc(m->width * sizeof *wanted);
     if (wanted == NULL)
-        return lens_fail_memory(e);
+        return example_fail_memory(e);
     bool good = sentence_tokenize(o->text, m, &t, e);
     if (good) {
         good = encode(context, m, &t, 1, wanted, e) && sentences_read(&s, o->file, e);

@@ -47,7 +47,7 @@ static size_t batch_size(const place *places, size_t count) {
 }
 
 static bool encode_batch(batch *b, attn_context *context, const model *m, const place *places, size_t count,
-                         lens_error *e) {
+                         example_error *e) {
     batch_clear(b);
     for (size_t i = 0; i < count; i++)
         batch_add(b, places[i].sentence);
@@ -55,7 +55,7 @@ static bool encode_batch(batch *b, attn_context *context, const model *m, const 
         return false;
     for (size_t i = 0; i < count; i++)
         if (!pool(b->x + (size_t)b->starts[i] * m->width, places[i].sentence->count, m->width, places[i].vector))
-            return lens_fail(e, "a hidden state is not finite: the weights are too large");
+            return example_fail(e, "a hidden state is not finite: the weights are too large");
     return true;
 }
 
@@ -74,7 +74,7 @@ typedef struct worker {
     attn_context *context;
     pthread_t thread;
     bool started, good;
-    lens_error e;
+    example_error e;
 } worker;
 
 static bool encode_next(worker *w, batch *b) {
@@ -100,25 +100,25 @@ static void start(worker *w) {
     one.threads = 1;
     one.precision = w->job->precision;
     if (attn_context_create(&one, &w->context) != ATTN_OK)
-        lens_fail(&w->e, "libattn: %s", attn_context_last_error(NULL));
+        example_fail(&w->e, "libattn: %s", attn_context_last_error(NULL));
     else if (pthread_create(&w->thread, NULL, work, w) != 0)
-        lens_fail(&w->e, "a thread could not be started");
+        example_fail(&w->e, "a thread could not be started");
     else
         w->started = true;
 }
 
-static bool finish(worker *w, lens_error *e) {
+static bool finish(worker *w, example_error *e) {
     if (w->started)
         pthread_join(w->thread, NULL);
     attn_context_destroy(w->context);
-    return w->good || lens_fail(e, "%s", w->e.text);
+    return w->good || example_fail(e, "%s", w->e.text);
 }
 
-static bool run_workers(job *j, size_t count, lens_error *e) {
+static bool run_workers(job *j, size_t count, example_error *e) {
     bool good = true;
     worker *workers = calloc(count, sizeof *workers);
     if (workers == NULL)
-        return lens_fail_memory(e);
+        return example_fail_memory(e);
     for (size_t i = 0; i < count; i++) {
         workers[i].job = j;
         start(&workers[i]);
@@ -129,26 +129,26 @@ static bool run_workers(job *j, size_t count, lens_error *e) {
     return good;
 }
 
-static bool run_here(job *j, attn_context *context, lens_error *e) {
+static bool run_here(job *j, attn_context *context, example_error *e) {
     worker w = {.job = j, .context = context};
     work(&w);
-    return w.good || lens_fail(e, "%s", w.e.text);
+    return w.good || example_fail(e, "%s", w.e.text);
 }
 
-static bool run(job *j, attn_context *context, lens_error *e) {
+static bool run(job *j, attn_context *context, example_error *e) {
     attn_context_info info;
     ATTN_INIT(&info);
     if (attn_context_describe(context, &info) != ATTN_OK)
-        return lens_fail(e, "libattn: %s", attn_context_last_error(context));
+        return example_fail(e, "libattn: %s", attn_context_last_error(context));
     j->precision = info.precision;
     const size_t workers = info.threads < j->batches ? info.threads : j->batches;
     return workers > 1 ? run_workers(j, workers, e) : run_here(j, context, e);
 }
 
-static bool encode_sorted(attn_context *context, const model *m, const place *places, size_t count, lens_error *e) {
+static bool encode_sorted(attn_context *context, const model *m, const place *places, size_t count, example_error *e) {
     job j = {.model = m, .places = places, .first = calloc(count + 1, sizeof *j.first)};
     if (j.first == NULL)
-        return lens_fail_memory(e);
+        return example_fail_memory(e);
     for (size_t done = 0; done < count; j.first[++j.batches] = done)
         done += batch_size(places + done, count - done);
     bool good = run(&j, context, e);
@@ -157,12 +157,12 @@ static bool encode_sorted(attn_context *context, const model *m, const place *pl
 }
 
 bool encode(attn_context *context, const model *m, const tokens *sentences, size_t count, float *vectors,
-            lens_error *e) {
+            example_error *e) {
     if (count == 0)
         return true;
     place *places = calloc(count, sizeof *places);
     if (places == NULL)
-        return lens_fail_memory(e);
+        return example_fail_memory(e);
     for (size_t i = 0; i < count; i++)
         places[i] = (place){&sentences[i], vectors + i * m->width};
     qsort(places, count, sizeof *places, longest_first);

@@ -9,6 +9,6 @@
  * in ragged batches, without padding. Several batches are shared out to as many threads as the context has, each with a
  * context of its own, around the one model; a single one is left to the threads of the context. */
 bool encode(attn_context *context, const model *m, const tokens *sentences, size_t count, float *vectors,
-            lens_error *e);
+            example_error *e);
 
 #endif

@@ -3,16 +3,16 @@
 
 #include <stdlib.h>
 
-static bool check(attn_context *context, attn_status status, lens_error *e) {
-    return status == ATTN_OK || lens_fail(e, "libattn: %s", attn_context_last_error(context));
+static bool check(attn_context *context, attn_status status, example_error *e) {
+    return status == ATTN_OK || example_fail(e, "libattn: %s", attn_context_last_error(context));
 }
 
-bool batch_open(batch *b, const model *m, size_t tokens_max, lens_error *e) {
+bool batch_open(batch *b, const model *m, size_t tokens_max, example_error *e) {
     *b = (batch){.starts = calloc(tokens_max + 1, sizeof *b->starts),
                  .ids = calloc(tokens_max, sizeof *b->ids),
                  .positions = calloc(tokens_max, sizeof *b->positions),
                  .x = malloc(tokens_max * m->width * sizeof *b->x)};
-    return (b->starts != NULL && b->ids != NULL && b->positions != NULL && b->x != NULL) || lens_fail_memory(e);
+    return (b->starts != NULL && b->ids != NULL && b->positions != NULL && b->x != NULL) || example_fail_memory(e);
 }
 
 void batch_add(batch *b, const tokens *sentence) {
@@ -34,7 +34,7 @@ void batch_close(batch *b) {
 }
 
 /* x [T,M] = norm(token + position + type) */
-static bool embed(const batch *b, attn_context *context, const model *m, float *x, lens_error *e) {
+static bool embed(const batch *b, attn_context *context, const model *m, float *x, example_error *e) {
     attn_embed_params p;
     ATTN_INIT(&p);
     p.ids = b->ids;
@@ -53,7 +53,7 @@ static bool embed(const batch *b, attn_context *context, const model *m, float *
 
 /* to = layer(from), [T,M] both, or the same; `attention` [H,T,T] of a single sentence, or NULL. */
 static bool run_layer(const batch *b, attn_context *context, const model *m, size_t layer, const float *from, float *to,
-                      float *attention, lens_error *e) {
+                      float *attention, example_error *e) {
     attn_sdpa_params self;
     attn_block_inputs inputs;
     ATTN_INIT(&self);
@@ -68,7 +68,7 @@ static bool run_layer(const batch *b, attn_context *context, const model *m, siz
     return check(context, attn_block_forward(context, m->blocks[layer], &x, &y, &inputs), e);
 }
 
-bool batch_run(const batch *b, attn_context *context, const model *m, lens_error *e) {
+bool batch_run(const batch *b, attn_context *context, const model *m, example_error *e) {
     if (!embed(b, context, m, b->x, e))
         return false;
     for (size_t layer = 0; layer < m->layers; layer++)
@@ -77,7 +77,7 @@ bool batch_run(const batch *b, attn_context *context, const model *m, lens_error
     return true;
 }
 
-static bool trace_run(const trace *t, const batch *b, attn_context *context, const model *m, lens_error *e) {
+static bool trace_run(const trace *t, const batch *b, attn_context *context, const model *m, example_error *e) {
     const size_t T = t->tokens, state = T * m->width;
     if (!embed(b, context, m, t->hidden, e))
         return false;
@@ -89,7 +89,7 @@ static bool trace_run(const trace *t, const batch *b, attn_context *context, con
     return true;
 }
 
-bool trace_make(trace *t, attn_context *context, const model *m, const tokens *sentence, lens_error *e) {
+bool trace_make(trace *t, attn_context *context, const model *m, const tokens *sentence, example_error *e) {
     const size_t T = sentence->count;
     batch b;
     *t = (trace){.tokens = T};
@@ -97,7 +97,7 @@ bool trace_make(trace *t, attn_context *context, const model *m, const tokens *s
     t->attention = malloc(m->layers * m->heads * T * T * sizeof(float));
     bool good = batch_open(&b, m, T, e);
     if (good && (t->hidden == NULL || t->attention == NULL))
-        good = lens_fail_memory(e);
+        good = example_fail_memory(e);
     if (good) {
         batch_add(&b, sentence);
         good = trace_run(t, &b, context, m, e);

@@ -15,13 +15,13 @@ typedef struct batch {
 } batch;
 
 /* An empty batch with room for so many tokens. To be given to batch_close, also after failure. */
-bool batch_open(batch *b, const model *m, size_t tokens_max, lens_error *e);
+bool batch_open(batch *b, const model *m, size_t tokens_max, example_error *e);
 void batch_add(batch *b, const tokens *sentence);
 void batch_clear(batch *b);
 void batch_close(batch *b);
 
 /* x = the last hidden states. */
-bool batch_run(const batch *b, attn_context *context, const model *m, lens_error *e);
+bool batch_run(const batch *b, attn_context *context, const model *m, example_error *e);
 
 /* All that the encoder computes for one sentence of T tokens. */
 typedef struct trace {
@@ -30,7 +30,7 @@ typedef struct trace {
     float *attention; /* [L,H,T,T]: row i is what token i attends to */
 } trace;
 
-bool trace_make(trace *t, attn_context *context, const model *m, const tokens *sentence, lens_error *e);
+bool trace_make(trace *t, attn_context *context, const model *m, const tokens *sentence, example_error *e);
 void trace_free(trace *t);
 
 #endif

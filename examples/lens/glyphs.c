@@ -74,13 +74,14 @@ static void push_source(glyphs *g, const glyph_rules *rules, glyph source) {
         push(g, space);
 }
 
-bool glyphs_append(glyphs *g, const glyph_rules *rules, slice text, size_t begin, size_t end, lens_error *e) {
+bool glyphs_append(glyphs *g, const glyph_rules *rules, slice text, size_t begin, size_t end, example_error *e) {
     while (begin < end) {
         int32_t code;
         const long length =
             (long)utf8proc_iterate((const utf8proc_uint8_t *)text.data + begin, (long)(end - begin), &code);
         if (length <= 0)
-            return lens_fail(e, "invalid UTF-8 at byte %zu (0x%02X)", begin, (unsigned)(unsigned char)text.data[begin]);
+            return example_fail(e, "invalid UTF-8 at byte %zu (0x%02X)", begin,
+                                (unsigned)(unsigned char)text.data[begin]);
         if (!reserve((void *)&g->item, &g->capacity, g->count + 10, sizeof *g->item, e))
             return false;
         const size_t next = begin + (size_t)length;

@@ -25,7 +25,7 @@ typedef struct glyph_rules {
 } glyph_rules;
 
 /* Appends what `text` becomes. White space is ' '. Fails on invalid UTF-8, telling where. */
-bool glyphs_append(glyphs *g, const glyph_rules *rules, slice text, size_t begin, size_t end, lens_error *e);
+bool glyphs_append(glyphs *g, const glyph_rules *rules, slice text, size_t begin, size_t end, example_error *e);
 
 void glyphs_free(glyphs *g);
 

@@ -12,12 +12,12 @@
 
 #define EXIT_USAGE 2
 
-static bool (*const command_run[])(const options *o, attn_context *context, const model *m, lens_error *e) = {
+static bool (*const command_run[])(const options *o, attn_context *context, const model *m, example_error *e) = {
     [COMMAND_SHOW] = command_show,     [COMMAND_EMBED] = command_embed, [COMMAND_SIMILAR] = command_similar,
     [COMMAND_TOKENS] = command_tokens, [COMMAND_TRACE] = command_trace,
 };
 
-static bool run_on(const options *o, attn_context *context, lens_error *e) {
+static bool run_on(const options *o, attn_context *context, example_error *e) {
     model m;
     if (!model_open(&m, context, o->arithmetic.weights, o->model, e))
         return false;
@@ -26,14 +26,14 @@ static bool run_on(const options *o, attn_context *context, lens_error *e) {
     return good;
 }
 
-static bool run(const options *o, lens_error *e) {
+static bool run(const options *o, example_error *e) {
     attn_context *context;
     attn_context_options how;
     ATTN_INIT(&how);
     how.threads = o->threads;
     how.precision = o->arithmetic.precision;
     if (attn_context_create(&how, &context) != ATTN_OK)
-        return lens_fail(e, "libattn: %s", attn_context_last_error(NULL));
+        return example_fail(e, "libattn: %s", attn_context_last_error(NULL));
     bool good = run_on(o, context, e);
     attn_context_destroy(context);
     return good;
@@ -41,7 +41,7 @@ static bool run(const options *o, lens_error *e) {
 
 int main(int argc, char **argv) {
     options o;
-    lens_error e;
+    example_error e;
     if (!options_parse(&o, argc, argv))
         return EXIT_USAGE;
     if (o.help)

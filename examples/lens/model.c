@@ -17,13 +17,13 @@ typedef struct reader {
     void *made[12];  /* for that, until the block is made */
     size_t count;
     bool good;
-    lens_error *e;
+    example_error *e;
 } reader;
 
 static void *make(reader *r, size_t size) {
     void *piece = malloc(size);
     r->made[r->count++] = piece;
-    r->good = piece != NULL || lens_fail_memory(r->e);
+    r->good = piece != NULL || example_fail_memory(r->e);
     return piece;
 }
 
@@ -53,7 +53,7 @@ static const void *weight(reader *r, const char *name, size_t out, size_t in, co
     void *numbers = make(r, out * in);
     float *scales = r->good ? make(r, out * 2 * ((in + 31) / 32) * sizeof *scales) : NULL; /* int4 has most */
     if (r->good && quantize(r, out, in, exact, numbers, scales) != ATTN_OK)
-        r->good = lens_fail(r->e, "%s%s: %s", r->prefix, name, attn_context_last_error(r->context));
+        r->good = example_fail(r->e, "%s%s: %s", r->prefix, name, attn_context_last_error(r->context));
     *scale = scales;
     return numbers;
 }
@@ -124,7 +124,7 @@ static bool make_block(reader *r, const model *m, size_t layer) {
     p.feed = &feed;
     p.feed_norm = &feed_norm;
     if (r->good && attn_block_create(r->context, &p, &m->blocks[layer]) != ATTN_OK)
-        r->good = lens_fail(r->e, "layer %zu: %s", layer, attn_context_last_error(r->context));
+        r->good = example_fail(r->e, "layer %zu: %s", layer, attn_context_last_error(r->context));
     forget_made(r);
     return r->good;
 }
@@ -132,7 +132,7 @@ static bool make_block(reader *r, const model *m, size_t layer) {
 static bool make_blocks(reader *r, model *m) {
     m->blocks = calloc(m->layers, sizeof(attn_block *));
     if (m->blocks == NULL)
-        return lens_fail_memory(r->e);
+        return example_fail_memory(r->e);
     for (size_t layer = 0; layer < m->layers; layer++)
         if (!make_block(r, m, layer))
             return false;
@@ -148,24 +148,24 @@ static bool read_tables(reader *r, model *m) {
     return r->good;
 }
 
-static bool read_weights(model *m, attn_context *context, attn_dtype weights, const char *path, lens_error *e) {
-    lens_error why = {""};
+static bool read_weights(model *m, attn_context *context, attn_dtype weights, const char *path, example_error *e) {
+    example_error why = {""};
     m->file = safetensors_open(path, e);
     if (m->file == NULL)
         return false;
     reader r = {.file = m->file, .root = "", .context = context, .type = weights, .good = true, .e = &why};
     if (safetensors_has(m->file, "bert.embeddings.word_embeddings.weight"))
         r.root = "bert.";
-    return (read_tables(&r, m) && make_blocks(&r, m)) || lens_fail(e, "%s: %s", path, why.text);
+    return (read_tables(&r, m) && make_blocks(&r, m)) || example_fail(e, "%s: %s", path, why.text);
 }
 
-bool model_open(model *m, attn_context *context, attn_dtype weights, const char *folder, lens_error *e) {
+bool model_open(model *m, attn_context *context, attn_dtype weights, const char *folder, example_error *e) {
     *m = (model){0};
     char *path = path_join(folder, "model.safetensors");
-    bool good = path != NULL ? config_read(m, folder, e) && vocab_open(&m->vocab, folder, e) : lens_fail_memory(e);
+    bool good = path != NULL ? config_read(m, folder, e) && vocab_open(&m->vocab, folder, e) : example_fail_memory(e);
     if (good && m->vocab.count > m->vocab_size)
-        good = lens_fail(e, "%s: the tokenizer has %zu tokens, the model vocab_size %zu", folder, m->vocab.count,
-                         m->vocab_size);
+        good = example_fail(e, "%s: the tokenizer has %zu tokens, the model vocab_size %zu", folder, m->vocab.count,
+                            m->vocab_size);
     good = good && read_weights(m, context, weights, path, e);
     free(path);
     if (!good)

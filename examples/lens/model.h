@@ -25,7 +25,7 @@ typedef struct model {
 
 /* Fills `m`, to be given to model_close. Weights are packed from a type: ATTN_F32, or ATTN_INT8 or ATTN_INT4, which
  * they are made first. */
-bool model_open(model *m, attn_context *context, attn_dtype weights, const char *folder, lens_error *e);
+bool model_open(model *m, attn_context *context, attn_dtype weights, const char *folder, example_error *e);
 void model_close(model *m);
 
 #endif

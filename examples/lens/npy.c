@@ -30,7 +30,7 @@ static void write_array(const void *data, FILE *file) {
     fwrite(a->data, sizeof *a->data, count, file);
 }
 
-bool npy_write(const char *path, const float *data, size_t rank, const size_t *shape, lens_error *e) {
+bool npy_write(const char *path, const float *data, size_t rank, const size_t *shape, example_error *e) {
     const array a = {data, rank, shape};
     return file_write(path, write_array, &a, e);
 }

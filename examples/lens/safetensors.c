@@ -54,13 +54,13 @@ static bool read_size(const json_t *value, size_t *size) {
     return true;
 }
 
-static bool read_shape(tensor *t, const json_t *shape, lens_error *e) {
+static bool read_shape(tensor *t, const json_t *shape, example_error *e) {
     if (!json_is_array(shape) || json_array_size(shape) > RANK_MAX)
-        return lens_fail(e, "tensor '%s': shape must be a list of at most %d sizes", t->name, RANK_MAX);
+        return example_fail(e, "tensor '%s': shape must be a list of at most %d sizes", t->name, RANK_MAX);
     t->rank = json_array_size(shape);
     for (size_t i = 0; i < t->rank; i++)
         if (!read_size(json_array_get(shape, i), &t->shape[i]))
-            return lens_fail(e, "tensor '%s': shape[%zu] is no size", t->name, i);
+            return example_fail(e, "tensor '%s': shape[%zu] is no size", t->name, i);
     return true;
 }
 
@@ -73,25 +73,25 @@ static bool wanted_bytes(const tensor *t, size_t *bytes) {
     return true;
 }
 
-static bool read_place(const safetensors *s, tensor *t, const json_t *offsets, lens_error *e) {
+static bool read_place(const safetensors *s, tensor *t, const json_t *offsets, example_error *e) {
     size_t bytes;
     if (json_array_size(offsets) != 2 || !read_size(json_array_get(offsets, 0), &t->begin) ||
         !read_size(json_array_get(offsets, 1), &t->end))
-        return lens_fail(e, "tensor '%s': data_offsets must be two sizes", t->name);
+        return example_fail(e, "tensor '%s': data_offsets must be two sizes", t->name);
     if (t->begin > t->end || t->end > s->data_size)
-        return lens_fail(e, "tensor '%s': data_offsets [%zu, %zu] do not lie in the %zu bytes of data", t->name,
-                         t->begin, t->end, s->data_size);
+        return example_fail(e, "tensor '%s': data_offsets [%zu, %zu] do not lie in the %zu bytes of data", t->name,
+                            t->begin, t->end, s->data_size);
     if (dtype_size(t->dtype) > 0 && (!wanted_bytes(t, &bytes) || bytes != t->end - t->begin))
-        return lens_fail(e, "tensor '%s': data_offsets span %zu bytes, which its shape and dtype do not", t->name,
-                         t->end - t->begin);
+        return example_fail(e, "tensor '%s': data_offsets span %zu bytes, which its shape and dtype do not", t->name,
+                            t->end - t->begin);
     return true;
 }
 
-static bool read_tensor(const safetensors *s, tensor *t, const char *name, const json_t *about, lens_error *e) {
+static bool read_tensor(const safetensors *s, tensor *t, const char *name, const json_t *about, example_error *e) {
     t->name = name;
     t->dtype = json_string_value(json_object_get(about, "dtype"));
     if (t->dtype == NULL)
-        return lens_fail(e, "tensor '%s': it has no dtype", name);
+        return example_fail(e, "tensor '%s': it has no dtype", name);
     return read_shape(t, json_object_get(about, "shape"), e) &&
            read_place(s, t, json_object_get(about, "data_offsets"), e);
 }
@@ -104,24 +104,24 @@ static int by_place(const void *a, const void *b) {
 }
 
 /* Tensors must cover the data: neither overlap nor leave a hole for something hidden. */
-static bool check_cover(const safetensors *s, lens_error *e) {
+static bool check_cover(const safetensors *s, example_error *e) {
     size_t end = 0;
     for (size_t i = 0; i < s->count; i++) {
         const tensor *t = &s->tensors[i];
         if (t->begin != end)
-            return lens_fail(e, "tensor '%s': its data start at %zu, those before it end at %zu: %s", t->name, t->begin,
-                             end, t->begin < end ? "they overlap" : "there is a hole");
+            return example_fail(e, "tensor '%s': its data start at %zu, those before it end at %zu: %s", t->name,
+                                t->begin, end, t->begin < end ? "they overlap" : "there is a hole");
         end = t->end;
     }
-    return end == s->data_size || lens_fail(e, "the data have %zu bytes, its tensors %zu", s->data_size, end);
+    return end == s->data_size || example_fail(e, "the data have %zu bytes, its tensors %zu", s->data_size, end);
 }
 
-static bool read_tensors(safetensors *s, lens_error *e) {
+static bool read_tensors(safetensors *s, example_error *e) {
     const char *name;
     json_t *about;
     s->tensors = calloc(json_object_size(s->header) + 1, sizeof *s->tensors);
     if (s->tensors == NULL)
-        return lens_fail_memory(e);
+        return example_fail_memory(e);
     json_object_foreach(s->header, name, about) {
         if (strcmp(name, "__metadata__") == 0)
             continue;
@@ -132,32 +132,32 @@ static bool read_tensors(safetensors *s, lens_error *e) {
     return check_cover(s, e);
 }
 
-static bool read_header(safetensors *s, lens_error *e) {
+static bool read_header(safetensors *s, example_error *e) {
     uint64_t size = 0;
     json_error_t why;
     if (s->file.size < 8)
-        return lens_fail(e, "the file has %zu bytes, fewer than the 8 that every safetensors file starts with",
-                         s->file.size);
+        return example_fail(e, "the file has %zu bytes, fewer than the 8 that every safetensors file starts with",
+                            s->file.size);
     for (size_t i = 8; i-- > 0;)
         size = size << 8 | s->file.data[i];
     if (size > HEADER_MAX || size > s->file.size - 8)
-        return lens_fail(e, "a header of %llu bytes does not fit the file of %zu bytes (limit %d)",
-                         (unsigned long long)size, s->file.size, HEADER_MAX);
+        return example_fail(e, "a header of %llu bytes does not fit the file of %zu bytes (limit %d)",
+                            (unsigned long long)size, s->file.size, HEADER_MAX);
     s->header = json_loadb((const char *)s->file.data + 8, (size_t)size, JSON_REJECT_DUPLICATES, &why);
     if (s->header == NULL)
-        return lens_fail(e, "the header is no JSON: %s", why.text);
+        return example_fail(e, "the header is no JSON: %s", why.text);
     if (!json_is_object(s->header))
-        return lens_fail(e, "the header is no JSON object");
+        return example_fail(e, "the header is no JSON object");
     s->data = s->file.data + 8 + size;
     s->data_size = s->file.size - 8 - (size_t)size;
     return true;
 }
 
-safetensors *safetensors_open(const char *path, lens_error *e) {
-    lens_error why = {""};
+safetensors *safetensors_open(const char *path, example_error *e) {
+    example_error why = {""};
     safetensors *s = calloc(1, sizeof *s);
     if (s == NULL) {
-        lens_fail_memory(e);
+        example_fail_memory(e);
         return NULL;
     }
     if (!mapping_open(&s->file, path, e)) {
@@ -165,7 +165,7 @@ safetensors *safetensors_open(const char *path, lens_error *e) {
         return NULL;
     }
     if (!read_header(s, &why) || !read_tensors(s, &why)) {
-        lens_fail(e, "%s: %s", path, why.text);
+        example_fail(e, "%s: %s", path, why.text);
         safetensors_close(s);
         return NULL;
     }
@@ -192,21 +192,21 @@ static tensor *find(const safetensors *s, const char *name) {
 
 bool safetensors_has(const safetensors *s, const char *name) { return find(s, name) != NULL; }
 
-static bool check_shape(const tensor *t, size_t rows, size_t columns, lens_error *e) {
+static bool check_shape(const tensor *t, size_t rows, size_t columns, example_error *e) {
     bool same = rows == 0 ? t->rank == 1 && t->shape[0] == columns
                           : t->rank == 2 && t->shape[0] == rows && t->shape[1] == columns;
     if (same)
         return true;
     if (rows == 0)
-        return lens_fail(e, "tensor '%s': its shape must be [%zu]", t->name, columns);
-    return lens_fail(e, "tensor '%s': its shape must be [%zu, %zu]", t->name, rows, columns);
+        return example_fail(e, "tensor '%s': its shape must be [%zu]", t->name, columns);
+    return example_fail(e, "tensor '%s': its shape must be [%zu, %zu]", t->name, rows, columns);
 }
 
-static const float *convert(const safetensors *s, tensor *t, size_t count, lens_error *e) {
+static const float *convert(const safetensors *s, tensor *t, size_t count, example_error *e) {
     const unsigned char *from = s->data + t->begin;
     float *to = malloc(count * sizeof *to + 1);
     if (to == NULL)
-        lens_fail_memory(e);
+        example_fail_memory(e);
     else if (strcmp(t->dtype, "F32") == 0)
         memcpy(to, from, count * sizeof *to);
     else if (strcmp(t->dtype, "F16") == 0)
@@ -217,12 +217,12 @@ static const float *convert(const safetensors *s, tensor *t, size_t count, lens_
     return to;
 }
 
-static bool check_dtype(const tensor *t, lens_error *e) {
+static bool check_dtype(const tensor *t, example_error *e) {
     return strcmp(t->dtype, "F32") == 0 || strcmp(t->dtype, "F16") == 0 || strcmp(t->dtype, "BF16") == 0 ||
-           lens_fail(e, "tensor '%s': dtype is %s, expected F32, F16 or BF16", t->name, t->dtype);
+           example_fail(e, "tensor '%s': dtype is %s, expected F32, F16 or BF16", t->name, t->dtype);
 }
 
-static const float *floats(const safetensors *s, tensor *t, size_t count, lens_error *e) {
+static const float *floats(const safetensors *s, tensor *t, size_t count, example_error *e) {
     const unsigned char *from = s->data + t->begin;
     if (t->converted != NULL)
         return t->converted;
@@ -231,10 +231,10 @@ static const float *floats(const safetensors *s, tensor *t, size_t count, lens_e
     return convert(s, t, count, e);
 }
 
-const float *safetensors_floats(safetensors *s, const char *name, size_t rows, size_t columns, lens_error *e) {
+const float *safetensors_floats(safetensors *s, const char *name, size_t rows, size_t columns, example_error *e) {
     tensor *t = find(s, name);
     if (t == NULL) {
-        lens_fail(e, "there is no tensor '%s'", name);
+        example_fail(e, "there is no tensor '%s'", name);
         return NULL;
     }
     if (!check_shape(t, rows, columns, e) || !check_dtype(t, e))
@@ -243,7 +243,7 @@ const float *safetensors_floats(safetensors *s, const char *name, size_t rows, s
     const float *value = floats(s, t, count, e);
     for (size_t i = 0; value != NULL && i < count; i++) {
         if (!isfinite(value[i])) {
-            lens_fail(e, "tensor '%s': element %zu is not finite", name, i);
+            example_fail(e, "tensor '%s': element %zu is not finite", name, i);
             return NULL;
         }
     }

@@ -13,7 +13,7 @@ typedef struct safetensors safetensors;
 
 /* Maps the file and checks the whole header, so that nothing later reads outside of it. Types that are
  * not known are those of tensors that nobody asks for. NULL on failure. */
-safetensors *safetensors_open(const char *path, lens_error *e);
+safetensors *safetensors_open(const char *path, example_error *e);
 
 /* Also frees what safetensors_floats returned. NULL is allowed. */
 void safetensors_close(safetensors *s);
@@ -23,6 +23,6 @@ bool safetensors_has(const safetensors *s, const char *name);
 /* The elements of a tensor of F32, F16 or BF16 as floats, in the file itself where they are that already. Its shape
  * must be [rows, columns], or [columns] with rows = 0, and all of it finite. NULL on failure. Valid until
  * safetensors_close. */
-const float *safetensors_floats(safetensors *s, const char *name, size_t rows, size_t columns, lens_error *e);
+const float *safetensors_floats(safetensors *s, const char *name, size_t rows, size_t columns, example_error *e);
 
 #endif

@@ -7,20 +7,20 @@
 #include <strings.h>
 #include <utf8proc.h>
 
-static bool check_view(const model *m, const view *v, lens_error *e) {
+static bool check_view(const model *m, const view *v, example_error *e) {
     if (v->layer > m->layers)
-        return lens_fail(e, "--layer: %zu is wrong: the model has %zu layers", v->layer, m->layers);
+        return example_fail(e, "--layer: %zu is wrong: the model has %zu layers", v->layer, m->layers);
     if (v->head > m->heads)
-        return lens_fail(e, "--head: %zu is wrong: the model has %zu heads", v->head, m->heads);
-    return !v->rollout || v->head == 0 || lens_fail(e, "--head: roll-out is of all heads");
+        return example_fail(e, "--head: %zu is wrong: the model has %zu heads", v->head, m->heads);
+    return !v->rollout || v->head == 0 || example_fail(e, "--head: roll-out is of all heads");
 }
 
-static bool attend(scene *s, lens_error *e) {
+static bool attend(scene *s, example_error *e) {
     const size_t L = s->model->layers, H = s->model->heads, size = s->words.count * s->words.count;
     s->scores = malloc(size * sizeof(float));
     s->all = malloc(L * H * size * sizeof(float));
     if (s->scores == NULL || s->all == NULL)
-        return lens_fail_memory(e);
+        return example_fail_memory(e);
     for (size_t i = 0; i < L * H; i++) {
         const view one = {.layer = i / H + 1, .head = i % H + 1, .keep_special = s->view.keep_special};
         if (!words_attend(&s->words, s->model, &s->trace, &one, s->all + i * size, e))
@@ -52,7 +52,7 @@ static size_t choose(scene *s, int (*same)(const char *a, const char *b, size_t 
 }
 
 /* The word as it is written, else in any case. */
-static bool find_source(scene *s, const char *word, lens_error *e) {
+static bool find_source(scene *s, const char *word, example_error *e) {
     size_t length;
     if (word == NULL)
         return true;
@@ -61,33 +61,34 @@ static bool find_source(scene *s, const char *word, lens_error *e) {
     if (count == 0)
         count = choose(s, strncasecmp, word, length, wanted);
     if (count == 0)
-        return lens_fail(e, "--word: '%.*s' is no word of the sentence", (int)length, word);
+        return example_fail(e, "--word: '%.*s' is no word of the sentence", (int)length, word);
     if (wanted > count)
-        return lens_fail(e, "--word: '%.*s' is %zu time%s in the sentence, not %zu", (int)length, word, count,
-                         count == 1 ? "" : "s", wanted);
+        return example_fail(e, "--word: '%.*s' is %zu time%s in the sentence, not %zu", (int)length, word, count,
+                            count == 1 ? "" : "s", wanted);
     if (count > 1 && number == 0)
         fprintf(stderr, "attn-lens: --word: '%s' is %zu times in the sentence: the first is shown, %s:2 is the next\n",
                 word, count, word);
     return true;
 }
 
-static bool fill(scene *s, attn_context *context, const char *word, lens_error *e) {
+static bool fill(scene *s, attn_context *context, const char *word, example_error *e) {
     const slice text = {s->text, strlen(s->text)};
     if (!tokenize(&s->model->vocab, text, SIZE_MAX, &s->tokens, e))
         return false;
     if (s->tokens.count > s->model->tokens_max)
-        return lens_fail(e, "the sentence has %zu tokens, the model takes %zu", s->tokens.count, s->model->tokens_max);
+        return example_fail(e, "the sentence has %zu tokens, the model takes %zu", s->tokens.count,
+                            s->model->tokens_max);
     if (!words_make(&s->words, &s->model->vocab, &s->tokens, text, e))
         return false;
     s->first = s->view.keep_special ? 0 : 1;
     s->last = s->words.count - s->first;
     if (s->first == s->last)
-        return lens_fail(e, "the sentence has no words");
+        return example_fail(e, "the sentence has no words");
     return find_source(s, word, e) && trace_make(&s->trace, context, s->model, &s->tokens, e) && attend(s, e);
 }
 
 bool scene_open(scene *s, attn_context *context, const model *m, const char *text, const view *v, const char *word,
-                lens_error *e) {
+                example_error *e) {
     *s = (scene){.model = m, .text = text, .view = *v, .source = SIZE_MAX};
     if (check_view(m, v, e) && fill(s, context, word, e))
         return true;

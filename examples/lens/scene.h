@@ -23,7 +23,7 @@ typedef struct scene {
 
 /* `word` may be NULL. To be given to scene_close after success. */
 bool scene_open(scene *s, attn_context *context, const model *m, const char *text, const view *v, const char *word,
-                lens_error *e);
+                example_error *e);
 void scene_close(scene *s);
 
 float scene_score(const scene *s, size_t from, size_t to);

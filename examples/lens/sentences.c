@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool sentences_read(sentences *s, const char *path, lens_error *e) {
+bool sentences_read(sentences *s, const char *path, example_error *e) {
     *s = (sentences){0};
     if (!lines_read(&s->lines, path, e))
         return false;
@@ -14,7 +14,7 @@ bool sentences_read(sentences *s, const char *path, lens_error *e) {
     if (s->tokens != NULL)
         return true;
     sentences_free(s);
-    return lens_fail_memory(e);
+    return example_fail_memory(e);
 }
 
 static void warn_of_cut(const tokens *t, const model *m, const char *what) {
@@ -23,28 +23,28 @@ static void warn_of_cut(const tokens *t, const model *m, const char *what) {
                 t->count + t->cut, m->tokens_max);
 }
 
-bool sentence_tokenize(const char *text, const model *m, tokens *t, lens_error *e) {
+bool sentence_tokenize(const char *text, const model *m, tokens *t, example_error *e) {
     if (!tokenize(&m->vocab, (slice){text, strlen(text)}, m->tokens_max, t, e))
         return false;
     warn_of_cut(t, m, "the sentence");
     return true;
 }
 
-bool sentences_tokenize(sentences *s, const model *m, lens_error *e) {
-    lens_error why = {""};
+bool sentences_tokenize(sentences *s, const model *m, example_error *e) {
+    example_error why = {""};
     char line[40];
     for (size_t i = 0; i < s->count; i++) {
         snprintf(line, sizeof line, "line %zu", i + 1);
         if (!tokenize(&m->vocab, s->lines.line[i], m->tokens_max, &s->tokens[i], &why))
-            return lens_fail(e, "%s: %s", line, why.text);
+            return example_fail(e, "%s: %s", line, why.text);
         warn_of_cut(&s->tokens[i], m, line);
     }
     return true;
 }
 
-bool sentences_encode(sentences *s, attn_context *context, const model *m, lens_error *e) {
+bool sentences_encode(sentences *s, attn_context *context, const model *m, example_error *e) {
     s->vectors = malloc((s->count * m->width + 1) * sizeof(float));
-    return s->vectors != NULL ? encode(context, m, s->tokens, s->count, s->vectors, e) : lens_fail_memory(e);
+    return s->vectors != NULL ? encode(context, m, s->tokens, s->count, s->vectors, e) : example_fail_memory(e);
 }
 
 void sentences_free(sentences *s) {

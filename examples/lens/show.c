@@ -3,11 +3,11 @@
 #include "file.h"
 #include "scene.h"
 
-static bool put(const scene *s, const char *path, void (*write)(const void *data, FILE *file), lens_error *e) {
+static bool put(const scene *s, const char *path, void (*write)(const void *data, FILE *file), example_error *e) {
     return path == NULL || file_write(path, write, s, e);
 }
 
-bool command_show(const options *o, attn_context *context, const model *m, lens_error *e) {
+bool command_show(const options *o, attn_context *context, const model *m, example_error *e) {
     scene s;
     if (!scene_open(&s, context, m, o->text, &o->view, o->word, e))
         return false;

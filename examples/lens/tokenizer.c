@@ -19,7 +19,7 @@ typedef struct cutter {
     word word;
 } cutter;
 
-static bool push(tokens *t, token added, lens_error *e) {
+static bool push(tokens *t, token added, example_error *e) {
     if (!reserve((void *)&t->item, &t->capacity, t->count + 1, sizeof *t->item, e))
         return false;
     t->item[t->count++] = added;
@@ -38,7 +38,7 @@ static size_t longest_piece(const cutter *c, size_t from, uint32_t *id) {
 }
 
 /* A word that cannot be cut into pieces is one unknown token. */
-static bool cut_word(cutter *c, size_t begin, size_t end, lens_error *e) {
+static bool cut_word(cutter *c, size_t begin, size_t end, example_error *e) {
     const size_t first = c->out->count;
     token piece = {.begin = begin, .end = end};
     for (size_t from = 0, to; from < c->word.characters; from = to) {
@@ -54,7 +54,7 @@ static bool cut_word(cutter *c, size_t begin, size_t end, lens_error *e) {
     return true;
 }
 
-static bool add_word(cutter *c, size_t first, size_t last, lens_error *e) {
+static bool add_word(cutter *c, size_t first, size_t last, example_error *e) {
     word *w = &c->word;
     const glyph *g = c->glyphs.item;
     w->characters = 0;
@@ -68,7 +68,7 @@ static bool add_word(cutter *c, size_t first, size_t last, lens_error *e) {
     return cut_word(c, g[first].begin, g[last - 1].end, e);
 }
 
-static bool add_words(cutter *c, lens_error *e) {
+static bool add_words(cutter *c, example_error *e) {
     const glyphs *g = &c->glyphs;
     for (size_t i = 0, first; i < g->count;) {
         first = i++;
@@ -83,7 +83,7 @@ static bool add_words(cutter *c, lens_error *e) {
     return true;
 }
 
-static bool add_text(cutter *c, slice text, size_t begin, size_t end, lens_error *e) {
+static bool add_text(cutter *c, slice text, size_t begin, size_t end, example_error *e) {
     c->glyphs.count = 0;
     return glyphs_append(&c->glyphs, &c->vocab->rules, text, begin, end, e) && add_words(c, e);
 }
@@ -100,7 +100,7 @@ static bool special_at(const vocab *v, slice text, size_t at, token *found) {
     return found->end > at;
 }
 
-static bool add_all(cutter *c, slice text, lens_error *e) {
+static bool add_all(cutter *c, slice text, example_error *e) {
     size_t begin = 0;
     token special;
     for (size_t at = 0; at < text.size; at++) {
@@ -114,7 +114,7 @@ static bool add_all(cutter *c, slice text, lens_error *e) {
     return add_text(c, text, begin, text.size, e);
 }
 
-static bool add_ends(cutter *c, slice text, size_t limit, lens_error *e) {
+static bool add_ends(cutter *c, slice text, size_t limit, example_error *e) {
     tokens *t = c->out;
     if (!push(t, (token){.id = c->vocab->cls}, e) || !add_all(c, text, e))
         return false;
@@ -123,12 +123,12 @@ static bool add_ends(cutter *c, slice text, size_t limit, lens_error *e) {
     return push(t, (token){c->vocab->sep, text.size, text.size, false}, e);
 }
 
-bool tokenize(const vocab *v, slice text, size_t limit, tokens *t, lens_error *e) {
+bool tokenize(const vocab *v, slice text, size_t limit, tokens *t, example_error *e) {
     cutter c = {.vocab = v, .out = t};
     *t = (tokens){0};
     c.word.text = malloc(4 * v->word_max);
     c.word.start = malloc((v->word_max + 1) * sizeof *c.word.start);
-    bool good = c.word.text != NULL && c.word.start != NULL ? add_ends(&c, text, limit, e) : lens_fail_memory(e);
+    bool good = c.word.text != NULL && c.word.start != NULL ? add_ends(&c, text, limit, e) : example_fail_memory(e);
     free(c.word.text);
     free(c.word.start);
     glyphs_free(&c.glyphs);

@@ -26,7 +26,7 @@ typedef struct tokens {
 /* [CLS], the tokens of `text`, [SEP]; at most `limit` of them (at least 2), the rest is cut off and counted. The bytes
  * of the tokens of a word are those of the whole word. Fails on invalid UTF-8. To be given to tokens_free after
  * success. */
-bool tokenize(const vocab *v, slice text, size_t limit, tokens *t, lens_error *e);
+bool tokenize(const vocab *v, slice text, size_t limit, tokens *t, example_error *e);
 void tokens_free(tokens *t);
 
 #endif

@@ -9,22 +9,22 @@
 #include "sentences.h"
 
 static bool put(const char *folder, const char *name, const float *data, size_t rank, const size_t *shape,
-                lens_error *e) {
+                example_error *e) {
     char *path = path_join(folder, name);
-    bool good = path != NULL ? npy_write(path, data, rank, shape, e) : lens_fail_memory(e);
+    bool good = path != NULL ? npy_write(path, data, rank, shape, e) : example_fail_memory(e);
     free(path);
     return good;
 }
 
-static bool put_trace(const char *folder, const model *m, const trace *t, lens_error *e) {
+static bool put_trace(const char *folder, const model *m, const trace *t, example_error *e) {
     const size_t T = t->tokens;
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        return lens_fail(e, "%s: %s", folder, strerror(errno));
+        return example_fail(e, "%s: %s", folder, strerror(errno));
     return put(folder, "hidden.npy", t->hidden, 3, (const size_t[]){m->layers + 1, T, m->width}, e) &&
            put(folder, "attention.npy", t->attention, 4, (const size_t[]){m->layers, m->heads, T, T}, e);
 }
 
-bool command_trace(const options *o, attn_context *context, const model *m, lens_error *e) {
+bool command_trace(const options *o, attn_context *context, const model *m, example_error *e) {
     tokens s;
     trace t;
     if (!sentence_tokenize(o->text, m, &s, e))

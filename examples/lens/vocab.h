@@ -26,7 +26,7 @@ typedef struct vocab {
 } vocab;
 
 /* Reads tokenizer.json of the folder or, if it has none, vocab.txt, one token a line. */
-bool vocab_open(vocab *v, const char *folder, lens_error *e);
+bool vocab_open(vocab *v, const char *folder, example_error *e);
 void vocab_free(vocab *v);
 
 /* Looks a token up; with `inside`, the one that continues a word ("##" before it). */

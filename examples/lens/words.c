@@ -23,7 +23,7 @@ static size_t cut(const vocab *v, const tokens *t, slice text, char **labels, si
     return count;
 }
 
-bool words_make(words *w, const vocab *v, const tokens *t, slice text, lens_error *e) {
+bool words_make(words *w, const vocab *v, const tokens *t, slice text, example_error *e) {
     char **labels = calloc(t->count + 1, sizeof *labels);
     size_t *word = calloc(t->count + 1, sizeof *word);
     const size_t count = labels != NULL && word != NULL ? cut(v, t, text, labels, word) : 0;
@@ -31,7 +31,7 @@ bool words_make(words *w, const vocab *v, const tokens *t, slice text, lens_erro
     if (count > 0 && labels[count - 1] != NULL)
         return true;
     words_free(w);
-    return lens_fail_memory(e);
+    return example_fail_memory(e);
 }
 
 void words_free(words *w) {
@@ -65,11 +65,11 @@ static void pass_on(const float *layer, size_t T, float *flow, float *next) {
     memcpy(flow, next, T * T * sizeof *flow);
 }
 
-static bool roll_out(const model *m, const trace *t, size_t layers, float *flow, lens_error *e) {
+static bool roll_out(const model *m, const trace *t, size_t layers, float *flow, example_error *e) {
     const size_t T = t->tokens;
     float *room = malloc(2 * T * T * sizeof *room);
     if (room == NULL)
-        return lens_fail_memory(e);
+        return example_fail_memory(e);
     memset(flow, 0, T * T * sizeof *flow);
     for (size_t i = 0; i < T; i++)
         flow[i * T + i] = 1;
@@ -83,7 +83,7 @@ static bool roll_out(const model *m, const trace *t, size_t layers, float *flow,
 
 /* [T,T] of tokens. The heads of all layers lie in one row, so that a mean over layers, heads or both is one of a range,
  * but for one head of all layers. */
-static bool select_tokens(const model *m, const trace *t, const view *v, float *chosen, lens_error *e) {
+static bool select_tokens(const model *m, const trace *t, const view *v, float *chosen, example_error *e) {
     const size_t T = t->tokens, H = m->heads, L = m->layers;
     if (v->rollout)
         return roll_out(m, t, v->layer == 0 ? L : v->layer, chosen, e);
@@ -122,17 +122,17 @@ static void drop_special(const words *w, float *scores) {
     }
 }
 
-static bool check_finite(const words *w, const float *scores, lens_error *e) {
+static bool check_finite(const words *w, const float *scores, example_error *e) {
     for (size_t i = 0; i < w->count * w->count; i++)
         if (!isfinite(scores[i]))
-            return lens_fail(e, "a weight of the attention is not finite: the model's weights are too large");
+            return example_fail(e, "a weight of the attention is not finite: the model's weights are too large");
     return true;
 }
 
-bool words_attend(const words *w, const model *m, const trace *t, const view *v, float *scores, lens_error *e) {
+bool words_attend(const words *w, const model *m, const trace *t, const view *v, float *scores, example_error *e) {
     float *chosen = calloc(t->tokens * t->tokens, sizeof *chosen);
     if (chosen == NULL)
-        return lens_fail_memory(e);
+        return example_fail_memory(e);
     bool good = select_tokens(m, t, v, chosen, e);
     if (good)
         merge(w, t->tokens, chosen, scores);

@@ -11,7 +11,7 @@ typedef struct words {
     size_t *word; /* [T], of each token */
 } words;
 
-bool words_make(words *w, const vocab *v, const tokens *t, slice text, lens_error *e);
+bool words_make(words *w, const vocab *v, const tokens *t, slice text, example_error *e);
 void words_free(words *w);
 
 /* Which attention to look at. */
@@ -24,7 +24,7 @@ typedef struct view {
 /* scores [words,words]: row i is what word i attends to. What a word gets is the sum over its pieces, what it gives is
  * their mean: Clark et al., "What does BERT look at?", 2019. Roll-out follows attention through the layers, half of
  * each token being passed on by the residual: Abnar and Zuidema, "Quantifying attention flow in transformers", 2020. */
-bool words_attend(const words *w, const model *m, const trace *t, const view *v, float *scores, lens_error *e);
+bool words_attend(const words *w, const model *m, const trace *t, const view *v, float *scores, example_error *e);
 
 /* Whether the word is a token around the sentence, not in it. */
 bool words_special(const words *w, size_t word);

@@ -29,7 +29,7 @@ typedef struct bytes {
 static bytes load(const char *folder, const char *name) {
     char path[128];
     mapping m;
-    lens_error e;
+    example_error e;
     snprintf(path, sizeof path, "%s/%s", folder, name);
     if (!mapping_open(&m, path, &e))
         abort();
@@ -91,7 +91,7 @@ static void damage(bytes *b) {
 /* Whether the files still load. */
 static bool try_model(attn_context *context, const char *folder) {
     static const char text[] = "The cat sat on unaffable mats.";
-    lens_error e;
+    example_error e;
     model m;
     tokens t;
     float vector[4096];

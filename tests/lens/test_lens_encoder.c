@@ -28,7 +28,7 @@ static int tear_down(void **state) {
 }
 
 static void load_weights(model *m, attn_context *context, attn_dtype type, const char *dtype, const char *root) {
-    lens_error e = {""};
+    example_error e = {""};
     assert_true(tiny_write(&weights, folder, dtype, root));
     if (!model_open(m, context, type, folder, &e))
         fail_msg("%s", e.text);
@@ -39,7 +39,7 @@ static void load_model(model *m, attn_context *context, const char *dtype, const
 }
 
 static tokens read_tokens(const model *m, const char *text) {
-    lens_error e = {""};
+    example_error e = {""};
     tokens t;
     if (!tokenize(&m->vocab, (slice){text, strlen(text)}, m->tokens_max, &t, &e))
         fail_msg("%s", e.text);
@@ -60,7 +60,7 @@ static const tolerance CLOSE = {.absolute = 1e-5, .relative = 1e-5};
 static void check_sentence(attn_context *context, const model *m, const tokens *sentence, double *vector) {
     const size_t T = sentence->count;
     size_t ids[TINY_POSITIONS];
-    lens_error e = {""};
+    example_error e = {""};
     trace t;
     double *hidden = new_doubles((TINY_LAYERS + 1) * T * TINY_WIDTH);
     double *attention = new_doubles(TINY_LAYERS * TINY_HEADS * T * T);
@@ -80,7 +80,7 @@ static void test_is_bert(void **state) {
     tokens all[COUNT(sentences)];
     double *want = new_doubles(COUNT(sentences) * TINY_WIDTH);
     float *got = new_floats(COUNT(sentences) * TINY_WIDTH);
-    lens_error e = {""};
+    example_error e = {""};
     model m;
     (void)state;
     load_model(&m, context, "F32", "");
@@ -104,7 +104,7 @@ static void test_many(void **state) {
     attn_context *context = new_context_of(3, 0);
     float *one_by_one = new_floats(COUNT(sentences) * TINY_WIDTH), *got = new_floats(ALL * TINY_WIDTH);
     double *want = new_doubles(ALL * TINY_WIDTH);
-    lens_error e = {""};
+    example_error e = {""};
     model m;
     (void)state;
     load_model(&m, context, "F32", "");
@@ -127,7 +127,7 @@ static void test_types(void **state) {
     float *want = new_floats(TINY_WIDTH), *got = new_floats(TINY_WIDTH);
     (void)state;
     for (size_t i = 0; i < 3; i++) {
-        lens_error e = {""};
+        example_error e = {""};
         model m;
         load_model(&m, context, (const char *const[]){"F32", "F16", "BF16"}[i], i == 1 ? "bert." : "");
         tokens t = read_tokens(&m, sentences[0]);
@@ -153,7 +153,7 @@ static void test_first_names(void **state) {
     float *want = new_floats(TINY_WIDTH), *got = new_floats(TINY_WIDTH);
     (void)state;
     for (size_t i = 0; i < 2; i++) {
-        lens_error e = {""};
+        example_error e = {""};
         model m;
         load_model(&m, context, "F32", i == 1 ? "bert." : "");
         tokens t = read_tokens(&m, sentences[0]);
@@ -168,7 +168,7 @@ static void test_first_names(void **state) {
 
 static void refused(const char *why) {
     attn_context *context = new_context_of(1, 0);
-    lens_error e = {""};
+    example_error e = {""};
     model m;
     if (model_open(&m, context, ATTN_F32, folder, &e) || strstr(e.text, why) == NULL)
         fail_msg("expected '%s', got '%s'", why, e.text);
@@ -227,7 +227,7 @@ static void test_refuses_config(void **state) {
 static void test_refuses_overflow(void **state) {
     attn_context *context = new_context_of(1, 0);
     tiny_tensor *bias = tiny_find(&weights, "encoder.layer.1.output.LayerNorm.bias");
-    lens_error e = {""};
+    example_error e = {""};
     float vector[TINY_WIDTH];
     model m;
     (void)state;
@@ -249,7 +249,7 @@ static float *vectors_in(attn_precision precision, attn_dtype type, size_t threa
     attn_context *context = new_context(&options);
     float *vectors = new_floats(COUNT(sentences) * TINY_WIDTH);
     tokens all[COUNT(sentences)];
-    lens_error e = {""};
+    example_error e = {""};
     model m;
     load_weights(&m, context, type, "F32", "");
     for (size_t i = 0; i < COUNT(sentences); i++)
@@ -285,7 +285,7 @@ static void test_words(void **state) {
     enum { T = 6, W = 4 };
     attn_context *context = new_context_of(1, 0);
     float *attention = new_floats(2 * T * T);
-    lens_error e = {""};
+    example_error e = {""};
     model m;
     words w;
     (void)state;

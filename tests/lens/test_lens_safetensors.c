@@ -25,7 +25,7 @@ static int remove_folder(void **state) {
 }
 
 /* Opens a file of this header, followed by this many bytes 1, 2, 3 … */
-static safetensors *open_with(const char *header, size_t size, size_t data, lens_error *e) {
+static safetensors *open_with(const char *header, size_t size, size_t data, example_error *e) {
     char path[128];
     unsigned char *bytes = calloc(8 + size + data, 1);
     assert_non_null(bytes);
@@ -41,7 +41,7 @@ static safetensors *open_with(const char *header, size_t size, size_t data, lens
 }
 
 static void refused(const char *header, size_t data, const char *why) {
-    lens_error e = {""};
+    example_error e = {""};
     name_case("%s", header);
     safetensors *s = open_with(header, strlen(header), data, &e);
     if (s != NULL || strstr(e.text, why) == NULL)
@@ -79,7 +79,7 @@ static void test_refuses(void **state) {
 
 static void test_refuses_sizes(void **state) {
     static const char header[] = "{}";
-    lens_error e = {""};
+    example_error e = {""};
     char path[128];
     (void)state;
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
@@ -103,7 +103,7 @@ static void test_refuses_sizes(void **state) {
 /* A type that is not known is refused only where the tensor is asked for. */
 static void test_unknown_type(void **state) {
     static const char header[] = "{" TENSOR("a", "F31", "[3]", 0, 5) ", " TENSOR("b", "F16", "[1]", 5, 7) "}";
-    lens_error e = {""};
+    example_error e = {""};
     (void)state;
     safetensors *s = open_with(header, strlen(header), 7, &e);
     if (s == NULL)
@@ -117,7 +117,7 @@ static void test_unknown_type(void **state) {
 static void test_opens(void **state) {
     static const char header[] = "{\"__metadata__\": {\"x\": \"y\"}, " TENSOR("b", "F16", "[2, 1]", 3, 7) ", " TENSOR(
         "a", "U8", "[3]", 0, 3) ", " TENSOR("none", "F32", "[0, 5]", 7, 7) ", " TENSOR("c", "BF16", "[1]", 7, 9) "}";
-    lens_error e = {""};
+    example_error e = {""};
     (void)state;
     safetensors *s = open_with(header, strlen(header), 9, &e);
     if (s == NULL)
@@ -146,7 +146,7 @@ static void test_alignment(void **state) {
     (void)state;
     for (size_t shift = 0; shift < 4; shift++) {
         char header[256], padded[320];
-        lens_error e = {""};
+        example_error e = {""};
         snprintf(header, sizeof header, "{" TENSOR("a", "F32", "[3]", 0, 12) "}");
         snprintf(padded, sizeof padded, "%s%*s", header, (int)shift, "");
         safetensors *s = open_with(padded, strlen(padded), 12, &e);

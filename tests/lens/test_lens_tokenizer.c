@@ -11,7 +11,7 @@
 static vocab golden;
 
 static int open_golden(void **state) {
-    lens_error e = {""};
+    example_error e = {""};
     (void)state;
     if (vocab_open(&golden, GOLDEN, &e))
         return 0;
@@ -35,7 +35,7 @@ static void print_ids(const tokens *t, char *text, size_t size) {
 
 static void test_golden(void **state) {
     lines texts, ids;
-    lens_error e = {""};
+    example_error e = {""};
     (void)state;
     assert_true(lines_read(&texts, GOLDEN "/lines.txt", &e));
     assert_true(lines_read(&ids, GOLDEN "/ids.txt", &e));
@@ -72,7 +72,7 @@ static void test_invalid_utf8(void **state) {
     };
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        lens_error e = {""};
+        example_error e = {""};
         tokens t;
         if (tokenize(&golden, cases[i].text, SIZE_MAX, &t, &e) || strstr(e.text, cases[i].why) == NULL)
             fail_msg("case %zu: '%s'", i, e.text);
@@ -81,7 +81,7 @@ static void test_invalid_utf8(void **state) {
 
 /* A NUL is dropped like any control character; a text too long is cut before [SEP]. */
 static void test_limits(void **state) {
-    lens_error e = {""};
+    example_error e = {""};
     tokens a, b;
     (void)state;
     assert_true(tokenize(&golden, TEXT("c\0at"), SIZE_MAX, &a, &e));
@@ -101,7 +101,7 @@ static void test_limits(void **state) {
 }
 
 static void test_words_have_places(void **state) {
-    lens_error e = {""};
+    example_error e = {""};
     tokens t;
     (void)state;
     const slice text = TEXT(" Caf\xc3\xa9\xe6\x9d\xb1!");
@@ -118,7 +118,7 @@ static void test_words_have_places(void **state) {
 static char folder[64];
 
 static void refused(const char *name, const char *text, const char *why) {
-    lens_error e = {""};
+    example_error e = {""};
     vocab v;
     assert_true(tiny_put(folder, name, text, strlen(text)));
     if (vocab_open(&v, folder, &e) || strstr(e.text, why) == NULL)
@@ -128,7 +128,7 @@ static void refused(const char *name, const char *text, const char *why) {
 #define SPECIAL "\"[CLS]\": 0, \"[SEP]\": 1, \"[UNK]\": 2"
 
 static void test_json(void **state) {
-    lens_error e = {""};
+    example_error e = {""};
     vocab v;
     tokens t;
     (void)state;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* 16-bit floats, little-endian and at any address, to float; exact. */
-#ifndef LENS_HALF_H
-#define LENS_HALF_H
+#ifndef EXAMPLE_HALF_H
+#define EXAMPLE_HALF_H
 
 #include <stddef.h>
 

@@ -10,26 +10,26 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool map(mapping *m, int descriptor, const char *path, lens_error *e) {
+static bool map(mapping *m, int descriptor, const char *path, example_error *e) {
     struct stat about;
     if (fstat(descriptor, &about) != 0)
-        return lens_fail(e, "%s: %s", path, strerror(errno));
+        return example_fail(e, "%s: %s", path, strerror(errno));
     if (!S_ISREG(about.st_mode))
-        return lens_fail(e, "%s: not a regular file", path);
+        return example_fail(e, "%s: not a regular file", path);
     if (about.st_size == 0)
-        return lens_fail(e, "%s: the file is empty", path);
+        return example_fail(e, "%s: the file is empty", path);
     void *data = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, descriptor, 0);
     if (data == MAP_FAILED)
-        return lens_fail(e, "%s: %s", path, strerror(errno));
+        return example_fail(e, "%s: %s", path, strerror(errno));
     *m = (mapping){.data = data, .size = (size_t)about.st_size};
     return true;
 }
 
-bool mapping_open(mapping *m, const char *path, lens_error *e) {
+bool mapping_open(mapping *m, const char *path, example_error *e) {
     *m = (mapping){0};
     int descriptor = open(path, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0)
-        return lens_fail(e, "%s: %s", path, strerror(errno));
+        return example_fail(e, "%s: %s", path, strerror(errno));
     bool good = map(m, descriptor, path, e);
     close(descriptor);
     return good;
@@ -41,19 +41,19 @@ void mapping_close(mapping *m) {
     *m = (mapping){0};
 }
 
-bool reserve(void *array, size_t *capacity, size_t count, size_t size, lens_error *e) {
+bool reserve(void *array, size_t *capacity, size_t count, size_t size, example_error *e) {
     if (count <= *capacity)
         return true;
     size_t wanted = count > SIZE_MAX / 2 ? count : count + count / 2 + 16;
     void *grown = wanted > SIZE_MAX / size ? NULL : realloc(*(void **)array, wanted * size);
     if (grown == NULL)
-        return lens_fail_memory(e);
+        return example_fail_memory(e);
     *(void **)array = grown;
     *capacity = wanted;
     return true;
 }
 
-static bool read_all(FILE *file, const char *path, char **text, size_t *size, lens_error *e) {
+static bool read_all(FILE *file, const char *path, char **text, size_t *size, example_error *e) {
     size_t capacity = 0, got;
     do {
         if (!reserve(text, &capacity, *size + 65536, 1, e))
@@ -61,10 +61,10 @@ static bool read_all(FILE *file, const char *path, char **text, size_t *size, le
         got = fread(*text + *size, 1, capacity - *size, file);
         *size += got;
     } while (got > 0);
-    return !ferror(file) || lens_fail(e, "%s: %s", path, strerror(errno));
+    return !ferror(file) || example_fail(e, "%s: %s", path, strerror(errno));
 }
 
-static bool cut(lines *l, size_t size, lens_error *e) {
+static bool cut(lines *l, size_t size, example_error *e) {
     size_t capacity = 0;
     const char *end = l->text + size;
     for (const char *at = l->text; at < end; l->count++) {
@@ -81,13 +81,13 @@ static bool cut(lines *l, size_t size, lens_error *e) {
     return true;
 }
 
-bool lines_read(lines *l, const char *path, lens_error *e) {
+bool lines_read(lines *l, const char *path, example_error *e) {
     size_t size = 0;
     bool standard = strcmp(path, "-") == 0;
     *l = (lines){0};
     FILE *file = standard ? stdin : fopen(path, "rb");
     if (file == NULL)
-        return lens_fail(e, "%s: %s", path, strerror(errno));
+        return example_fail(e, "%s: %s", path, strerror(errno));
     bool good = read_all(file, path, &l->text, &size, e) && cut(l, size, e);
     if (!standard)
         fclose(file);
@@ -109,13 +109,13 @@ char *path_join(const char *folder, const char *name) {
 
 bool path_exists(const char *path) { return access(path, F_OK) == 0; }
 
-bool file_write(const char *path, void (*write)(const void *data, FILE *file), const void *data, lens_error *e) {
+bool file_write(const char *path, void (*write)(const void *data, FILE *file), const void *data, example_error *e) {
     FILE *file = fopen(path, "wb");
     if (file == NULL)
-        return lens_fail(e, "%s: %s", path, strerror(errno));
+        return example_fail(e, "%s: %s", path, strerror(errno));
     write(data, file);
     bool failed = ferror(file) != 0;
     if (fclose(file) != 0 || failed)
-        return lens_fail(e, "%s: %s", path, strerror(errno));
+        return example_fail(e, "%s: %s", path, strerror(errno));
     return true;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Files, and lines of text in memory. */
-#ifndef LENS_FILE_H
-#define LENS_FILE_H
+#ifndef EXAMPLE_FILE_H
+#define EXAMPLE_FILE_H
 
 #include <stddef.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@ typedef struct mapping {
     size_t size;
 } mapping;
 
-bool mapping_open(mapping *m, const char *path, lens_error *e);
+bool mapping_open(mapping *m, const char *path, example_error *e);
 void mapping_close(mapping *m);
 
 /* The lines of a text, without their line ends ("\n" or "\r\n"). */
@@ -31,17 +31,17 @@ typedef struct lines {
 } lines;
 
 /* Reads a file, or the standard input for "-". */
-bool lines_read(lines *l, const char *path, lens_error *e);
+bool lines_read(lines *l, const char *path, example_error *e);
 void lines_free(lines *l);
 
 /* Makes room for `count` items of `size` bytes in *array, which has room for *capacity. */
-bool reserve(void *array, size_t *capacity, size_t count, size_t size, lens_error *e);
+bool reserve(void *array, size_t *capacity, size_t count, size_t size, example_error *e);
 
 /* "folder/name", to be freed; NULL: out of memory. */
 char *path_join(const char *folder, const char *name);
 bool path_exists(const char *path);
 
 /* Calls write(data, file) on a file made at `path`. */
-bool file_write(const char *path, void (*write)(const void *data, FILE *file), const void *data, lens_error *e);
+bool file_write(const char *path, void (*write)(const void *data, FILE *file), const void *data, example_error *e);
 
 #endif

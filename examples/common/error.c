@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-bool lens_fail(lens_error *e, const char *format, ...) {
+bool example_fail(example_error *e, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(e->text, sizeof e->text, format, arguments);
@@ -12,4 +12,4 @@ bool lens_fail(lens_error *e, const char *format, ...) {
     return false;
 }
 
-bool lens_fail_memory(lens_error *e) { return lens_fail(e, "out of memory"); }
+bool example_fail_memory(example_error *e) { return example_fail(e, "out of memory"); }
