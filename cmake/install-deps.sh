@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Installs what is missing on a Debian or Ubuntu machine: install-deps.sh [build|builtin|test|lint|coverage|bench|lens|aarch64|avx512]...
+# Installs what is missing on a Debian or Ubuntu machine: install-deps.sh [build|builtin|test|lint|coverage|bench|chat|lens|aarch64|avx512]...
 # The default is build. Asks the network only when something is missing. As root, or with sudo.
 set -eu
 
@@ -18,6 +18,8 @@ packages() {
     lint) echo "$(packages test) clang-format clang-tidy cppcheck" ;;
     coverage) echo "$(packages test) gcovr" ;;
     bench) echo "$(packages build) $(packages backends)" ;;
+    # What examples/chat links, and for the model that it fetches.
+    chat) echo "libutf8proc-dev python3-venv" ;;
     # What examples/lens links, and for the model that it fetches.
     lens) echo "libjansson-dev libutf8proc-dev python3-venv" ;;
     # And what aarch64-root.sh unpacks.
@@ -30,7 +32,7 @@ packages() {
         echo "libblis4-pthread libblis4-openmp libblas3 libatlas3-base"
         ;;
     *)
-        echo "install-deps.sh: no list '$1'; there are: build, builtin, test, lint, coverage, bench, lens, aarch64, avx512" >&2
+        echo "install-deps.sh: no list '$1'; there are: build, builtin, test, lint, coverage, bench, chat, lens, aarch64, avx512" >&2
         return 1
         ;;
     esac

@@ -33,8 +33,11 @@ static bool refuse_value(const flags *f, const char *name, const char *value, co
     return false;
 }
 
-bool flags_match(const char *argument) {
-    return argument[0] == '-' && (argument[1] == '-' || strcmp(argument, "-h") == 0);
+bool flags_match(const flags *f, const char *argument) {
+    bool known = strncmp(argument, "--", 2) == 0 || strcmp(argument, "-h") == 0;
+    for (size_t i = 0; i < f->count; i++)
+        known = known || strcmp(argument, f->table[i].name) == 0;
+    return known;
 }
 
 bool flags_take(const flags *f, void *options, int argc, char **argv, int *i) {
@@ -51,5 +54,5 @@ bool flags_take(const flags *f, void *options, int argc, char **argv, int *i) {
 
 void flags_help(const flags *f, FILE *file) {
     for (const flag *at = f->table; at < f->table + f->count; at++)
-        fprintf(file, "  %-11s %-8s %s\n", at->name, at->argument == NULL ? "" : at->argument, at->help);
+        fprintf(file, "  %-13s %-8s %s\n", at->name, at->argument == NULL ? "" : at->argument, at->help);
 }

@@ -23,8 +23,8 @@ typedef struct flags {
 /* Says on stderr what is wrong, and returns false. */
 bool flags_refuse(const flags *f, const char *argument, const char *what);
 
-/* Whether an argument is an option: "--…" or "-h". */
-bool flags_match(const char *argument);
+/* Whether an argument is an option: "--…", "-h", or in the table. */
+bool flags_match(const flags *f, const char *argument);
 
 /* Takes argv[*i], which is an option, and the value after it, if it has one. False: refused. */
 bool flags_take(const flags *f, void *options, int argc, char **argv, int *i);

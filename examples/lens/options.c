@@ -109,7 +109,7 @@ bool options_parse(options *o, int argc, char **argv) {
     size_t given = 0;
     *o = (options){.top = 5};
     for (int i = 1; i < argc; i++) {
-        if (!(flags_match(argv[i]) ? flags_take(&all, o, argc, argv, &i) : parse_word(o, argv[i], given++)))
+        if (!(flags_match(&all, argv[i]) ? flags_take(&all, o, argc, argv, &i) : parse_word(o, argv[i], given++)))
             return false;
     }
     return check_complete(o, given);

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A tiny random LLaMA as a GGUF file: what the tests of chat run on. */
+#ifndef CHAT_TESTS_TINY_H
+#define CHAT_TESTS_TINY_H
+
+#include "../damage.h"
+#include "gguf.h"
+
+enum { TINY_LAYERS = 2, TINY_WIDTH = 64, TINY_HEADS = 4, TINY_KV_HEADS = 2, TINY_HIDDEN = 256, TINY_CONTEXT = 512 };
+
+/* A file, written from its beginning to its end. */
+void put(bytes *b, const void *data, size_t size);
+void put_number(bytes *b, uint64_t value, size_t size);
+void put_string(bytes *b, const char *text);
+void put_key(bytes *b, const char *key, uint32_t kind); /* a value of this kind follows */
+void put_header(bytes *b, size_t tensors, size_t entries);
+void put_tensor(bytes *b, const char *name, size_t columns, size_t rows, uint32_t type, size_t place);
+
+/* The model, to be freed. Matrices are of type `wide`, those with rows of TINY_WIDTH of type `type`; the embedding is
+ * Q8_0 and tied. */
+bytes tiny_make(gguf_type type, gguf_type wide);
+
+/* Writes the bytes to a file with a name of its own; the test removes it. */
+void tiny_save(const bytes *b, char path[64]);
+
+#endif
