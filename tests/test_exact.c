@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* bf16 tensors in F32, where products of bf16 are the instructions': here those of AMX with tiles in plain C, and those
- * that this CPU has. */
+/* bf16 in F32, where products of bf16 are the instructions': here those of AMX with tiles in plain C, which f32 goes to
+ * in parts; the same without parts, as AVX512_BF16 has none; and those that this CPU has. */
+#include <math.h>
 #include <stdatomic.h>
 
 #include "context/context.h"
@@ -10,8 +11,8 @@
 
 extern const attni_bf16 attni_bf16_tiles;
 
-/* Products of bf16 by bf16 since the last look. */
-static atomic_size_t products;
+/* Products of bf16 by bf16, and of f32 by bf16, since the last look. */
+static atomic_size_t products, wide;
 
 static void count_and_multiply(size_t rows, size_t columns, size_t depth, float factor, const float *a, size_t lda,
                                const attni_panels *b, bool add, float *c, size_t ldc) {
@@ -19,23 +20,37 @@ static void count_and_multiply(size_t rows, size_t columns, size_t depth, float 
     attni_bf16_tiles.multiply(rows, columns, depth, factor, a, lda, b, add, c, ldc);
 }
 
-static attn_context *with_tiles(attn_context *context) {
-    static attni_bf16 table;
-    table = attni_bf16_tiles;
-    table.multiply = count_and_multiply;
-    context->bf16 = &table;
+static const attni_kernels *real;
+static void count_wide(size_t rows, size_t columns, size_t depth, float factor, const float *a, size_t lda,
+                       const attni_panels *b, bool add, float *c, size_t ldc) {
+    wide += b->type == ATTN_BF16;
+    real->multiply(rows, columns, depth, factor, a, lda, b, add, c, ldc);
+}
+
+enum { PARTS, PAIRS, NATIVE, KINDS };
+
+static attn_context *new_kind(int kind, size_t threads) {
+    static attni_bf16 table[NATIVE];
+    static attni_kernels kernels;
+    attn_context *context = new_context_of(threads, 0);
+    if (kind == NATIVE)
+        return context;
+    table[kind] = attni_bf16_tiles;
+    table[kind].multiply = count_and_multiply;
+    table[kind].split = kind == PARTS ? attni_bf16_tiles.split : NULL;
+    context->bf16 = &table[kind];
+    real = context->kernels;
+    kernels = *real;
+    kernels.multiply = count_wide;
+    context->kernels = &kernels;
     return context;
 }
 
-/* One thread and three, with tiles and with what the CPU has. */
-enum { KINDS = 2 };
 static void new_contexts(attn_context *one[KINDS], attn_context *three[KINDS]) {
-    for (size_t n = 0; n < KINDS; n++) {
-        one[n] = new_context_of(1, 0);
-        three[n] = new_context_of(3, 0);
+    for (int n = 0; n < KINDS; n++) {
+        one[n] = new_kind(n, 1);
+        three[n] = new_kind(n, 3);
     }
-    with_tiles(one[0]);
-    with_tiles(three[0]);
 }
 
 static struct sdpa_case bf16_case(const char *name, size_t i) {
@@ -97,13 +112,14 @@ static attn_cache *cache_of(attn_context *context, attn_dtype dtype, const struc
     return cache;
 }
 
-/* Products of bf16 that the call makes, near the reference, in a cache of a type or, for ATTN_BOOL, without one. */
-static size_t count_products(attn_context *context, attn_dtype cached, const struct sdpa_case *c) {
+/* Makes the call, near the reference, in a cache of a type or, for ATTN_BOOL, without one; whether any product was of
+ * bf16 by bf16, and whether all were that had bf16 to multiply by. */
+static bool attends(attn_context *context, attn_dtype cached, const struct sdpa_case *c, bool *wholly) {
     attn_top_keys top;
     const struct sdpa_result r = new_sdpa_result(c);
     const attn_sdpa_params params = params_for(c, &r, &top);
     name_sdpa(c);
-    products = 0;
+    products = wide = 0;
     if (cached == ATTN_BOOL) {
         assert_ok(context, attn_sdpa(context, &c->q, &c->k, &c->v, &r.out, &params));
     } else {
@@ -112,7 +128,8 @@ static size_t count_products(attn_context *context, attn_dtype cached, const str
         attn_cache_destroy(cache);
     }
     assert_sdpa_near(c, &r);
-    return products;
+    *wholly = products > 0 && wide == 0;
+    return products > 0;
 }
 
 static struct sdpa_case typed_case(attn_dtype q, attn_dtype k, attn_dtype v) {
@@ -124,45 +141,113 @@ static struct sdpa_case typed_case(attn_dtype q, attn_dtype k, attn_dtype v) {
     return c;
 }
 
-/* Those of q by k where both are bf16, as the caller has them or in a cache; those of weights, which are f32, by values
- * never. */
-static void where_all_is_bf16(void **state) {
+/* Products of q by k where both are bf16, as the caller has them or in a cache. With parts all products with k and v
+ * that are, whatever q is. */
+static void where_it_is_bf16(void **state) {
     (void)state;
     static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16};
-    attn_context *context = with_tiles(new_context_of(1, 0));
+    attn_context *contexts[] = {new_kind(PARTS, 1), new_kind(PAIRS, 1)};
+    bool wholly;
     seed(2);
-    for (size_t i = 0; i < 27; i++) {
-        const attn_dtype q = types[i % 3], k = types[i / 3 % 3], v = types[i / 9];
+    for (size_t i = 0; i < 54; i++) {
+        const attn_dtype q = types[i / 2 % 3], k = types[i / 6 % 3], v = types[i / 18];
         const struct sdpa_case c = typed_case(q, k, v);
-        const size_t made = count_products(context, ATTN_BOOL, &c);
-        assert_int_equal(made > 0, q == ATTN_BF16 && k == ATTN_BF16 && v == ATTN_BF16);
-        assert_int_equal(count_products(context, ATTN_F32, &c), 0);
-        assert_int_equal(count_products(context, ATTN_BF16, &c) > 0, q == ATTN_BF16);
+        const bool parts = i % 2 == PARTS, all = parts || q == ATTN_BF16, bf16 = k == ATTN_BF16 && v == ATTN_BF16;
+        assert_int_equal(attends(contexts[i % 2], ATTN_BOOL, &c, &wholly), all && bf16);
+        assert_int_equal(wholly, parts && bf16);
+        assert_false(attends(contexts[i % 2], ATTN_F32, &c, &wholly));
+        assert_int_equal(attends(contexts[i % 2], ATTN_BF16, &c, &wholly), all);
+        assert_int_equal(wholly, parts);
         end_case();
     }
 }
 
-/* Not where something is done to them on the way, or looks at them in f32. */
-static void not_where_they_change(void **state) {
+/* Where something is done to q on the way it is f32; where something looks at it, so is everything. */
+static void where_it_changes(void **state) {
     (void)state;
-    enum { PLAIN, SMALL_SCALE, LOOKED_AT, MULTIPLIED, CHANGES };
+    enum { PLAIN, SMALL_SCALE, MULTIPLIED, LOOKED_AT, CHANGES };
     static const attn_query_factor factor = {.amount = 0.5F, .period = 3};
-    attn_context *context = with_tiles(new_context_of(1, 0));
     seed(3);
-    for (int change = PLAIN; change < CHANGES; change++) {
+    for (int i = 0; i < NATIVE * CHANGES; i++) {
+        const int kind = i % NATIVE, change = i / NATIVE;
+        const bool made = change == PLAIN || (kind == PARTS && change != LOOKED_AT);
+        attn_context *context = new_kind(kind, 1);
         struct sdpa_case c = typed_case(ATTN_BF16, ATTN_BF16, ATTN_BF16);
+        bool wholly;
         c.params.scale = change == SMALL_SCALE ? 0x1p-40F : 0;
         c.params.score = change == LOOKED_AT ? lean : NULL;
         c.params.query_factor = change == MULTIPLIED ? &factor : NULL;
-        assert_int_equal(count_products(context, ATTN_BOOL, &c) > 0, change == PLAIN);
-        assert_int_equal(count_products(context, ATTN_BF16, &c) > 0, change == PLAIN);
+        assert_int_equal(attends(context, ATTN_BOOL, &c, &wholly), made);
+        assert_int_equal(attends(context, ATTN_BF16, &c, &wholly), made);
         end_case();
     }
+}
+
+/* Means of ones are 1, and scores as exact as f32's, ten times more so than those of two parts. */
+static void parts_lose_nothing(void **state) {
+    (void)state;
+    enum { OF = 9, KEYS = 300, D = 24, E = 19 };
+    attn_context *context = new_kind(PARTS, 1);
+    seed(6);
+    struct sdpa_case c = sdpa_case_of(1, 1, 1, OF, KEYS, D, E);
+    c.k = new_copy_of(ATTN_BF16, c.k);
+    for (size_t i = 0; i < KEYS * E; i++)
+        *element_at(c.v, 0, 0, i / E, i % E) = 1;
+    c.v = new_copy_of(ATTN_BF16, c.v);
+    const struct sdpa_result r = run_sdpa(context, &c);
+    const answer want = reference_sdpa(c.q, c.k, c.v, &c.params);
+    const tolerance close = {.absolute = 5e-7};
+    assert_near(r.out, want.out, close);
+    assert_near(r.lse, want.lse, close);
+    const attn_linear_params p = linear_of(ATTN_BF16, ATTN_OUT_IN, D, E, false);
+    const tolerance of_maps = {.absolute = 2e-6};
+    assert_near(run_linear(context, &p, c.q, BHTD), reference_linear(&p, doubles_of(c.q), OF), of_maps);
+    end_case();
+}
+
+/* A layer on a cache of bf16: a key besides them meets what q was before it was split. */
+static attn_tensor with_extra_key(attn_context *context, const attn_mha_params *layer, attn_tensor x) {
+    const attn_tensor out = new_tensor(BHTD, 1, 1, x.size[2], x.size[3]);
+    attn_mha *mha = new_layer(context, layer);
+    attn_mha_inputs inputs;
+    attn_cache_params params;
+    ATTN_INIT(&inputs);
+    ATTN_INIT(&params);
+    params.batch = 1;
+    params.kv_heads = layer->kv_heads;
+    params.head_width = layer->head_width;
+    params.value_width = layer->value_width;
+    params.capacity = x.size[2];
+    params.dtype = ATTN_BF16;
+    assert_ok(context, attn_cache_create(context, &params, &inputs.cache));
+    assert_ok(context, attn_mha_attend(context, mha, &x, &out, &inputs));
+    attn_cache_destroy(inputs.cache);
+    attn_mha_destroy(mha);
+    return out;
+}
+
+static void extra_keys(void **state) {
+    (void)state;
+    enum { M = 64, G = 2, D = 16, E = 16 };
+    const tolerance close = {.absolute = 2e-6};
+    seed(7);
+    struct mha_case c = mha_case_of(M, 4, 1, 21);
+    c.layer.kv_heads = G;
+    c.layer.head_width = D;
+    c.layer.value_width = E;
+    fill_layer(&c.layer, false, ALL_BIASES);
+    c.layer.extra_key = new_normal(BHTD, 1, 1, G, D).data;
+    c.layer.extra_value = new_normal(BHTD, 1, 1, G, E).data;
+    products = 0;
+    const attn_tensor got = with_extra_key(new_kind(PARTS, 1), &c.layer, c.query);
+    assert_true(products > 0);
+    assert_near(got, doubles_of(with_extra_key(new_kind(NATIVE, 1), &c.layer, c.query)), close);
+    end_case();
 }
 
 /* ---- linear maps ---- */
 
-/* Those of x by weights where both are bf16: near the reference, and the same bits for any rows. */
+/* Those of x by weights where both are bf16, or can be in parts: near the reference, and the same bits for any rows. */
 static void linear_maps(void **state) {
     (void)state;
     static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16},
@@ -180,7 +265,8 @@ static void linear_maps(void **state) {
         name_case("%zu to %zu, x %d, weights %d, context %zu", w[0], w[1], (int)type, (int)weight, i % KINDS);
         products = 0;
         assert_near(run_linear(one[i % KINDS], &p, x, PADDED), reference_linear(&p, doubles_of(x), 40), promised(1));
-        assert_int_equal(products > 0, i % KINDS == 0 && type == ATTN_BF16 && weight == ATTN_BF16);
+        assert_int_equal(products > 0,
+                         weight == ATTN_BF16 && (i % KINDS == PARTS || (i % KINDS == PAIRS && type == ATTN_BF16)));
         if (weight == ATTN_BF16)
             check_linear_bits(one[i % KINDS], three[i % KINDS], &p, x, COUNT(rows), rows);
         end_case();
@@ -190,25 +276,29 @@ static void linear_maps(void **state) {
 /* Of a layer those of its inputs, each as it comes; what attention makes is f32. */
 static void layers(void **state) {
     (void)state;
-    attn_context *context = with_tiles(new_context_of(2, 0));
+    attn_context *contexts[] = {new_kind(PARTS, 2), new_kind(PAIRS, 2)};
     seed(5);
-    for (unsigned i = 0; i < 16; i += (unsigned)every()) {
+    for (unsigned i = 0; i < 32; i += (unsigned)every()) {
         struct mha_case c = mha_case_of(64, 4, 2, 19);
         const attn_dtype query = i & 1 ? ATTN_BF16 : ATTN_F32, key = i & 2 ? ATTN_BF16 : ATTN_F32;
+        const bool parts = i / 16 == PARTS;
         c.layer.weight_dtype = i & 4 ? ATTN_BF16 : ATTN_F32;
         set_layer_form(&c.layer, false, i & 8 ? GATED | LATENT_Q : 0);
         fill_layer(&c.layer, false, ALL_BIASES);
         c.query = new_copy_of(query, c.query);
         c.key = new_copy_of(key, new_normal(BHTD, 2, 1, 30, 64));
-        products = 0;
-        check_mha(context, &c);
-        assert_int_equal(products > 0, i & 4 && (query == ATTN_BF16 || key == ATTN_BF16));
+        products = wide = 0;
+        check_mha(contexts[i / 16], &c);
+        assert_int_equal(products > 0, i & 4 && (parts || query == ATTN_BF16 || key == ATTN_BF16));
+        assert_false(parts && wide);
         end_case();
     }
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(with_any_options),      TEST(of_any_width), TEST(where_all_is_bf16),
-                                       TEST(not_where_they_change), TEST(linear_maps),  TEST(layers)};
+    const struct CMUnitTest tests[] = {
+        TEST(with_any_options),   TEST(of_any_width), TEST(where_it_is_bf16), TEST(where_it_changes),
+        TEST(parts_lose_nothing), TEST(extra_keys),   TEST(linear_maps),      TEST(layers),
+    };
     return cmocka_run_group_tests_name("exact", tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Products of two narrow factors: all tables that this CPU has, and those by tiles with tiles in plain C. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -137,6 +138,48 @@ static void products_of_bf16(void **state) {
     }
 }
 
+/* Of every exponent, and what has none. */
+static float any_number(size_t n) {
+    static const float odd[] = {FLT_MAX, -FLT_MAX, 0x1.FFFFFEp-100F, INFINITY, -INFINITY, NAN, 0.0F, FLT_MIN};
+    return n % 3 ? (float)ldexp(random_normal(), (int)random_below(240) - 120) : odd[n / 3 % COUNT(odd)];
+}
+
+static float element_of_part(const float *y, size_t ldy, size_t part, size_t at) {
+    return bf16_number(((const uint16_t *)(const void *)y)[2 * (ldy / ATTNI_PARTS) * part + at]);
+}
+
+/* Parts sum to x; zeros after an odd row, and no row in the next one's place. */
+static void check_parts(size_t rows, size_t depth, const float *x, size_t ldx, const float *y, size_t ldy) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t k = 0; k < depth + depth % 2; k++) {
+            const float of = k < depth ? x[r * ldx + k] : 0.0F;
+            double sum = 0;
+            for (size_t part = 0; part < ATTNI_PARTS; part++)
+                sum += (double)element_of_part(y + r * ldy, ldy, part, k);
+            if (!(isnan(of) ? isnan(sum) : sum == (double)of || fabs(sum - (double)of) <= 0x1p-126))
+                fail_msg("row %zu, %zu: %a for %a", r, k, sum, (double)of);
+        }
+}
+
+static void parts_of_f32(void **state) {
+    (void)state;
+    seed(3);
+    for (size_t n = 0; n < 20 * TABLES; n += every()) {
+        const attni_bf16 *table = bf16_table(n % TABLES);
+        const size_t rows = 1 + random_below(5), depth = 1 + random_below(150), ldx = depth + random_below(3);
+        const size_t ldy = ATTNI_PARTS * 16 * (ceil_of(depth, 32) + random_below(2));
+        float *x = new_floats(rows * ldx), *y = new_floats(rows * ldy);
+        for (size_t i = 0; i < rows * ldx; i++)
+            x[i] = any_number(i);
+        if (table->split) {
+            table->split(rows, depth, x, ldx, y, ldy);
+            check_parts(rows, depth, x, ldx, y, ldy);
+        }
+        end_case();
+    }
+    assert_non_null(attni_bf16_tiles.split);
+}
+
 /* ---- int8 ---- */
 
 static void int8_case(const attni_int8 *table, const shape *s) {
@@ -181,6 +224,7 @@ static void products_of_int8(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(products_of_bf16, end_test),
+        cmocka_unit_test_teardown(parts_of_f32, end_test),
         cmocka_unit_test_teardown(products_of_int8, end_test),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

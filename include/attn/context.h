@@ -41,10 +41,10 @@ enum {
     ATTN_ISA_AVX512_BF16 = 16, /* with AVX512 */
     ATTN_ISA_AVX512_VNNI = 32, /* with AVX512 */
     ATTN_ISA_AVX_VNNI = 64,    /* with AVX2 */
-    ATTN_ISA_AMX_BF16 = 128,   /* with AVX512_BF16; used where Linux permits, which a context of another precision than
-                                * F32 asks for */
-    ATTN_ISA_AMX_INT8 = 256,   /* with AVX512_VNNI, likewise */
-    ATTN_ISA_NEON_DOT = 512,   /* with NEON: the dot product of Armv8.2 */
+    ATTN_ISA_AMX_BF16 = 128, /* with AVX512_BF16; used where Linux permits, which a context asks for whose `isa` has it:
+                                * alternate stacks for signals must then be as large as AT_MINSIGSTKSZ says */
+    ATTN_ISA_AMX_INT8 = 256, /* with AVX512_VNNI, likewise */
+    ATTN_ISA_NEON_DOT = 512, /* with NEON: the dot product of Armv8.2 */
     ATTN_ISA_NEON_BF16 = 1024, /* with NEON: FEAT_BF16's and */
     ATTN_ISA_NEON_I8MM = 2048  /* FEAT_I8MM's products of matrices */
 };
@@ -55,7 +55,9 @@ enum {
  *         N(0,1), |error| ≤ 1e-5 + 5e-6·|x|. Products of two bf16 numbers are exact in f32: where the CPU multiplies
  *         bf16, AVX512_BF16 or NEON_BF16, it does so with q and k of attention to which all of q, k and v (or what a
  *         cache keeps) come as bf16, and with x and the weights of linear maps, or the inputs and weights of attn_mha,
- *         that both come as bf16. (Such instructions take numbers below 1.2e-38 as 0.)
+ *         that both come as bf16. AMX, faster still, multiplies f32 by bf16 too, in three parts that are f32 to
+ *         the last bit: q and the weights of attention by k and v, or what a cache keeps, and x by weights. (Such
+ *         instructions take numbers below 1.2e-38 as 0.)
  *   BF16  Operands are rounded to bf16 once, to the nearest, ties to even: q, k, v and the weights of attention, x
  *         and the weights of linear maps. Those of f32 and f16 are packed as bf16, in half the memory of f32; int8
  *         and int4 weights, caches of other types than bf16, and attention with a callback are multiplied as in F32.

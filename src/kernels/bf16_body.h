@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Products of bf16 by bf16, by the body that PRODUCTS names. */
+/* Products of bf16 by bf16, by the body that PRODUCTS names; SPLIT is split_bf16 of split_body.h, or NULL. */
 #include <string.h>
 
 #include "attn/context.h"
@@ -46,4 +46,4 @@ static void round_bf16(size_t rows, size_t depth, const float *x, size_t ldx, fl
         s_round_row(depth, x + r * ldx, (element *)(void *)(y + r * ldy));
 }
 
-const attni_bf16 DOT_TABLE = {DOT_NAME, DOT_ISA, sizeof(element), round_bf16, multiply};
+const attni_bf16 DOT_TABLE = {DOT_NAME, DOT_ISA, sizeof(element), round_bf16, SPLIT, multiply};

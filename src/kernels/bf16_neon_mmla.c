@@ -28,5 +28,6 @@ static inline void s_round_row(size_t n, const float *x, element *y) {
 #define DOT_TABLE attni_bf16_neon_mmla
 #define DOT_NAME "neon_bf16"
 #define DOT_ISA (ATTN_ISA_NEON | ATTN_ISA_NEON_BF16)
+#define SPLIT NULL
 #define PRODUCTS "kernels/mmla_body.h"
 #include "kernels/bf16_body.h"

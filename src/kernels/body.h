@@ -483,7 +483,7 @@ static bool all_finite(size_t rows, size_t columns, attn_dtype type, const void 
 
 #include "kernels/layer_back_body.h"
 
-const attni_bf16 SIMD_BF16 = {SIMD_NAME, SIMD_ISA, sizeof(float), round_bf16, multiply};
+const attni_bf16 SIMD_BF16 = {SIMD_NAME, SIMD_ISA, sizeof(float), round_bf16, NULL, multiply};
 
 const attni_kernels SIMD_TABLE = {.name = SIMD_NAME,
                                   .isa = SIMD_ISA,

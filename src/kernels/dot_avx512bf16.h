@@ -35,3 +35,9 @@ static inline void s_round_row(size_t n, const float *x, element *y) {
         _mm256_mask_storeu_epi16(y + j, first(n - j + (n - j) % 2),
                                  (__m256i)_mm512_cvtneps_pbh(v_load_n(x + j, n - j, v_set(0.0F))));
 }
+
+/* The upper half of x, and of each number its elements: bf16 cut off. */
+static inline V s_upper(V x) { return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), upper_half())); }
+static inline void s_store_upper(element *y, V x) {
+    _mm256_storeu_si256((__m256i *)(void *)y, _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_castps_si512(x), 16)));
+}

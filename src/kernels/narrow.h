@@ -6,7 +6,8 @@
 
 #include "kernels/kernels.h"
 
-/* bf16 by bf16, sums in f32. */
+/* bf16 by bf16, sums in f32. An f32 has 24 bits, three times those of a bf16. */
+enum { ATTNI_PARTS = 3 };
 typedef struct attni_bf16 {
     const char *name;
     uint32_t isa; /* ATTN_ISA_*, of which all must be there */
@@ -16,8 +17,13 @@ typedef struct attni_bf16 {
      * form, in rows that are ldy floats apart as well. y = x is allowed. */
     void (*round)(size_t rows, size_t depth, const float *x, size_t ldx, float *y, size_t ldy);
 
-    /* As attni_kernels.multiply; `a` is what round made, and b's type is bf16. It may begin at any even
-     * column of what round made. */
+    /* The same of rows in parts whose sum is x (but for what is below 2^−126), where products of all of them take less
+     * time than those of f32: in tiles, not by AVX512_BF16, which is twice as fast as FMA. Else NULL. Part n of a row
+     * begins n · ldy / ATTNI_PARTS floats after it, and is written up to a multiple of 32 elements. */
+    void (*split)(size_t rows, size_t depth, const float *x, size_t ldx, float *y, size_t ldy);
+
+    /* As attni_kernels.multiply; `a` is what round made, or a part, and b's type is bf16. It may begin at any even
+     * column of that. */
     void (*multiply)(size_t rows, size_t columns, size_t depth, float factor, const float *a, size_t lda,
                      const attni_panels *b, bool add, float *c, size_t ldc);
 } attni_bf16;

@@ -85,16 +85,10 @@ static attn_status open_wish(attn_context *context, const attn_context_options *
     return ATTN_OK;
 }
 
-/* A process that multiplies in f32 needs no tiles. */
-static uint32_t narrow_isa(const attn_context_options *options) {
-    const uint32_t all = options->isa ? options->isa : UINT32_MAX, tiles = ATTN_ISA_AMX_BF16 | ATTN_ISA_AMX_INT8;
-    return options->precision == ATTN_PRECISION_F32 ? all & ~tiles : all;
-}
-
 attn_status attni_product_open(attn_context *context, const attn_context_options *options) {
-    context->bf16 = attni_bf16_select(narrow_isa(options));
-    context->int8 = attni_int8_select(narrow_isa(options));
-    context->int4 = attni_int4_select(narrow_isa(options), options->precision == ATTN_PRECISION_INT8);
+    context->bf16 = attni_bf16_select(options->isa);
+    context->int8 = attni_int8_select(options->isa);
+    context->int4 = attni_int4_select(options->isa, options->precision == ATTN_PRECISION_INT8);
     context->blas = attni_allocate(&context->allocator, sizeof *context->blas);
     if (!context->blas)
         return attni_fail(context, ATTN_ERROR_MEMORY, "context: no memory for the backend");

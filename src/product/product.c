@@ -35,8 +35,18 @@ attni_form attni_form_for(const attn_context *context, attn_dtype left, attn_dty
         return ATTNI_GROUPED;
     if (right == ATTN_INT8 && context->precision == ATTN_PRECISION_INT8)
         return ATTNI_QUANTIZED;
-    const bool rounded = context->precision != ATTN_PRECISION_F32 || (left == ATTN_BF16 && has_pairs(context));
-    return right == ATTN_BF16 && rounded ? ATTNI_ROUNDED : ATTNI_PLAIN;
+    if (right != ATTN_BF16)
+        return ATTNI_PLAIN;
+    if (context->precision != ATTN_PRECISION_F32 || (left == ATTN_BF16 && has_pairs(context)))
+        return ATTNI_ROUNDED;
+    return context->bf16->split ? ATTNI_SPLIT : ATTNI_PLAIN;
+}
+
+/* The smallest first, as the others round the sum. */
+static void multiply_parts(const attni_bf16 *bf16, size_t rows, size_t columns, size_t depth, float factor,
+                           const float *a, size_t lda, const attni_panels *b, bool add, float *c, size_t ldc) {
+    for (size_t part = ATTNI_PARTS; part-- > 0; add = true)
+        bf16->multiply(rows, columns, depth, factor, a + part * (lda / ATTNI_PARTS), lda, b, add, c, ldc);
 }
 
 void attni_multiply_left(const attn_context *context, size_t rows, size_t columns, size_t depth, float factor,
@@ -49,6 +59,8 @@ void attni_multiply_left(const attn_context *context, size_t rows, size_t column
         context->int8->multiply(rows, columns, depth, a, left->step, left->scale + row, b, add, c, ldc);
     else if (left->form == ATTNI_GROUPED)
         context->int4->multiply(rows, columns, depth, a, left->step, b, add, c, ldc);
+    else if (left->form == ATTNI_SPLIT)
+        multiply_parts(context->bf16, rows, columns, depth, factor, x, lda, b, add, c, ldc);
     else if (left->form == ATTNI_ROUNDED)
         context->bf16->multiply(rows, columns, depth, factor, x, lda, b, add, c, ldc);
     else

@@ -36,7 +36,7 @@ static attni_tile own_tile(const attn_context *context, size_t keys, bool causal
                         .in_place = BUILTIN_IN_PLACE};
 }
 
-attni_tile attni_tile_for_rounded(const attn_context *context, size_t D, size_t E, size_t keys, bool causal) {
+attni_tile attni_tile_for_pairs(const attn_context *context, size_t D, size_t E, size_t keys, bool causal) {
     attni_tile t = own_tile(context, keys, causal);
     t.tiles = tiles_together(t.rows, D, E);
     return t;

@@ -149,7 +149,7 @@ static void meet(const attni_back_sequence *s, size_t n, const attni_back_desk *
     const attni_back_matrix q = attni_back_q_rows(s, t.head, t.token);
     const size_t group_number = group->begin / s->e.cut.tile.keys;
     attni_sight seen;
-    t.q = attni_left_at(s->e.context, ATTNI_PLAIN, q.data, q.ld);
+    t.q = attni_left_at(q.data, q.ld);
     t.range = d->range;
     t.state = d->state;
     attni_await(passed, group_number);

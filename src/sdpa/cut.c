@@ -53,13 +53,18 @@ attni_form attni_query_form(const attn_context *context, const attni_sdpa *call)
     return attni_form_for(context, bf16 ? ATTN_BF16 : ATTN_F32, keys);
 }
 
-static bool rounds(const attn_context *context, const attni_sdpa *call) {
-    return attni_query_form(context, call) == ATTNI_ROUNDED;
+attni_form attni_weight_form(const attn_context *context, attni_form of_query) {
+    return of_query == ATTNI_PLAIN ? ATTNI_PLAIN : attni_form_for(context, ATTN_F32, ATTN_BF16);
+}
+
+/* Whether K and V are bf16 behind the door. */
+static bool has_pairs(const attn_context *context, const attni_sdpa *call) {
+    return attni_query_form(context, call) != ATTNI_PLAIN;
 }
 
 static attni_tile rule_for(const attn_context *context, const attni_sdpa *call, size_t longest) {
-    if (rounds(context, call) && !call->pages)
-        return attni_tile_for_rounded(context, call->D, call->E, longest, attni_is_bounded(call));
+    if (has_pairs(context, call) && !call->pages)
+        return attni_tile_for_pairs(context, call->D, call->E, longest, attni_is_bounded(call));
     attni_tile tile =
         attni_tile_for_attention(context, call->D, call->E, longest, attni_is_bounded(call), call->pages != NULL);
     if (call->pages) { /* whose sizes are powers of two, and divide a segment */
@@ -84,12 +89,15 @@ void attni_cut_rows(const attni_sdpa *call, attni_cut *cut) {
 
 attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call, size_t longest) {
     attni_cut cut = {.tile = rule_for(context, call, longest)};
+    const attni_form form = attni_query_form(context, call);
     attni_cut_rows(call, &cut);
     cut.tile.keys = attni_min(cut.tile.keys, attni_round_up(attni_max(1, call->Tk), cut.tile.width));
+    cut.q_floats = call->D + attni_split_floats(context, form, 1, call->D);
+    cut.part_floats = attni_split_floats(context, attni_weight_form(context, form), 1, cut.tile.keys);
     share_out(context, call, &cut);
     cut.o_width = attni_output_width(call->E);
-    cut.packs_pairs = rounds(context, call) && !call->pages;
-    cut.least_keys = rounds(context, call) ? 1 : attni_least_depth(context, cut.o_width);
+    cut.packs_pairs = has_pairs(context, call) && !call->pages;
+    cut.least_keys = has_pairs(context, call) ? 1 : attni_least_depth(context, cut.o_width);
     cut.segments = attni_max(1, attni_ceil_div(call->Tk, ATTNI_SEGMENT));
     cut.apart = segments_apart(context, call, &cut);
     return cut;
@@ -134,9 +142,10 @@ size_t attni_desk_lay(const attni_cut *cut, const attni_sdpa *call, char *base, 
         attni_piece(base, &used, cut->packs_pairs ? t->width * attni_max(call->D, t->columns) * sizeof(float) : 0);
     desk->group.v_copy = attni_piece(base, &used, values);
     desk->group.v_clean_room = attni_piece(base, &used, values);
-    desk->q = attni_piece(base, &used, rows * call->D * sizeof(float));
+    desk->q = attni_piece(base, &used, rows * cut->q_floats * sizeof(float));
     desk->o = attni_piece(base, &used, o);
     desk->scores = attni_piece(base, &used, t->rows * t->keys * sizeof(float));
+    desk->parts = attni_piece(base, &used, t->rows * cut->part_floats * sizeof(float));
     desk->alive = attni_piece(base, &used, t->rows * t->keys);
     desk->state = attni_piece(base, &used, states);
     desk->total = attni_piece(base, &used, totals ? rows * cut->o_width * sizeof *desk->total : 0);

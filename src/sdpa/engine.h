@@ -21,6 +21,8 @@ typedef struct attni_cut {
     size_t heads, tokens;         /* of a tile, at most */
     size_t head_cuts, token_cuts; /* tiles of one key/value head */
     size_t supers;                /* super-blocks of one key/value head */
+    size_t q_floats;              /* of a row of q on a desk: D, and its parts where it is split; and */
+    size_t part_floats;           /* those of a row of weights */
     size_t o_width;               /* columns of o: E rounded up to a multiple of 4, and */
     size_t least_keys;            /* keys of the smallest weighted sum, so that the BLAS always sums in one way */
     size_t segments;              /* segments of the keys */
@@ -29,8 +31,9 @@ typedef struct attni_cut {
 } attni_cut;
 
 /* The form of q: plain where a cache keeps something else than bf16, which is multiplied as it is, and where a callback
- * looks at q and k. Where it is rounded, K and V are bf16. */
+ * looks at q and k. Where it is another, K and V are bf16. And that of the weights. */
 attni_form attni_query_form(const attn_context *context, const attni_sdpa *call);
+attni_form attni_weight_form(const attn_context *context, attni_form of_query);
 
 /* The next piece of scratch, in whole cache lines; base = NULL only counts. */
 static inline void *attni_piece(char *base, size_t *used, size_t bytes) {
@@ -99,7 +102,8 @@ typedef struct attni_desk {
     attni_query_tile *tiles; /* [cut.tile.tiles] */
     attni_key_group group;
     float *q, *o;     /* [tiles][rows, D] and [tiles][rows, o_width] */
-    float *scores;    /* [rows, keys] */
+    float *scores;    /* [rows, keys], */
+    float *parts;     /* and what they are split into, once they are weights */
     uint8_t *alive;   /* [rows, keys], for values that are not finite */
     attni_row *state; /* [tiles][rows] */
     double *total;    /* [tiles][rows, o_width], where there are several segments, */

@@ -32,16 +32,15 @@ void attni_pack_query(const attni_engine *e, attni_query_tile *t, float *room) {
     const bool scaled = attni_scales_query(call);
     const float *q = attni_at(&call->q, t->batch, t->head, t->token);
     const size_t ldq = attni_max(1, call->D);
-    t->q = attni_left_at(e->context, e->form, q, ldq);
+    float *dense = room + t->rows * (e->cut.q_floats - call->D); /* behind the parts that are made of it */
+    t->q = attni_left_at(q, ldq);
     if (is_dense(call, t) && !attni_turns(&call->q_turn) && !scaled && e->form == ATTNI_PLAIN)
         return;
     for (size_t h = 0; h < t->heads; h++)
-        copy_query(e, t, t->head + h, room + h * t->tokens * call->D);
+        copy_query(e, t, t->head + h, dense + h * t->tokens * call->D);
     for (size_t n = 0; scaled && n < t->rows * call->D; n++)
-        room[n] *= call->scale;
-    if (e->form == ATTNI_ROUNDED)
-        attni_round(e->context, t->rows, call->D, room, ldq);
-    t->q.data = (const char *)room;
+        dense[n] *= call->scale;
+    t->q = attni_left_made(e->context, e->form, t->rows, call->D, dense, ldq, room);
 }
 
 /* n keys as a block at `j` of k_room. */
@@ -64,7 +63,7 @@ static void pack_k(const attni_engine *e, attni_key_group *group) {
     const size_t W = e->cut.tile.width, D = e->call->D;
     const bool turns = attni_turns(turn);
     const attni_view turned = {group->turn_room, ATTN_F32, 0, 0, (ptrdiff_t)D};
-    group->dtype = e->form == ATTNI_ROUNDED ? ATTN_BF16 : ATTN_F32;
+    group->dtype = e->form == ATTNI_PLAIN ? ATTN_F32 : ATTN_BF16;
     group->depth = attni_round_up(D, attni_together(group->dtype));
     for (size_t j = 0; j < group->count; j += W) {
         const size_t n = attni_min(W, group->count - j);
@@ -183,7 +182,7 @@ static const char *page_of(const attni_pages *pages, const attni_key_group *grou
 /* Only inspections come to keys that have been forgotten, which are masked, and whose products are 0. */
 static void use_nothing(const attni_engine *e, attni_key_group *group) {
     memset(group->k_room, 0, attni_round_up(group->count, e->cut.tile.width) * e->call->D * sizeof *group->k_room);
-    group->dtype = e->form == ATTNI_ROUNDED ? ATTN_BF16 : ATTN_F32;
+    group->dtype = e->form == ATTNI_PLAIN ? ATTN_F32 : ATTN_BF16;
     group->depth = attni_round_up(e->call->D, attni_together(group->dtype));
     group->k = (const char *)group->k_room;
     group->k_floats = group->k_room;
@@ -350,7 +349,7 @@ void attni_pack_keys(const attni_engine *e, size_t tiles, attni_key_group *group
         open_page(e, group);
     } else {
         pack_k(e, group);
-        e->form == ATTNI_ROUNDED ? pair_values(e, group) : place_v(e, tiles, group);
+        e->form == ATTNI_PLAIN ? place_v(e, tiles, group) : pair_values(e, group);
     }
     group->packed = true;
 }

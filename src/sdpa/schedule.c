@@ -31,7 +31,7 @@ static void open_tile(const attni_engine *e, const attni_unit *unit, const attni
         t->sum = desk->sum + i * rows;
         attni_forget(t->sum, t->rows);
     }
-    attni_pack_query(e, t, desk->q + i * rows * e->call->D);
+    attni_pack_query(e, t, desk->q + i * rows * e->cut.q_floats);
 }
 
 static size_t count_parts(const attni_cut *cut) { return cut->apart ? cut->segments : 1; }
@@ -197,7 +197,7 @@ static attni_engine engine_of(attn_context *context, const attni_sdpa *call, con
                       .starts = (size_t *)(void *)(scratch + at->starts),
                       .states_tokens = call->Tq};
     e.cut = e.varied ? attni_cut_call(context, call, call->Tk) : *room;
-    e.weight_form = e.form == ATTNI_ROUNDED ? attni_form_for(context, ATTN_F32, ATTN_BF16) : ATTNI_PLAIN;
+    e.weight_form = attni_weight_form(context, e.form);
     e.factor = attni_scales_query(call) ? 1 : call->scale;
     e.weight = call->sigmoid ? e.kernels->sigmoid_step : e.kernels->softmax_step;
     e.states = attni_inspects(call) ? (attni_row *)(void *)(scratch + at->states) : NULL;

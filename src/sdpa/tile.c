@@ -76,9 +76,8 @@ static void step(const attni_engine *e, attni_query_tile *t, const attni_sight *
         attni_drop_out(e, t, group->begin + seen->begin, seen->columns, s, s);
     if (group->v_scale)
         scale_weights(e, t, seen, group->v_scale, s);
-    if (e->weight_form == ATTNI_ROUNDED)
-        attni_round(e->context, t->rows, seen->columns, s, e->cut.tile.keys);
-    const attni_left p = attni_left_at(e->context, e->weight_form, s, e->cut.tile.keys);
+    const attni_left p =
+        attni_left_made(e->context, e->weight_form, t->rows, seen->columns, s, e->cut.tile.keys, desk->parts);
     if (careful)
         weigh_carefully(e, t, seen, &p, desk->alive, group);
     else
