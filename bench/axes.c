@@ -5,11 +5,11 @@
 #include <string.h>
 
 const op_spec op_table[] = {
-    [OP_SDPA] = {"sdpa", USES_ALL, false, {PEAK_F32, PEAK_BF16, PEAK_BF16}},
+    [OP_SDPA] = {"sdpa", USES_ALL, false, {PEAK_F32, PEAK_BF16, PEAK_BF16, PEAK_BF16}},
     [OP_BACKWARD] = {"backward", USES_ALL & ~(unsigned)USES_PRECISION, false, {PEAK_F32}},
-    [OP_LAYER] = {"layer", USES_ALL & ~(unsigned)USES_DTYPE, false, {PEAK_F32, PEAK_BF16, PEAK_INT8}},
-    [OP_DECODE] = {"decode", USES_SIZES | USES_PRECISION, true, {PEAK_F32, PEAK_BF16, PEAK_F32}},
-    [OP_PROJECTIONS] = {"projections", USES_SIZES | USES_PRECISION, false, {PEAK_F32, PEAK_BF16, PEAK_INT8}},
+    [OP_LAYER] = {"layer", USES_ALL & ~(unsigned)USES_DTYPE, false, {PEAK_F32, PEAK_BF16, PEAK_INT8, PEAK_INT8}},
+    [OP_DECODE] = {"decode", USES_SIZES | USES_PRECISION, true, {PEAK_F32, PEAK_BF16, PEAK_F32, PEAK_F32}},
+    [OP_PROJECTIONS] = {"projections", USES_SIZES | USES_PRECISION, false, {PEAK_F32, PEAK_BF16, PEAK_INT8, PEAK_INT8}},
     [OP_SOFTMAX] = {"softmax", USES_SIZES, true, {PEAK_F32}},
     [OP_SGEMM] = {"sgemm", 0, false, {PEAK_F32}},
 };
@@ -80,9 +80,10 @@ const dtype_spec dtype_table[] = {
 };
 
 const precision_spec precision_table[] = {
-    {"f32", ATTN_PRECISION_F32, ATTN_F32, 4, 0},
-    {"bf16", ATTN_PRECISION_BF16, ATTN_BF16, 2, 0.05},
-    {"int8", ATTN_PRECISION_INT8, ATTN_INT8, 1, 0.2},
+    {"f32", ATTN_PRECISION_F32, ATTN_F32, 4, 0, 0},
+    {"bf16", ATTN_PRECISION_BF16, ATTN_BF16, 2, 0.05, 0.05},
+    {"int8", ATTN_PRECISION_INT8, ATTN_INT8, 1, 0.2, 0.2},
+    {"int4", ATTN_PRECISION_INT8, ATTN_INT4, 0.625, 0.2, 0.9},
 };
 
 size_t dtype_size(const dtype_spec *type) { return (size_t)(1 + type->exponent + type->mantissa) / 8; }

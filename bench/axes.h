@@ -29,7 +29,7 @@ typedef struct op_spec {
     const char *name;
     unsigned uses;
     bool by_bytes;     /* its speed is told in GB/s, as memory is what holds it up; else in GFLOP/s */
-    peak_type roof[3]; /* what it multiplies in each precision */
+    peak_type roof[4]; /* what it multiplies in each precision */
 } op_spec;
 
 /* Keys [low, high) that query i of T may see. */
@@ -61,8 +61,9 @@ typedef struct precision_spec {
     attn_precision precision;
     attn_dtype stored;
     double stored_size; /* bytes */
-    /* Of |x - y| / (r + |y|), r being the root mean square of a row: rounding makes a quarter; 0: the dtype's. */
-    double tolerance;
+    /* Of |x - y| / (r + |y|), r being the root mean square of a row: rounding makes a third at most; 0: the dtype's.
+     * The latter of what comes out of a cache, for which the truth is what went in. */
+    double tolerance, cache_tolerance;
 } precision_spec;
 
 extern const op_spec op_table[];
@@ -74,7 +75,7 @@ extern const precision_spec precision_table[];
 #define OP_NAMES "sdpa,backward,layer,decode,projections,softmax,sgemm"
 #define VARIANT_NAMES "full,causal,window,alibi,softcap"
 #define DTYPE_NAMES "f32,f16,bf16"
-#define PRECISION_NAMES "f32,bf16,int8"
+#define PRECISION_NAMES "f32,bf16,int8,int4"
 
 size_t dtype_size(const dtype_spec *type);
 

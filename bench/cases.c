@@ -115,7 +115,8 @@ static double weights(const bench_case *c) {
 peak_type case_roof(const bench_case *c) { return op_table[c->op].roof[c->precision]; }
 
 double case_tolerance(const bench_case *c) {
-    const double own = precision_table[c->precision].tolerance;
+    const precision_spec *precision = &precision_table[c->precision];
+    const double own = c->op == OP_DECODE ? precision->cache_tolerance : precision->tolerance;
     return own > 0 ? own : dtype_table[c->dtype].tolerance;
 }
 

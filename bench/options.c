@@ -164,10 +164,10 @@ static const option_spec table[] = {
             "cache; the\nprojections alone; the softmax of a tile; the products of\na tile"),
     CHOICES("--variants", "full,causal", variants, VARIANT_NAMES, SHAPES | BIT(MODEL), "which keys a token sees"),
     CHOICES("--dtypes", "f32", dtypes, DTYPE_NAMES, RUNS, "storage type of q, k, v and the output"),
-    CHOICES("--precision", "f32", precisions, PRECISION_NAMES, RUNS,
-            "what products multiply: f32; operands rounded to bf16;\nrows quantised to int8, and int8 weights; a cache "
-            "that is\ndecoded "
-            "from keeps the same"),
+    CHOICES(
+        "--precision", "f32", precisions, PRECISION_NAMES, RUNS,
+        "what products multiply: f32; operands rounded to bf16;\nrows quantised to int8, and int8 or int4 weights; a "
+        "cache\nthat is decoded from keeps the same"),
     CHOICES("--caches", "warm", caches, "warm,cold", RUNS, "warm: run after run; cold: flushed before each run"),
     {"--blas", "NAME,...", NULL, parse_names, FIELD(blas), 0, 0, NULL, ALL & ~BIT(DIFF),
      "backends: names as `machine` shows them, or PATH[:name] of\nlibraries; the first is what the others are compared "

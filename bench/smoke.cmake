@@ -99,7 +99,7 @@ macro(check_options)
   refuses("--rounds: '-1' is wrong" --rounds -1)
   refuses("--seconds: 'nan' is wrong: expected a number from 0" --seconds nan)
   refuses("--variants: 'maybe' is wrong: expected one or more of full,causal" --variants maybe)
-  refuses("--precision: '1' is wrong: expected one or more of f32,bf16,int8" --precision 1)
+  refuses("--precision: '1' is wrong: expected one or more of f32,bf16,int8,int4" --precision 1)
   refuses("--dtypes: 'f80' is wrong: expected one or more of f32" --dtypes f80)
   refuses("--blas: '' is wrong: expected names or paths" --blas linked,)
   refuses("model: 'gpt-17' is wrong: expected one or more of bert-base" model gpt-17)
@@ -194,14 +194,16 @@ endmacro()
 
 # Every operation that is narrower is right, and measured against the peak of what it multiplies.
 macro(check_precision)
-  bench(roofline ${tiny} --dims 16,40 --ops ${all_ops} --precision f32,bf16,int8 --kv-heads 1 --blas ${FIRST},builtin --svg
+  bench(roofline ${tiny} --dims 16,40 --ops ${all_ops} --precision f32,bf16,int8,int4 --kv-heads 1 --blas ${FIRST},builtin --svg
         "${DIR}/precision.svg" --json "${DIR}/precision.json" --csv "${DIR}/precision.csv")
   expect_status(0)
   expect_text("${out}" "peaks measured with [A-Z0-9_-]+ .FMA., [A-Z0-9_-]+ .bf16., [A-Z0-9_-]+ .int8.")
   foreach(line IN ITEMS "sdpa, full, f32, batch 1, width 16, 1 thread, FMA" "sdpa, full, f32, precision bf16,.*bf16"
                         "sdpa, full, f32, precision int8,.*bf16" "layer, full, f32, precision int8,.*int8"
                         "decode, full, f32, precision bf16,.*bf16" "decode, full, f32, precision int8,.*FMA"
-                        "projections, full, f32, precision int8,.*int8")
+                        "projections, full, f32, precision int8,.*int8" "sdpa, full, f32, precision int4,.*bf16"
+                        "layer, full, f32, precision int4,.*int8" "decode, full, f32, precision int4,.*FMA"
+                        "projections, full, f32, precision int4,.*int8")
     expect_text("${out}" "\n${line} peak [0-9.]+ GFLOP/s\n")
   endforeach()
   if(out MATCHES "(backward|softmax|sgemm), full, f32, precision")
@@ -214,9 +216,9 @@ macro(check_precision)
   string(JSON name GET "${json}" context peaks 2 name)
   string(JSON run GET "${json}" benchmarks 0 run_name)
   expect_text("${count} ${name} ${run}" "^3 int8 sdpa/full/f32/B:1")
-  file(STRINGS "${DIR}/precision.csv" lines REGEX "^,(layer|decode),full,f32,int8,warm,")
+  file(STRINGS "${DIR}/precision.csv" lines REGEX "^,(layer|decode),full,f32,int[84],warm,")
   list(LENGTH lines count)
-  if(NOT count EQUAL 16)
+  if(NOT count EQUAL 32)
     message(FATAL_ERROR "${count} lines of CSV")
   endif()
 endmacro()

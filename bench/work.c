@@ -41,7 +41,7 @@ static void fill(const dtype_spec *type, void *to, size_t count, double deviatio
     }
 }
 
-static const float *fill_floats(float *to, size_t count, double deviation, uint64_t seed) {
+static float *fill_floats(float *to, size_t count, double deviation, uint64_t seed) {
     if (to != NULL)
         fill(&dtype_table[0], to, count, deviation, seed);
     return to;
@@ -84,15 +84,23 @@ static void lay_backward(work *w, pile *p) {
     w->params.lse = take(p, rows * (double)c->H * sizeof(float));
 }
 
-static const float *lay_weights(pile *p, double out, double in, double deviation, uint64_t seed) {
+static float *lay_weights(pile *p, double out, double in, double deviation, uint64_t seed) {
     return fill_floats(take(p, out * in * sizeof(float)), (size_t)(out * in), deviation, seed);
 }
 
-static void lay_int8(layer_weights *w, pile *p, double M, double G) {
-    w->q_int8 = take(p, M * M), w->k_int8 = take(p, G * M), w->v_int8 = take(p, G * M), w->out_int8 = take(p, M * M);
-    w->q_scale = take(p, M * sizeof(float)), w->k_scale = take(p, G * sizeof(float));
-    w->v_scale = take(p, G * sizeof(float)), w->out_scale = take(p, M * sizeof(float));
+/* Bytes and scales of an output feature, of int8 or int4. */
+static double feature_bytes(attn_dtype type, double M) { return type == ATTN_INT4 ? ceil(M / 2) : M; }
+static double feature_scales(attn_dtype type, double M) { return type == ATTN_INT4 ? 2 * ceil(M / 32) : 1; }
+
+static void lay_narrow(layer_weights *w, pile *p, attn_dtype type, double M, double G) {
+    const double bytes = feature_bytes(type, M), scales = feature_scales(type, M) * sizeof(float);
+    w->q_narrow = take(p, M * bytes), w->k_narrow = take(p, G * bytes);
+    w->v_narrow = take(p, G * bytes), w->out_narrow = take(p, M * bytes);
+    w->q_scale = take(p, M * scales), w->k_scale = take(p, G * scales);
+    w->v_scale = take(p, G * scales), w->out_scale = take(p, M * scales);
 }
+
+static bool is_quantised(attn_dtype type) { return type == ATTN_INT8 || type == ATTN_INT4; }
 
 static void lay_layer(work *w, pile *p) {
     const bench_case *c = &w->what;
@@ -108,8 +116,9 @@ static void lay_layer(work *w, pile *p) {
     w->weights.k_bias = lay_weights(p, G, 1, 0.1, 9);
     w->weights.v_bias = lay_weights(p, G, 1, 0.1, 10);
     w->weights.out_bias = lay_weights(p, M, 1, 0.1, 11);
-    if (precision_table[c->precision].stored == ATTN_INT8)
-        lay_int8(&w->weights, p, M, G);
+    const attn_dtype stored = precision_table[c->precision].stored;
+    if (is_quantised(stored))
+        lay_narrow(&w->weights, p, stored, M, G);
     if (c->op == OP_PROJECTIONS)
         w->between = take(p, rows * (M + 2 * G) * sizeof(float));
 }
@@ -172,26 +181,47 @@ static bool lay_out(work *w) {
     return true;
 }
 
-/* Puts int8 in the place of f32. */
+/* What a quantised weight [out, in] stands for. */
+static void widen(attn_dtype type, size_t out, size_t in, const uint8_t *from, const float *scales, float *to) {
+    const size_t bytes = (size_t)feature_bytes(type, (double)in), step = (size_t)feature_scales(type, (double)in);
+    for (size_t o = 0; o < out; o++)
+        for (size_t i = 0; i < in; i++) {
+            const float *scale = scales + o * step + (type == ATTN_INT4 ? i / 32 * 2 : 0);
+            const uint8_t *row = from + o * bytes;
+            to[o * in + i] = type == ATTN_INT4 ? scale[0] * (float)(row[i / 2] >> i % 2 * 4 & 15) + scale[1]
+                                               : scale[0] * (float)(int8_t)row[i];
+        }
+}
+
+static attn_status quantize(work *w, attn_dtype type, size_t out, size_t in, float *weight, void *to, float *scales) {
+    const attn_status status = type == ATTN_INT4
+                                   ? attn_quantize_weight_int4(w->context, ATTN_OUT_IN, out, in, weight, to, scales)
+                                   : attn_quantize_weight(w->context, ATTN_OUT_IN, out, in, weight, to, scales);
+    if (status == ATTN_OK)
+        widen(type, out, in, to, scales, weight);
+    return status;
+}
+
+/* Puts int8 or int4 in the place of f32. */
 static attn_status quantize_layer(work *w, attn_mha_params *params) {
     const layer_weights *from = &w->weights;
+    const attn_dtype type = precision_table[w->what.precision].stored;
     const size_t M = params->model_width, G = params->kv_heads * params->head_width;
     const struct {
         size_t out;
-        const float *weight;
-        int8_t *to;
+        float *weight;
+        void *to;
         float *scale;
-    } each[] = {{M, from->q, from->q_int8, from->q_scale},
-                {G, from->k, from->k_int8, from->k_scale},
-                {G, from->v, from->v_int8, from->v_scale},
-                {M, from->out, from->out_int8, from->out_scale}};
+    } each[] = {{M, from->q, from->q_narrow, from->q_scale},
+                {G, from->k, from->k_narrow, from->k_scale},
+                {G, from->v, from->v_narrow, from->v_scale},
+                {M, from->out, from->out_narrow, from->out_scale}};
     attn_status status = ATTN_OK;
     for (size_t i = 0; status == ATTN_OK && i < sizeof each / sizeof *each; i++)
-        status =
-            attn_quantize_weight(w->context, ATTN_OUT_IN, each[i].out, M, each[i].weight, each[i].to, each[i].scale);
-    params->weight_dtype = ATTN_INT8;
-    params->q_weight = from->q_int8, params->k_weight = from->k_int8, params->v_weight = from->v_int8;
-    params->out_weight = from->out_int8;
+        status = quantize(w, type, each[i].out, M, each[i].weight, each[i].to, each[i].scale);
+    params->weight_dtype = type;
+    params->q_weight = from->q_narrow, params->k_weight = from->k_narrow, params->v_weight = from->v_narrow;
+    params->out_weight = from->out_narrow;
     params->q_scale = from->q_scale, params->k_scale = from->k_scale, params->v_scale = from->v_scale;
     params->out_scale = from->out_scale;
     return status;
@@ -208,7 +238,7 @@ static attn_status create_layer(work *w) {
     params.q_weight = w->weights.q, params.k_weight = w->weights.k, params.v_weight = w->weights.v;
     params.q_bias = w->weights.q_bias, params.k_bias = w->weights.k_bias, params.v_bias = w->weights.v_bias;
     params.out_weight = w->weights.out, params.out_bias = w->weights.out_bias;
-    if (w->weights.q_int8 != NULL)
+    if (w->weights.q_narrow != NULL)
         status = quantize_layer(w, &params);
     return status != ATTN_OK ? status : attn_mha_create(w->context, &params, &w->mha);
 }

@@ -9,10 +9,10 @@
 
 /* Where the pieces of a layer's weights are: dense, [out, in]. */
 typedef struct layer_weights {
-    const float *q, *k, *v, *out; /* [H·D, M], [G·D, M], [G·D, M], [M, H·D] */
-    const float *q_bias, *k_bias, *v_bias, *out_bias;
-    /* The same as int8, where the precision wants them, with a scale for each output feature. */
-    int8_t *q_int8, *k_int8, *v_int8, *out_int8;
+    float *q, *k, *v, *out; /* [H·D, M], [G·D, M], [G·D, M], [M, H·D] */
+    float *q_bias, *k_bias, *v_bias, *out_bias;
+    /* What the precision quantises them to, which they then stand for, and its scales; or NULL. */
+    void *q_narrow, *k_narrow, *v_narrow, *out_narrow;
     float *q_scale, *k_scale, *v_scale, *out_scale;
 } layer_weights;
 
