@@ -193,10 +193,12 @@ static void assert_weights_near(const struct sdpa_case *c, const struct sdpa_res
 /* An error δ of a score moves its weight by δ, relative, so the output by 2δ·|v| at most and the lse by δ. δ grows with
  * the scores: by default they are N(0,1), and with another scale that much larger; beyond 16 their own rounding, of a
  * few ulps, counts. The smallest values that a float can have are 1.4e-45 apart: sums of them are that coarse. Sums of
- * Tq weights, and the entropy, whose terms are δ·(1 + |ln p|), have a few times the error. Few values are beyond 5. */
+ * Tq weights, and the entropy, whose terms are δ·(1 + |ln p|), have a few times the error. Few values are beyond 5.
+ * Where δ may be 1, the second walk of inspections may make anything of weights: a BLAS may sum otherwise there. */
 void assert_answer_near(const struct sdpa_case *c, const struct sdpa_result *r, answer want) {
     const double relative_scale = fabs(effective_scale(&c->params, c->q.size[3])) * sqrt((double)c->q.size[3]);
-    const double factor = fmax(fmax(1, relative_scale) * c->score_size, want.score_size / 16);
+    const double narrow = 2 * 5 * c->score_error / promised(1).absolute;
+    const double factor = fmax(fmax(1, relative_scale) * c->score_size, want.score_size / 16) + narrow;
     const tolerance of_weights = {.absolute = 1e-9, .relative = promised(factor).absolute};
     const tolerance of_mass = {.absolute = promised(factor).absolute, .relative = promised(factor).absolute};
     tolerance of_out = promised(factor);
@@ -210,10 +212,13 @@ void assert_answer_near(const struct sdpa_case *c, const struct sdpa_result *r, 
     }
     assert_near(r->out, want.out, of_out);
     assert_near(r->lse, want.lse, promised(factor));
-    assert_weights_near(c, r, &want, of_weights, promised(factor));
+    assert_near(r->largest, want.largest, promised(factor));
+    if (of_weights.relative < 1 || c->params.weights_stage != ATTN_STAGE_PROBABILITIES)
+        assert_weights_near(c, r, &want, of_weights, promised(factor));
+    if (of_weights.relative >= 1)
+        return;
     assert_near(r->key_mass, want.key_mass, of_mass);
     assert_near(r->entropy, want.entropy, promised(4 * factor));
-    assert_near(r->largest, want.largest, promised(factor));
     assert_top_keys_near(r, &want, of_weights);
 }
 

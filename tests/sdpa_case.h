@@ -22,6 +22,7 @@ struct sdpa_case {
     size_t top_keys;               /* k; 0: not wanted */
     double score_size, value_size; /* in multiples of those that inputs N(0,1) have */
     double weight_error;           /* of each weight that a value is multiplied by, relative; 0: that of f32 */
+    double score_error;            /* of scores, absolute; 0: that of f32 */
 };
 
 /* Without data where not asked for. */

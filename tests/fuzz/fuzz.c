@@ -85,5 +85,5 @@ void fuzz_round(struct sdpa_case *c) {
     c->q = new_copy_of(ATTN_BF16, c->q);
     c->k = new_copy_of(ATTN_BF16, c->k);
     c->v = new_copy_of(ATTN_BF16, c->v);
-    c->weight_error = 0x1p-9;
+    c->weight_error += 0x1p-9;
 }
