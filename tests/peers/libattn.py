@@ -80,8 +80,12 @@ class Library:
 
     def create(self, kind, **fields):
         """attn_KIND_create with these fields of its params; destroyed with the result."""
+        return self.create_of(kind, self.init(f"attn_{kind}_params", **fields))
+
+    def create_of(self, kind, params):
+        """The same of params that are there."""
         place = self.ffi.new(f"attn_{kind} **")
-        self.call(f"attn_{kind}_create", self.init(f"attn_{kind}_params", **fields), place)
+        self.call(f"attn_{kind}_create", params, place)
         return self.ffi.gc(place[0], getattr(self.c, f"attn_{kind}_destroy"))
 
     def call(self, name, *arguments):
