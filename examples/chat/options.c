@@ -33,7 +33,7 @@ static bool put_weights(void *field, const char *value) {
         arithmetic is;
     } choices[] = {{"f32", {ATTN_PRECISION_F32, ATTN_F32}},
                    {"bf16", {ATTN_PRECISION_BF16, ATTN_F32}},
-                   {"int8", {ATTN_PRECISION_INT8, ATTN_INT8}},
+                   {"int8", {ATTN_PRECISION_F32, ATTN_INT8}},
                    {"int4", {ATTN_PRECISION_INT8, ATTN_INT4}}};
     for (size_t n = 0; n < sizeof choices / sizeof *choices; n++)
         if (strcmp(choices[n].name, value) == 0) {
@@ -82,7 +82,7 @@ static const flag table[] = {
     {"--cache", "f32|...", put_cache, FIELD(cache), "keys and values: f32, f16 (default), int8 or int4",
      "f32, f16, int8 or int4"},
     {"--threads", "N", flag_number, FIELD(threads), "0, the default: all cores", FLAG_NUMBER},
-    {"--context", "N", put_positive, FIELD(context), "tokens there is room for (default: 8192, the model's at most)",
+    {"--context", "N", put_positive, FIELD(context), "tokens there is room for (default: 4096, the model's at most)",
      POSITIVE},
     {"--most", "N", put_positive, FIELD(most), "chat: tokens of an answer (default: 512)", POSITIVE},
     {"--chunk", "N", put_positive, FIELD(chunk), "tokens of a prompt at once (default: 256)", POSITIVE},
@@ -133,7 +133,7 @@ bool options_parse(options *o, int argc, char **argv) {
     size_t given = 0;
     *o = (options){.arithmetic = {ATTN_PRECISION_INT8, ATTN_INT4},
                    .cache = ATTN_F16,
-                   .context = 8192,
+                   .context = 4096,
                    .most = 512,
                    .chunk = 256,
                    .top_k = 40,
