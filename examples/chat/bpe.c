@@ -213,7 +213,11 @@ static bool open_merges(bpe *b, const slice *text, example_error *e) {
         return example_fail(e, "%zu merges", b->merge_count);
     char *room = malloc(longest);
     b->merges = calloc(b->merge_count + 1, sizeof *b->merges);
-    bool good = room != NULL && b->merges != NULL ? table_open(&b->by_pair, b->merge_count, e) : example_fail_memory(e);
+    if (room == NULL || b->merges == NULL) {
+        free(room);
+        return example_fail_memory(e);
+    }
+    bool good = table_open(&b->by_pair, b->merge_count, e);
     for (size_t i = 0; good && i < b->merge_count; i++)
         good = read_merge(b, i, text[i], room, e);
     free(room);

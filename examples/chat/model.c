@@ -70,8 +70,8 @@ static bool fill(builder *b, const gguf_tensor *t, size_t first, size_t rows, ma
 static bool allocate(builder *b, size_t rows, size_t columns, matrix *m) {
     const size_t groups = (columns + 31) / 32;
     const size_t bytes = m->type == ATTN_F32 ? 4 * columns : m->type == ATTN_INT8 ? columns : (columns + 1) / 2;
-    m->numbers = malloc(rows * bytes);
-    m->scales = malloc(rows * groups * 2 * sizeof *m->scales);
+    m->numbers = malloc(rows * bytes + 1);
+    m->scales = malloc(rows * groups * 2 * sizeof *m->scales + 1);
     return ((m->numbers != NULL && m->scales != NULL) || example_fail_memory(b->e)) &&
            reserve((void *)&b->rows, &b->room, ROWS_AT_ONCE * columns, sizeof *b->rows, b->e);
 }
@@ -212,7 +212,7 @@ static bool make_head(builder *b, model *m) {
 static bool make_angles(builder *b, model *m, double base) {
     const size_t table = m->positions * (m->head_width / 2);
     const attn_rotary_tables_params params = {.struct_size = sizeof params, .base = base};
-    m->angles = malloc(2 * table * sizeof *m->angles);
+    m->angles = malloc(2 * table * sizeof *m->angles + 1);
     if (m->angles == NULL)
         return example_fail_memory(b->e);
     m->rotary = (attn_rotary){.struct_size = sizeof m->rotary,

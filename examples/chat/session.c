@@ -59,7 +59,9 @@ bool session_prompt(const session *s, decoder *d, const int64_t *ids, size_t cou
     const size_t chunk = s->options->chunk;
     const bool show = count > chunk && isatty(STDERR_FILENO);
     size_t *counts = calloc(d->sequences, sizeof *counts);
-    bool good = counts != NULL || example_fail_memory(e);
+    bool good = true;
+    if (counts == NULL)
+        return example_fail_memory(e);
     for (size_t at = 0; good && at < count; at += counts[0]) {
         counts[0] = count - at < chunk ? count - at : chunk;
         good = decoder_run(d, ids + at, counts, e);
