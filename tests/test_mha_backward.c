@@ -234,7 +234,7 @@ static void random_layers(void **state) {
 static const float *identity(size_t n) {
     float *x = new_floats(n * n);
     for (size_t i = 0; i < n * n; i++)
-        x[i] = i / n == i % n;
+        x[i] = i / n == i % n ? 1 : 0;
     return x;
 }
 
