@@ -45,6 +45,26 @@ static void any_number_of_threads(void **state) {
     check_same_bits(contexts, COUNT(THREADS));
 }
 
+/* Sequences that end where their tiles are shared out otherwise than those of all the tokens. */
+static void any_lengths(void **state) {
+    (void)state;
+    enum { TQ = 300, STEP = 26 };
+    attn_context *const one = new_context_of(1, 0);
+    seed(2);
+    for (size_t threads = 2; threads <= 7; threads++) {
+        attn_context *const several = new_context_of(threads, 0);
+        for (int64_t length = 0; length <= TQ; length += STEP * (int64_t)every()) {
+            const int64_t lengths[] = {94, length};
+            struct sdpa_case c = sdpa_case_of(2, 2, 2, TQ, 40, 8, 8);
+            c.params.query_lengths = lengths;
+            name_case("%zu threads, length %d", threads, (int)length);
+            const struct sdpa_result got = run_sdpa(several, &c), want = run_sdpa(one, &c);
+            assert_same_result(&got, &want);
+            end_case();
+        }
+    }
+}
+
 static void any_pool(void **state) {
     (void)state;
     attn_context *contexts[1 + 3 * COUNT(THREADS)] = {new_context_of(1, 0)};
@@ -294,6 +314,7 @@ static void prefill_of_a_cache(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(any_number_of_threads),
+                                       TEST(any_lengths),
                                        TEST(any_pool),
                                        TEST(any_floating_point_mode),
                                        TEST(calls_again),

@@ -287,7 +287,44 @@ static void turned_heads(void **state) {
     attn_mha_destroy(mha);
 }
 
+static void assert_zero(attn_tensor x) {
+    for (size_t i = 0; i < element_count(x); i++)
+        assert_true(((const float *)x.data)[i] == 0);
+}
+
+/* Keys alone, and latents of them, are kept as well, and all gradients are 0. */
+static void no_queries(void **state) {
+    (void)state;
+    enum { M = 24, TK = 5 };
+    attn_context *context = new_context_of(2, 0);
+    for (unsigned latent = 0; latent < 2; latent++) {
+        struct mha_case c = mha_case_of(M, 6, 2, 0);
+        set_layer_form(&c.layer, false, latent ? LATENT_KV | LATENT_Q : 0);
+        fill_layer(&c.layer, false, ALL_BIASES);
+        c.key = new_normal(BHTD, 2, 1, TK, M);
+        attn_mha *mha = new_layer(context, &c.layer);
+        size_t bytes = 0;
+        assert_ok(context, attn_mha_kept_size(context, mha, 2, 0, TK, &bytes));
+        const attn_tensor kept = new_tensor(BHTD, 1, 1, 1, bytes / sizeof(float)),
+                          d_key = new_tensor(BHTD, 2, 1, TK, M),
+                          d_up = new_tensor(BHTD, 1, 1, M * 2, c.layer.kv_latent);
+        attn_mha_gradients g;
+        ATTN_INIT(&g);
+        g.d_key = &d_key;
+        g.d_kv_up_weight = latent ? d_up.data : NULL;
+        memset(kept.data, 0xFF, bytes);
+        assert_ok(context,
+                  attn_mha_forward_keep(context, mha, &c.query, &c.key, NULL, &c.query, NULL, kept.data, bytes));
+        assert_ok(context, attn_mha_backward(context, mha, &c.query, &c.key, NULL, &c.query, NULL, kept.data, &g));
+        assert_zero(d_key);
+        for (size_t i = 0; latent && i < c.layer.kv_latent; i++)
+            assert_true(((const float *)d_up.data)[i] == 0);
+        attn_mha_destroy(mha);
+        end_case();
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(random_layers), TEST(turned_heads)};
+    const struct CMUnitTest tests[] = {TEST(random_layers), TEST(turned_heads), TEST(no_queries)};
     return cmocka_run_group_tests_name("mha_backward", tests, NULL, NULL);
 }

@@ -148,8 +148,10 @@ static void other_latents(void **state) {
     attn_mha *mha = new_layer(context, &c.layer);
     const struct mha_case without = plain_case(ATTN_F32, 6, M, false, ALL_BIASES, LATENT_Q);
     attn_mha_params p = c.layer;
+    attn_norm_params norm;
+    ATTN_INIT(&norm);
     refuse_layer(context, mha, &c, &without.layer, ATTN_ERROR_VALUE, "width");
-    p.kv_latent_norm = p.kv_latent_norm ? NULL : p.q_latent_norm;
+    p.kv_latent_norm = p.kv_latent_norm ? NULL : &norm;
     refuse_layer(context, mha, &c, &p, ATTN_ERROR_VALUE, "params.kv_latent_norm");
     attn_mha_destroy(mha);
 }

@@ -68,7 +68,7 @@ attn_status attn_block_forward_keep(attn_context *context, const attn_block *blo
     ATTNI_TRY(attni_check_block_outputs(context, &a));
     call.kept = kept;
     ATTNI_TRY(attni_scratch_reserve(context, attni_block_scratch(context, &call)));
-    return attni_is_empty(out) ? ATTN_OK : attni_block_run(context, &call, context->scratch);
+    return floats == 0 ? ATTN_OK : attni_block_run(context, &call, context->scratch);
 }
 
 /* -- gradients -- */

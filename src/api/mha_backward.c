@@ -44,7 +44,7 @@ attn_status attn_mha_forward_keep(attn_context *context, const attn_mha *mha, co
     ATTNI_TRY(attni_check_outputs(context, &extras, out, 3, (const char *const[]){"query", t.key_name, t.value_name},
                                   (const attn_tensor *const[]){t.query, t.key, t.value}));
     ATTNI_TRY(attni_scratch_reserve(context, attni_mha_scratch(context, &call)));
-    return attni_is_empty(out) ? ATTN_OK : attni_mha_run(context, &call, context->scratch);
+    return floats == 0 ? ATTN_OK : attni_mha_run(context, &call, context->scratch);
 }
 
 /* -- gradients -- */

@@ -81,17 +81,29 @@ const char *attni_latent_misfit(const attn_context *context, const attn_mha *m, 
     return NULL;
 }
 
+/* weight_of, what it needs widened in `room`. */
+static attni_weight weight_in(const attn_mha *m, const attni_weight *up, attni_of_head role, size_t h, float *room) {
+    if (up->scale && role == ATTNI_QUERY_TO)
+        widen(m, up, h, room);
+    return weight_of(m, up, role, h, up->scale ? room : NULL);
+}
+
 void attni_latent_pack(const attn_context *context, attn_mha *m, const attni_weight *up, char *memory, void *room) {
     float *next = (float *)(void *)(memory + attni_round_up(ATTNI_OF_HEAD * m->H * sizeof *m->of_heads, ATTNI_LINE));
-    float *widened = up->scale ? room : NULL;
     m->of_heads = (attni_linear *)(void *)memory;
     for (attni_of_head role = ATTNI_KEY_OF; role < ATTNI_OF_HEAD; role++)
         for (size_t h = 0; h < m->H; h++) {
-            if (widened && role == ATTNI_QUERY_TO)
-                widen(m, up, h, widened);
-            const attni_weight w = weight_of(m, up, role, h, widened);
+            const attni_weight w = weight_in(m, up, role, h, room);
             m->of_heads[role * m->H + h] = attni_linear_pack(context, &w, next);
             next += attni_linear_floats(context, &w);
+        }
+}
+
+void attni_latent_repack(attn_context *context, attn_mha *m, const attni_weight *up, void *room) {
+    for (attni_of_head role = ATTNI_KEY_OF; role < ATTNI_OF_HEAD; role++)
+        for (size_t h = 0; h < m->H; h++) {
+            const attni_weight w = weight_in(m, up, role, h, room);
+            attni_linear_repack(context, &w, &m->of_heads[role * m->H + h]);
         }
 }
 

@@ -202,7 +202,7 @@ void attni_mha_repack(attn_context *context, attn_mha *m, const attn_mha_params 
         attni_linear_repack(context, &w, own_linear(m, i));
     }
     if (m->L)
-        attni_latent_pack(context, m, &weights[ATTNI_W_KV_UP].weight, (char *)m->of_heads, room);
+        attni_latent_repack(context, m, &weights[ATTNI_W_KV_UP].weight, room);
     attni_keep(p->extra_key, m->G * m->D, &key);
     attni_keep(p->extra_value, m->G * m->E, &value);
     m->clip = clip_of(p);

@@ -107,6 +107,7 @@ attni_cut attni_cut_longest(const attn_context *context, const attni_sdpa *call)
     const attni_tile rule = rule_for(context, call, call->Tk);
     attni_cut cut = attni_cut_call(context, call, call->Tk);
     cut.tile.rows = attni_max(1, attni_min(rule.rows, call->Tq * (call->H / call->G)));
+    cut.tile.tiles = attni_min(rule.tiles, attni_max(1, cut.head_cuts * cut.token_cuts)); /* shorter ones share less */
     return cut;
 }
 

@@ -143,7 +143,7 @@ static void allow_doubts(struct sdpa_case *c, const attn_sdpa_params *of) {
     if (turned)
         products += doubt_of_products(c->k, c->q);
     c->score_error = products * fabs(effective_scale(&c->params, c->q.size[3]));
-    for (size_t n = 0; n < element_count(c->v) && turned && !c->weight_error; n++)
+    for (size_t n = 0; n < element_count(c->v) && turned && c->weight_error == 0; n++)
         c->weight_error = doubt(c->v, n / c->v.size[3], n % c->v.size[3]) > 0 ? 0x1p-7 : 0;
 }
 
