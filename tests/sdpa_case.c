@@ -178,6 +178,13 @@ static void assert_top_keys_near(const struct sdpa_result *got, const answer *wa
             assert_top_row(got, want, r, bound);
 }
 
+/* As all are, whatever the scores were rounded to. */
+static void assert_at_most_one(attn_tensor weights) {
+    const double *w = doubles_of(weights);
+    for (size_t i = 0; i < element_count(weights); i++)
+        assert_false(w[i] > 1);
+}
+
 /* The weights, of whatever stage. Weights are as small as 1/Tk and less: so much of the weight itself, and what
  * underflows. Scores are as exact as lse. */
 static void assert_weights_near(const struct sdpa_case *c, const struct sdpa_result *r, const answer *want,
@@ -213,6 +220,9 @@ void assert_answer_near(const struct sdpa_case *c, const struct sdpa_result *r, 
     assert_near(r->out, want.out, of_out);
     assert_near(r->lse, want.lse, promised(factor));
     assert_near(r->largest, want.largest, promised(factor));
+    if (c->params.weights_stage == ATTN_STAGE_PROBABILITIES && c->params.dropout == 0)
+        assert_at_most_one(r->probabilities);
+    assert_at_most_one(r->top_probabilities);
     if (of_weights.relative < 1 || c->params.weights_stage != ATTN_STAGE_PROBABILITIES)
         assert_weights_near(c, r, &want, of_weights, promised(factor));
     if (of_weights.relative >= 1)

@@ -34,6 +34,13 @@ static void clear_masked(const attni_query_tile *t, const attni_row *state, size
                 p[i * lds + j] = 0;
 }
 
+/* The state may be of scores that were summed otherwise: where they are huge, exp(s − max) is then beyond 1. */
+static void bound_weights(const attni_query_tile *t, size_t columns, size_t lds, float *p) {
+    for (size_t i = 0; i < t->tokens; i++)
+        for (size_t j = 0; j < columns; j++)
+            p[i * lds + j] = p[i * lds + j] > 1 ? 1 : p[i * lds + j];
+}
+
 static void final_weights(const attni_engine *e, const attni_query_tile *t, size_t h, const attni_range *range,
                           attni_desk *desk) {
     const size_t lds = e->cut.tile.keys, columns = desk->group.count;
@@ -46,6 +53,7 @@ static void final_weights(const attni_engine *e, const attni_query_tile *t, size
     }
     e->kernels->softmax_final(t->tokens, columns, s, lds, range, state_of(e, t, h), p, (ptrdiff_t)lds);
     clear_masked(t, state_of(e, t, h), columns, lds, s, p);
+    bound_weights(t, columns, lds, p);
 }
 
 /* The largest of each row's scores so far. */
