@@ -140,6 +140,33 @@ static void other_layers(void **state) {
     attn_mha_destroy(mha);
 }
 
+/* What tells whether int4 fits are the scales of a map's own features, wherever they are among the caller's: those of k
+ * are f16 numbers here, those of q are not. */
+static void own_scales(void **state) {
+    (void)state;
+    attn_context *context = new_context_of(1, 0);
+    struct mha_case c = mha_case_of(64, 2, 1, T);
+    c.layer.weight_dtype = ATTN_INT4;
+    c.layer.order = ATTN_OUT_IN;
+    set_layer_form(&c.layer, true, BY_GROUP);
+    fill_layer(&c.layer, true, 0);
+    const size_t head = 32, each = 2 * 64 / 32,
+                 group = 3 * head * each; /* scales and offsets of a feature, of a head */
+    float *scales = new_tensor(BHTD, 1, 1, 1, 2 * group).data;
+    for (size_t i = 0; i < 2 * group; i++)
+        scales[i] = i % group / (head * each) == 1 ? 0.125F : 0.1F + (float)(i % 7) * 1e-6F;
+    c.layer.in_scale = scales;
+    attn_mha *mha = new_layer(context, &c.layer);
+    assert_ok(context, attn_mha_update(context, mha, &c.layer));
+    attn_mha *new = new_layer(context, &c.layer);
+    assert_bits(run_layer(context, mha, &c), run_layer(context, new, &c));
+    for (size_t i = 0; i < 2 * group; i++)
+        scales[i] = i % group / (head * each) == 0 ? 0.125F : 0.1F + (float)(i % 7) * 1e-6F;
+    refuse_layer(context, mha, &c, &c.layer, ATTN_ERROR_VALUE, "params, k");
+    attn_mha_destroy(mha);
+    attn_mha_destroy(new);
+}
+
 /* The q and kv latents, their norms, and the maps of the heads. */
 static void other_latents(void **state) {
     (void)state;
@@ -204,7 +231,7 @@ static void other_blocks(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(layers), TEST(blocks), TEST(other_layers), TEST(other_latents),
-                                       TEST(other_blocks)};
+    const struct CMUnitTest tests[] = {TEST(layers),     TEST(blocks),        TEST(other_layers),
+                                       TEST(own_scales), TEST(other_latents), TEST(other_blocks)};
     return cmocka_run_group_tests_name("update", tests, NULL, NULL);
 }

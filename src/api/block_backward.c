@@ -163,17 +163,6 @@ static attn_status check_feed(attn_context *context, arguments *a, attni_block_b
     return ATTN_OK;
 }
 
-static attn_status check_tensor(attn_context *context, const char *name, const attn_tensor *d, const attn_tensor *of,
-                                arguments *a, attni_view *view) {
-    ATTNI_TRY(check_belongs(context, name, d, of));
-    if (!d)
-        return ATTN_OK;
-    ATTNI_TRY(attni_check_like(context, name, d, "the input", of, ATTNI_FLOATS, true, a->block.data));
-    *view = attni_view_of(d);
-    attni_write_tensor(&a->written, name, d);
-    return ATTN_OK;
-}
-
 static attn_status check_written(attn_context *context, const arguments *a, const attni_block_call *call) {
     static const attn_tensor none;
     const attn_block_inputs *in = &a->block.inputs;
@@ -212,8 +201,10 @@ static attn_status check(attn_context *context, arguments *a, const attn_block_i
     b->call.kept = (float *)(uintptr_t)kept; /* only read */
     b->d_out = b->call.out;
     b->accumulate = a->gradients.accumulate != 0;
-    ATTNI_TRY(check_tensor(context, "gradients.dx", a->gradients.dx, a->block.x, a, &b->dx));
-    ATTNI_TRY(check_tensor(context, "gradients.d_encoded", a->gradients.d_encoded, in.encoded, a, &b->d_encoded));
+    ATTNI_TRY(attni_check_input_gradient(context, "gradients.dx", a->gradients.dx, true, a->block.x, a->block.data,
+                                         &b->dx, &a->written));
+    ATTNI_TRY(attni_check_input_gradient(context, "gradients.d_encoded", a->gradients.d_encoded, in.encoded, in.encoded,
+                                         a->block.data, &b->d_encoded, &a->written));
     ATTNI_TRY(check_attention(context, a, ATTNI_SELF, b));
     ATTNI_TRY(check_attention(context, a, ATTNI_CROSS, b));
     ATTNI_TRY(check_rims(context, a, b));

@@ -16,6 +16,10 @@ attni_gradients attni_shared_gradients(const attn_sdpa_gradients *g);
 attn_status attni_check_norm_sums(attn_context *context, const char *const names[3], const attn_norm_gradients *given,
                                   bool belongs, size_t width, attni_written *written, attni_norm_sums *sums);
 
+/* A gradient of an input, which has a name of its own only where the input was given. */
+attn_status attni_check_input_gradient(attn_context *context, const char *name, const attn_tensor *d, bool given,
+                                       const attn_tensor *of, bool data, attni_view *view, attni_written *written);
+
 /* `bytes` of the caller's, for so many floats that are to be kept. */
 attn_status attni_check_kept(attn_context *context, const void *kept, size_t bytes, size_t floats);
 

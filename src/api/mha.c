@@ -319,7 +319,8 @@ static const char *const weight_names[ATTNI_WEIGHTS] = {"params, q",          "p
 static attn_status check_fits(attn_context *context, const attn_mha *mha, const description *d) {
     ATTNI_TRY(attni_check_fits(context, "params", attni_mha_misfit(mha, &d->params)));
     for (attni_role i = 0; i < ATTNI_WEIGHTS; i++)
-        ATTNI_TRY(attni_check_fits(context, weight_names[i], attni_mha_weight_misfit(context, mha, i, &d->weights[i])));
+        ATTNI_TRY(attni_check_fits(context, weight_names[i],
+                                   attni_mha_weight_misfit(context, mha, i, &d->weights[i], context->scratch)));
     for (attni_norm_of i = 0; i < ATTNI_NORMS; i++)
         ATTNI_TRY(attni_check_norm_fits(context, norm_names[i], d->norms[i],
                                         mha->norms[i].there ? &mha->norms[i].norm : NULL));
@@ -329,8 +330,8 @@ static attn_status check_fits(attn_context *context, const attn_mha *mha, const 
 attn_status attni_mha_renew(attn_context *context, attn_mha *mha, const attn_mha_params *params, bool writes) {
     description d;
     ATTNI_TRY(check_layer(context, params, &d));
-    ATTNI_TRY(check_fits(context, mha, &d));
     ATTNI_TRY(attni_scratch_reserve(context, attni_mha_repack_bytes(mha, d.weights)));
+    ATTNI_TRY(check_fits(context, mha, &d));
     if (writes)
         attni_mha_repack(context, mha, &d.params, d.weights, d.norms, context->scratch);
     return ATTN_OK;

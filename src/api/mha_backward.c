@@ -120,10 +120,9 @@ static attn_status add_norms(attn_context *context, attni_place place, const att
                                                                     NORM_NAMES("kv_latent_norm")};
     const attn_mha *m = b->call.mha;
     const attn_norm_gradients *const given[ATTNI_NORMS] = {g->out_norm, g->q_latent_norm, g->kv_latent_norm};
-    const size_t widths[ATTNI_NORMS] = {m->out.in, m->q_down.out, m->L};
     for (attni_norm_of i = 0; i < ATTNI_NORMS; i++)
-        ATTNI_TRY(attni_check_norm_sums(context, names[i][place], given[i], m->norms[i].there, widths[i], written,
-                                        &b->norms[i]));
+        ATTNI_TRY(attni_check_norm_sums(context, names[i][place], given[i], m->norms[i].there, attni_norm_width(m, i),
+                                        written, &b->norms[i]));
     return ATTN_OK;
 }
 
@@ -201,9 +200,8 @@ attn_sdpa_params attni_without_outputs(const attn_sdpa_params *params) {
     return p;
 }
 
-/* A gradient of an input, which has a name of its own only where the input was given. */
-static attn_status check_input_gradient(attn_context *context, const char *name, const attn_tensor *d, bool given,
-                                        const attn_tensor *of, bool data, attni_view *view, attni_written *written) {
+attn_status attni_check_input_gradient(attn_context *context, const char *name, const attn_tensor *d, bool given,
+                                       const attn_tensor *of, bool data, attni_view *view, attni_written *written) {
     if (!d)
         return ATTN_OK;
     if (!given)
@@ -225,11 +223,12 @@ typedef struct arguments {
 static attn_status check_gradients(attn_context *context, const arguments *a, const attn_sdpa_params *p,
                                    const attn_mha_gradients *g, bool data, attni_mha_back *b, attni_written *written) {
     const attni_layer_tensors *t = &a->t;
+    ATTNI_TRY(attni_check_input_gradient(context, "gradients.d_query", g->d_query, true, t->query, data, &b->d_query,
+                                         written));
     ATTNI_TRY(
-        check_input_gradient(context, "gradients.d_query", g->d_query, true, t->query, data, &b->d_query, written));
-    ATTNI_TRY(check_input_gradient(context, "gradients.d_key", g->d_key, !t->self, t->key, data, &b->d_key, written));
-    ATTNI_TRY(check_input_gradient(context, "gradients.d_value", g->d_value, !t->same_value, t->value, data,
-                                   &b->d_value, written));
+        attni_check_input_gradient(context, "gradients.d_key", g->d_key, !t->self, t->key, data, &b->d_key, written));
+    ATTNI_TRY(attni_check_input_gradient(context, "gradients.d_value", g->d_value, !t->same_value, t->value, data,
+                                         &b->d_value, written));
     return attni_check_layer_gradients(context, ATTNI_ALONE, p, g, data, b, written);
 }
 

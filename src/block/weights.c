@@ -41,9 +41,7 @@ bool attni_own_norm(const attn_allocator *allocator, const attni_norm *norm, siz
     float *memory = attni_allocate(allocator, floats * sizeof *memory), *next = memory;
     if (!memory)
         return false;
-    *owned = (attni_owned_norm){true, *norm, memory};
-    owned->norm.weight = attni_keep(norm->weight, M, &next);
-    owned->norm.bias = attni_keep(norm->bias, M, &next);
+    *owned = (attni_owned_norm){true, attni_keep_norm(norm, M, &next), memory};
     return true;
 }
 

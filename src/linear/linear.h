@@ -57,6 +57,7 @@ size_t attni_panel_bytes(const attni_linear *linear, size_t elements);
 /* Copies x [n], or nothing where it is NULL, to *next, and moves that on by whole cache lines, zeros behind the copy.
  * Returns the copy, or NULL. */
 float *attni_keep(const float *x, size_t n, float **next);
+attni_norm attni_keep_norm(const attni_norm *norm, size_t width, float **next); /* weight and bias */
 
 /* Another norm, which has a weight and a bias if that has, in the place of one whose arrays were kept. */
 void attni_norm_renew(const attni_norm *norm, size_t width, attni_norm *kept);

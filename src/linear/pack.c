@@ -169,11 +169,16 @@ float *attni_keep(const float *x, size_t n, float **next) {
     return kept;
 }
 
+attni_norm attni_keep_norm(const attni_norm *norm, size_t width, float **next) {
+    attni_norm kept = *norm;
+    kept.weight = attni_keep(norm->weight, width, next);
+    kept.bias = attni_keep(norm->bias, width, next);
+    return kept;
+}
+
 void attni_norm_renew(const attni_norm *norm, size_t width, attni_norm *kept) {
-    float *weight = (float *)(uintptr_t)kept->weight, *bias = (float *)(uintptr_t)kept->bias; /* not const there */
-    *kept = *norm;
-    kept->weight = attni_keep(norm->weight, width, &weight);
-    kept->bias = attni_keep(norm->bias, width, &bias);
+    float *next = (float *)(uintptr_t)(kept->weight ? kept->weight : kept->bias); /* not const there */
+    *kept = attni_keep_norm(norm, width, &next);
 }
 
 void attni_linear_pack_panel(const attn_context *context, const attni_weight *w, const attni_linear *linear, size_t o) {

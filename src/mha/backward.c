@@ -9,8 +9,6 @@
 #include "mha/mha.h"
 #include "mha/rows.h"
 
-static attni_matrix dense(float *data, size_t rows, size_t width) { return (attni_matrix){data, rows, width}; }
-
 /* -- the scratch -- */
 
 /* In floats from its start. */
@@ -120,25 +118,23 @@ static void clear(const run *r) {
 
 /* -- row by row -- */
 
-/* From the gradient of what is normed, in place, to that of x, `width` columns of it. */
-static attni_norm_rows_back norm_rows(const attni_mha_back *b, attni_norm_of which, size_t width, const attni_matrix *x,
+/* From the gradient of what is normed, in place, to that of x. */
+static attni_norm_rows_back norm_rows(const attni_mha_back *b, attni_norm_of which, const attni_matrix *x,
                                       const attni_matrix *d) {
-    return attni_norm_matrix_back(width, x, d, d, b->norms[which], false, b->accumulate);
+    return attni_norm_matrix_back(attni_norm_width(b->call.mha, which), x, d, d, b->norms[which], false, b->accumulate);
 }
 
-static void norm_back(const run *r, attni_norm_of which, size_t width, const attni_matrix *x, const attni_matrix *d) {
-    const attni_norm_rows_back rows = norm_rows(r->back, which, width, x, d);
+static void norm_back(const run *r, attni_norm_of which, const attni_matrix *x, const attni_matrix *d) {
+    const attni_norm_rows_back rows = norm_rows(r->back, which, x, d);
     if (r->m->norms[which].there)
         attni_norm_backward(r->context, &r->m->norms[which].norm, &rows, r->scratch + r->at.rest);
 }
 
 static size_t norm_scratch(const attni_mha_back *b) {
-    const attn_mha *m = b->call.mha;
-    const size_t widths[ATTNI_NORMS] = {m->out.in, m->q_down.out, m->L};
     size_t most = 0;
     for (attni_norm_of i = 0; i < ATTNI_NORMS; i++) {
         const attni_matrix x = {NULL, b->call.B * (i == ATTNI_KV_NORM ? b->call.Tk : b->call.Tq), 0};
-        const attni_norm_rows_back rows = norm_rows(b, i, widths[i], &x, &x);
+        const attni_norm_rows_back rows = norm_rows(b, i, &x, &x);
         most = attni_max(most, attni_norm_backward_scratch(&rows));
     }
     return most;
@@ -253,27 +249,27 @@ static void back_to_query(const run *r, target *to) {
         back_to_input(r, ATTNI_W_Q, &r->query, r->at.dq, to);
         return;
     }
-    const attni_matrix x = dense(r->kept + r->kept_at.q_down, rows, width),
-                       plain = dense(r->kept + r->kept_at.q_plain, rows, width),
-                       dq = dense(r->scratch + r->at.dq, rows, m->q.out),
-                       d = dense(r->scratch + r->at.d_q_down, rows, width);
+    const attni_matrix x = attni_dense(r->kept + r->kept_at.q_down, rows, width),
+                       plain = attni_dense(r->kept + r->kept_at.q_plain, rows, width),
+                       dq = attni_dense(r->scratch + r->at.dq, rows, m->q.out),
+                       d = attni_dense(r->scratch + r->at.d_q_down, rows, width);
     linear_back(r, ATTNI_W_Q, &x, &dq, &d, NULL);
-    norm_back(r, ATTNI_Q_NORM, width, &plain, &d);
+    norm_back(r, ATTNI_Q_NORM, &plain, &d);
     back_to_input(r, ATTNI_W_Q_DOWN, &r->query, r->at.d_q_down, to);
 }
 
 static void back_to_latents(const run *r) {
     const attn_mha *m = r->m;
     const size_t rows = r->key.rows;
-    const attni_matrix plain = dense(r->kept + r->kept_at.k_plain, rows, m->k.out);
-    const attni_latent_back back = {.latents = dense(r->kept + r->kept_at.k, rows, m->k.out),
-                                    .d_keys = dense(r->scratch + r->at.dk, rows, m->H * m->D),
-                                    .d_values = dense(r->scratch + r->at.dv, rows, m->H * m->E),
-                                    .d_latents = dense(r->scratch + r->at.d_latents, rows, m->k.out),
+    const attni_matrix plain = attni_dense(r->kept + r->kept_at.k_plain, rows, m->k.out);
+    const attni_latent_back back = {.latents = attni_dense(r->kept + r->kept_at.k, rows, m->k.out),
+                                    .d_keys = attni_dense(r->scratch + r->at.dk, rows, m->H * m->D),
+                                    .d_values = attni_dense(r->scratch + r->at.dv, rows, m->H * m->E),
+                                    .d_latents = attni_dense(r->scratch + r->at.d_latents, rows, m->k.out),
                                     .d_up = r->back->kv_up,
                                     .accumulate = r->back->accumulate};
     attni_latent_back_run(r->context, m, &back, r->scratch + r->at.rest);
-    norm_back(r, ATTNI_KV_NORM, m->L, &plain, &back.d_latents);
+    norm_back(r, ATTNI_KV_NORM, &plain, &back.d_latents);
 }
 
 static void back_to_keys(const run *r, target *of_key, target *of_value) {
@@ -314,15 +310,15 @@ static void back_through_output(const run *r) {
     const size_t rows = r->back->call.B * r->back->call.Tq;
     const bool normed = m->norms[ATTNI_OUT_NORM].there;
     float *o = r->kept + r->kept_at.o, *gated = m->gate.out ? r->scratch + r->at.gated : o;
-    const attni_matrix plain = dense(gated, rows, m->out.in),
-                       x = dense(normed ? r->scratch + r->at.finished : gated, rows, m->out.in),
-                       d_o = dense(r->scratch + r->at.d_o, rows, m->out.in);
+    const attni_matrix plain = attni_dense(gated, rows, m->out.in),
+                       x = attni_dense(normed ? r->scratch + r->at.finished : gated, rows, m->out.in),
+                       d_o = attni_dense(r->scratch + r->at.d_o, rows, m->out.in);
     if (m->gate.out)
         attni_mha_finish(r->context, m, NULL, rows, o, r->kept + r->kept_at.gate, gated);
     if (normed)
         attni_norm_matrix(r->context, &m->norms[ATTNI_OUT_NORM].norm, m->out.in, &plain, &x);
     linear_back(r, ATTNI_W_OUT, &x, &r->d_out, &d_o, NULL);
-    norm_back(r, ATTNI_OUT_NORM, m->out.in, &plain, &d_o);
+    norm_back(r, ATTNI_OUT_NORM, &plain, &d_o);
     if (m->gate.out)
         attni_share_rows(r->context, rows, m->out.in, FLOPS, gate_rows, (void *)(uintptr_t)r);
 }

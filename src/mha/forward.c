@@ -101,8 +101,6 @@ attni_view attni_heads_of(const attni_mha_call *call, float *data, size_t T, siz
     return (attni_view){data, ATTN_F32, ragged ? 0 : (ptrdiff_t)T * row, (ptrdiff_t)width, row};
 }
 
-static attni_matrix dense(float *data, size_t rows, size_t width) { return (attni_matrix){data, rows, width}; }
-
 /* The call's options on what there is to attend to, without views. */
 static attni_sdpa options_of(const attni_mha_call *call, manner way) {
     const attn_mha *m = call->mha;
@@ -203,12 +201,12 @@ size_t attni_mha_scratch(const attn_context *context, const attni_mha_call *call
 
 /* In place, what was there being kept if there is a place for it. */
 static void norm_latent(attn_context *context, const attn_mha *m, attni_norm_of which, const attni_matrix *x,
-                        size_t width, float *plain) {
+                        float *plain) {
     if (!m->norms[which].there)
         return;
     if (plain)
         memcpy(plain, x->data, x->rows * x->ld * sizeof *plain);
-    attni_norm_matrix(context, &m->norms[which].norm, width, x, x);
+    attni_norm_matrix(context, &m->norms[which].norm, attni_norm_width(m, which), x, x);
 }
 
 /* What the latents become: q, and c. */
@@ -216,15 +214,15 @@ static void finish_latents(attn_context *context, const attni_mha_call *call, co
     const attn_mha *m = call->mha;
     const size_t queries = call->B * call->Tq;
     float *own = kept_of(call, scratch);
-    const attni_matrix q_down = dense(own + at->kept.q_down, queries, m->q_down.out);
-    const attni_matrix k = dense(own + at->kept.k, call->B * call->Tk, m->k.out);
+    const attni_matrix q_down = attni_dense(own + at->kept.q_down, queries, m->q_down.out);
+    const attni_matrix k = attni_dense(own + at->kept.k, call->B * call->Tk, m->k.out);
     const attni_product q = {.linear = &m->q,
                              .x = q_down,
-                             .y = dense(own + at->kept.q, queries, m->q.out),
+                             .y = attni_dense(own + at->kept.q, queries, m->q.out),
                              .activation = m->clip.clips ? &m->clip : NULL,
                              .room = scratch + at->rest};
-    norm_latent(context, m, ATTNI_Q_NORM, &q_down, m->q_down.out, call->keeps ? own + at->kept.q_plain : NULL);
-    norm_latent(context, m, ATTNI_KV_NORM, &k, m->L, call->keeps ? own + at->kept.k_plain : NULL);
+    norm_latent(context, m, ATTNI_Q_NORM, &q_down, call->keeps ? own + at->kept.q_plain : NULL);
+    norm_latent(context, m, ATTNI_KV_NORM, &k, call->keeps ? own + at->kept.k_plain : NULL);
     if (m->q_down.out)
         attni_project(context, &q, 1);
 }
@@ -248,25 +246,25 @@ static void project_inputs(attn_context *context, const attni_mha_call *call, co
     const attni_activation *clip = m->clip.clips ? &m->clip : NULL;
     const attni_product products[] = {{.linear = q,
                                        .x = query,
-                                       .y = dense(own + q_at, B * Tq, q->out),
+                                       .y = attni_dense(own + q_at, B * Tq, q->out),
                                        .type = type,
                                        .activation = m->q_down.out ? NULL : clip,
                                        .room = q_room},
                                       {.linear = &m->k,
                                        .x = key,
-                                       .y = dense(own + at->kept.k, B * Tk, m->k.out),
+                                       .y = attni_dense(own + at->kept.k, B * Tk, m->k.out),
                                        .type = call->key.dtype,
                                        .activation = clip,
                                        .room = k_room},
                                       {.linear = &m->v,
                                        .x = value,
-                                       .y = dense(own + at->kept.v, B * Tk, m->v.out),
+                                       .y = attni_dense(own + at->kept.v, B * Tk, m->v.out),
                                        .type = call->value.dtype,
                                        .activation = clip,
                                        .room = v_room},
                                       {.linear = &m->gate,
                                        .x = query,
-                                       .y = dense(own + at->kept.gate, B * Tq, m->gate.out),
+                                       .y = attni_dense(own + at->kept.gate, B * Tq, m->gate.out),
                                        .type = type,
                                        .activation = &sigmoid,
                                        .room = gate_room}};
@@ -280,10 +278,11 @@ static void make_heads(attn_context *context, const attni_mha_call *call, manner
     const attn_mha *m = call->mha;
     const size_t queries = call->B * call->Tq, keys = call->B * call->Tk;
     float *own = kept_of(call, scratch);
-    const attni_matrix q = dense(own + at->kept.q, queries, m->q.out), k = dense(own + at->kept.k, keys, m->k.out);
-    const attni_matrix all_keys = dense(own + at->kept.keys, keys, m->H * m->D);
-    const attni_matrix all_values = dense(own + at->kept.values, keys, m->H * m->E);
-    const attni_matrix absorbed = dense(scratch + at->queries, queries, m->H * (m->L + m->R));
+    const attni_matrix q = attni_dense(own + at->kept.q, queries, m->q.out),
+                       k = attni_dense(own + at->kept.k, keys, m->k.out);
+    const attni_matrix all_keys = attni_dense(own + at->kept.keys, keys, m->H * m->D);
+    const attni_matrix all_values = attni_dense(own + at->kept.values, keys, m->H * m->E);
+    const attni_matrix absorbed = attni_dense(scratch + at->queries, queries, m->H * (m->L + m->R));
     if (way == EXPANDED)
         attni_latent_expand(context, m, &k, &all_keys, &all_values, scratch + at->rest);
     else if (way == ABSORBED)
@@ -365,8 +364,8 @@ static void attend(attn_context *context, const attni_mha_call *call, manner way
     const attn_mha *m = call->mha;
     const size_t rows = call->B * call->Tq;
     const attni_sdpa attention = attention_of(call, way, at, scratch);
-    const attni_matrix sums = dense(scratch + at->sums, rows, m->H * m->L),
-                       o = dense(kept_of(call, scratch) + at->kept.o, rows, m->out.in);
+    const attni_matrix sums = attni_dense(scratch + at->sums, rows, m->H * m->L),
+                       o = attni_dense(kept_of(call, scratch) + at->kept.o, rows, m->out.in);
     clear_outside(call, m->H * attention.E, attention.out.data);
     attni_sdpa_run(context, &attention, scratch + at->rest);
     if (way == ABSORBED)
@@ -401,7 +400,7 @@ attn_status attni_mha_run(attn_context *context, const attni_mha_call *call, flo
     float *finished = finishes(m) && call->keeps ? scratch + at.finished : o;
     const attni_matrix out = attni_matrix_of(&call->out, B, Tq, m->M, scratch + at.out);
     const attni_product product = {.linear = &m->out,
-                                   .x = dense(finished, B * Tq, m->out.in),
+                                   .x = attni_dense(finished, B * Tq, m->out.in),
                                    .y = out,
                                    .residual = call->residual,
                                    .room = scratch + at.rest};

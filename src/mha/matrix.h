@@ -6,6 +6,10 @@
 #include "linear/linear.h"
 #include "sdpa/sdpa.h"
 
+static inline attni_matrix attni_dense(float *data, size_t rows, size_t width) {
+    return (attni_matrix){data, rows, width};
+}
+
 /* Floats of room that a view needs: none where it is one matrix. */
 size_t attni_matrix_floats(const attni_view *x, size_t B, size_t T, size_t width);
 

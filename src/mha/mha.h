@@ -78,8 +78,8 @@ void attni_mha_delete(attn_mha *mha);
 /* What of other params or weights does not fit in the place of what was packed, or NULL. */
 const char *attni_mha_misfit(const attn_mha *mha, const attn_mha_params *params);
 const char *attni_mha_weight_misfit(const attn_context *context, const attn_mha *mha, attni_role role,
-                                    const attni_mha_weight *from);
-/* Packs them there, with so many bytes of room. */
+                                    const attni_mha_weight *from, void *room);
+/* Packs them there. That and the look at weights take so many bytes of room. */
 size_t attni_mha_repack_bytes(const attn_mha *mha, const attni_mha_weight weights[ATTNI_WEIGHTS]);
 void attni_mha_repack(attn_context *context, attn_mha *mha, const attn_mha_params *params,
                       const attni_mha_weight weights[ATTNI_WEIGHTS], const attni_norm *const norms[ATTNI_NORMS],
@@ -88,6 +88,11 @@ void attni_mha_repack(attn_context *context, attn_mha *mha, const attn_mha_param
 static inline const attni_linear *attni_linear_of(const attn_mha *m, attni_role role) {
     const attni_linear *const maps[ATTNI_PACKED] = {&m->q, &m->k, &m->v, &m->out, &m->gate, &m->q_down};
     return maps[role];
+}
+
+static inline size_t attni_norm_width(const attn_mha *m, attni_norm_of which) {
+    const size_t widths[ATTNI_NORMS] = {m->out.in, m->q_down.out, m->L};
+    return widths[which];
 }
 
 /* What a cache of the layer keeps. */

@@ -35,21 +35,11 @@ static size_t gathered_bytes(const attni_mha_weight *from) {
     return from->origin.run ? (1 + each) * w->out * sizeof(float) + attni_weight_bytes(w->type, w->out, w->in) : 0;
 }
 
-/* Its form then, without the numbers. */
-static attni_weight following(const attni_mha_weight *from) {
-    attni_weight w = from->weight;
-    if (from->origin.run) {
-        w.stride_out = w.stride_in == 1 ? w.in : 1;
-        w.stride_in = w.stride_in == 1 ? 1 : w.out;
-    }
-    return w;
-}
-
 /* That weight: itself, or a copy in `memory`. */
 static attni_weight gather(const attni_mha_weight *from, char *memory) {
     const attni_weight *w = &from->weight;
     const size_t each = attni_count_scales(w->type, 1, w->in);
-    attni_weight to = following(from);
+    attni_weight to = *w;
     if (from->origin.run == 0)
         return to;
     float *scale = (float *)(void *)memory, *bias = scale + each * w->out;
@@ -59,6 +49,8 @@ static attni_weight gather(const attni_mha_weight *from, char *memory) {
     to.data = bias + w->out;
     to.scale = w->scale ? scale : NULL;
     to.bias = w->bias ? bias : NULL;
+    to.stride_out = w->stride_in == 1 ? w->in : 1;
+    to.stride_in = w->stride_in == 1 ? 1 : w->out;
     return to;
 }
 
@@ -117,11 +109,8 @@ static attn_mha *pack(const attn_context *context, const attn_mha_params *p, con
     mha->extra_value = attni_keep(p->extra_value, value, &next);
     for (size_t i = 0; i < ATTNI_NORMS; i++) {
         mha->norms[i].there = norms[i] != NULL;
-        if (norms[i]) {
-            mha->norms[i].norm = *norms[i];
-            mha->norms[i].norm.weight = attni_keep(norms[i]->weight, widths[i], &next);
-            mha->norms[i].norm.bias = attni_keep(norms[i]->bias, widths[i], &next);
-        }
+        if (norms[i])
+            mha->norms[i].norm = attni_keep_norm(norms[i], widths[i], &next);
     }
     return mha;
 }
@@ -176,12 +165,12 @@ const char *attni_mha_misfit(const attn_mha *m, const attn_mha_params *p) {
 }
 
 const char *attni_mha_weight_misfit(const attn_context *context, const attn_mha *m, attni_role role,
-                                    const attni_mha_weight *from) {
+                                    const attni_mha_weight *from, void *room) {
     if (role == ATTNI_W_KV_UP)
         return m->L ? attni_latent_misfit(context, m, &from->weight) : NULL;
     if (from->origin.run != m->origins[role].run)
         return "qkv_order";
-    const attni_weight w = following(from);
+    const attni_weight w = gather(from, room);
     return attni_linear_misfit(context, &w, attni_linear_of(m, role));
 }
 
@@ -195,7 +184,6 @@ size_t attni_mha_repack_bytes(const attn_mha *m, const attni_mha_weight weights[
 void attni_mha_repack(attn_context *context, attn_mha *m, const attn_mha_params *p,
                       const attni_mha_weight weights[ATTNI_WEIGHTS], const attni_norm *const norms[ATTNI_NORMS],
                       void *room) {
-    const size_t widths[ATTNI_NORMS] = {m->H * m->E, m->q_down.out, m->L};
     float *key = m->extra_key, *value = m->extra_value;
     for (attni_role i = 0; i < ATTNI_PACKED; i++) {
         const attni_weight w = gather(&weights[i], room);
@@ -206,9 +194,9 @@ void attni_mha_repack(attn_context *context, attn_mha *m, const attn_mha_params 
     attni_keep(p->extra_key, m->G * m->D, &key);
     attni_keep(p->extra_value, m->G * m->E, &value);
     m->clip = clip_of(p);
-    for (size_t i = 0; i < ATTNI_NORMS; i++)
+    for (attni_norm_of i = 0; i < ATTNI_NORMS; i++)
         if (norms[i])
-            attni_norm_renew(norms[i], widths[i], &m->norms[i].norm);
+            attni_norm_renew(norms[i], attni_norm_width(m, i), &m->norms[i].norm);
 }
 
 void attni_mha_delete(attn_mha *mha) {
