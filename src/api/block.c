@@ -225,14 +225,14 @@ static attn_status renew_feed(attn_context *context, const attn_feed_params *par
         return ATTN_OK;
     ATTNI_TRY(read_feed(context, params, M, &f));
     ATTNI_TRY(check_present(context, names[1], f.params.gate_weight, made->gate));
-    for (size_t i = 0; i < 3; i++)
-        if (linears[i])
-            ATTNI_TRY(
-                attni_check_fits(context, names[i], attni_linear_misfit(context, &f.weights[i], &linears[i]->map)));
-    ATTNI_TRY(renew_norm(context, hidden_norm, f.params.hidden_norm, f.params.hidden_width, &made->norm, writes));
-    for (size_t i = 0; i < 3 && writes; i++)
-        if (linears[i])
+    for (size_t i = 0; i < 3; i++) {
+        if (!linears[i])
+            continue;
+        ATTNI_TRY(attni_check_fits(context, names[i], attni_linear_misfit(context, &f.weights[i], &linears[i]->map)));
+        if (writes)
             attni_linear_repack(context, &f.weights[i], &linears[i]->map);
+    }
+    ATTNI_TRY(renew_norm(context, hidden_norm, f.params.hidden_norm, f.params.hidden_width, &made->norm, writes));
     if (writes)
         made->activation = f.activation;
     return ATTN_OK;

@@ -244,11 +244,8 @@ attn_status attni_check_shift(attn_context *context, const attn_rotary *rotary, 
 /* -- rows of the caller's -- */
 
 static attn_status check_rows(attn_context *context, const attn_tensor *x, const attn_tensor *out) {
-    static const char *const letters[] = {"B", "H", "T", "D"};
     ATTNI_TRY(attni_check_typed(context, "x", x, ATTNI_FLOATS, false, true));
-    ATTNI_TRY(attni_check_typed(context, "out", out, ATTNI_FLOATS, true, true));
-    for (int i = 0; i < 4; i++)
-        ATTNI_TRY(attni_check_size(context, "out", out, i, letters[i], x->size[i]));
+    ATTNI_TRY(attni_check_like(context, "out", out, "x", x, ATTNI_FLOATS, true, true));
     if (x->dtype == out->dtype && attni_same_view(x, out))
         return ATTN_OK;
     return attni_check_disjoint(context, "out", out, "x", x);

@@ -113,11 +113,8 @@ attn_status attn_sdpa_preset(attn_preset preset, int is_causal, attn_sdpa_params
 
 static attn_status check_merge(attn_context *context, const attn_tensor *out, const float *lse, const attn_tensor *part,
                                const float *part_lse) {
-    static const char *const letters[] = {"B", "H", "T", "E"};
     ATTNI_TRY(attni_check_tensor(context, "out", out, true, true));
-    ATTNI_TRY(attni_check_tensor(context, "part", part, false, true));
-    for (int i = 0; i < 4; i++)
-        ATTNI_TRY(attni_check_size(context, "part", part, i, letters[i], out->size[i]));
+    ATTNI_TRY(attni_check_like(context, "part", part, "out", out, ATTNI_F32_ONLY, false, true));
     const attn_tensor sums = attn_tensor_bhtd(lse, ATTN_F32, out->size[0], out->size[1], out->size[2], 1);
     const attn_tensor part_sums = attn_tensor_bhtd(part_lse, ATTN_F32, out->size[0], out->size[1], out->size[2], 1);
     ATTNI_TRY(attni_check_tensor(context, "lse", &sums, true, true));

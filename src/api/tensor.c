@@ -59,12 +59,9 @@ static void copy_plane(void *arg, size_t unit, size_t worker) {
 static attn_status copy(attn_context *context, const char *from_name, const attn_tensor *from, const char *to_name,
                         const attn_tensor *to) {
     enum { FLOPS = 8 }; /* as long as an element takes */
-    static const char *const letters[] = {"B", "H", "T", "D"};
     ATTNI_TRY(attni_check_typed(context, from_name, from, ATTNI_FLOATS | ATTNI_BOOLS, false, true));
-    ATTNI_TRY(
-        attni_check_typed(context, to_name, to, from->dtype == ATTN_BOOL ? ATTNI_BOOLS : ATTNI_FLOATS, true, true));
-    for (int i = 0; i < 4; i++)
-        ATTNI_TRY(attni_check_size(context, to_name, to, i, letters[i], from->size[i]));
+    ATTNI_TRY(attni_check_like(context, to_name, to, from_name, from,
+                               from->dtype == ATTN_BOOL ? ATTNI_BOOLS : ATTNI_FLOATS, true, true));
     ATTNI_TRY(attni_check_disjoint(context, to_name, to, from_name, from));
     if (attni_is_empty(to))
         return ATTN_OK;

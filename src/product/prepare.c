@@ -87,8 +87,8 @@ void attni_prepare(const attn_context *context, const attni_left *left, size_t b
                        left->step / sizeof(float));
 }
 
-size_t attni_split_floats(const attn_context *context, attni_form form, size_t rows, size_t depth) {
-    return form == ATTNI_SPLIT ? attni_left_floats(context, form, rows, depth) : 0;
+size_t attni_split_floats(const attn_context *context, attni_form form, size_t depth) {
+    return form == ATTNI_SPLIT ? attni_left_floats(context, form, 1, depth) : 0;
 }
 
 attni_left attni_left_made(const attn_context *context, attni_form form, size_t rows, size_t depth, float *x,

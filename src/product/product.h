@@ -49,9 +49,9 @@ void attni_prepare(const attn_context *context, const attni_left *left, size_t b
                    const float *x, size_t ldx);
 
 /* The left factor that rows are as they are; that rows [rows, depth] become, in place or, where they are split, in so
- * many floats of room; and one of its elements. */
+ * many floats of room each; and one of its elements. */
 attni_left attni_left_at(const float *x, size_t ldx);
-size_t attni_split_floats(const attn_context *context, attni_form form, size_t rows, size_t depth);
+size_t attni_split_floats(const attn_context *context, attni_form form, size_t depth);
 attni_left attni_left_made(const attn_context *context, attni_form form, size_t rows, size_t depth, float *x,
                            size_t ldx, float *room);
 float attni_left_element(const attni_left *left, size_t row, size_t at);

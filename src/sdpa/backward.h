@@ -27,8 +27,21 @@ typedef struct attni_back_layout {
 } attni_back_layout;
 
 /* Sums over rows that are made after the walk, in doubles from where those of a block begin. */
+typedef enum attni_back_sum_of {
+    ATTNI_Q_WEIGHT,
+    ATTNI_K_WEIGHT,
+    ATTNI_V_WEIGHT,
+    ATTNI_HEAD_FACTORS,
+    ATTNI_EXTRA_KEY,
+    ATTNI_EXTRA_VALUE,
+    ATTNI_BACK_SUMS
+} attni_back_sum_of;
 typedef struct attni_back_sums {
-    size_t q_weight, k_weight, v_weight, head_factors, extra_key, extra_value, all;
+    struct {
+        float *to; /* or NULL: not wanted */
+        size_t count, at;
+    } of[ATTNI_BACK_SUMS];
+    size_t all;
 } attni_back_sums;
 
 typedef struct attni_backward {

@@ -209,20 +209,20 @@ static void turn_token(const attni_back_sequence *s, const attni_turn *turn, con
 }
 
 /* One of the sums of a block, if it is wanted. */
-static double *sum_at(double *block, const float *wanted, size_t at) { return wanted ? block + at : NULL; }
+static double *sum_at(const attni_back_sums *sums, double *block, attni_back_sum_of which) {
+    return sums->of[which].to ? block + sums->of[which].at : NULL;
+}
 
 /* All that is done to token t of a sequence. */
 static void finish_token(const attni_back_sequence *s, size_t t, double *block, float *room) {
     const attni_backward *w = s->w;
     const attni_sdpa *call = &s->call;
     const attni_gradients *g = &s->gradients;
-    const attni_turn_sums q = {sum_at(block, g->d_q_weight, w->sums.q_weight),
-                               sum_at(block, g->d_head_factors, w->sums.head_factors)},
-                          k = {sum_at(block, g->d_k_weight, w->sums.k_weight), NULL},
-                          v = {sum_at(block, g->d_v_weight, w->sums.v_weight), NULL};
-    double *const keys = sum_at(block, g->d_extra_key, w->sums.extra_key), *const values =
-                                                                               sum_at(block, g->d_extra_value,
-                                                                                      w->sums.extra_value);
+    const attni_turn_sums q = {sum_at(&w->sums, block, ATTNI_Q_WEIGHT), sum_at(&w->sums, block, ATTNI_HEAD_FACTORS)},
+                          k = {sum_at(&w->sums, block, ATTNI_K_WEIGHT), NULL},
+                          v = {sum_at(&w->sums, block, ATTNI_V_WEIGHT), NULL};
+    double *const keys = sum_at(&w->sums, block, ATTNI_EXTRA_KEY);
+    double *const values = sum_at(&w->sums, block, ATTNI_EXTRA_VALUE);
     for (size_t h = 0; (keys || values) && t < call->Tq && h < call->H; h++)
         add_extra(s, h, t, keys, values);
     if (attni_back_wants_q(g))
@@ -360,12 +360,9 @@ void attni_back_clear(attn_context *context, attni_backward *w) {
         zero_floats(g->d_sinks, call->H);
         zero_floats(g->d_slopes, call->H);
         zero_floats(g->d_table, call->H * call->relative.width);
-        zero_floats(g->d_q_weight, attni_count_weights(&call->q_turn, call->H, call->D));
-        zero_floats(g->d_k_weight, attni_count_weights(&call->k_turn, call->G, call->D));
-        zero_floats(g->d_v_weight, attni_count_weights(&call->v_turn, call->G, call->E));
-        zero_floats(g->d_head_factors, call->H);
-        zero_floats(g->d_extra_key, call->G * call->D);
-        zero_floats(g->d_extra_value, call->G * call->E);
+        const attni_back_sums sums = attni_back_lay_sums(call, g);
+        for (size_t i = 0; i < ATTNI_BACK_SUMS; i++)
+            zero_floats(sums.of[i].to, sums.of[i].count);
     }
     if (bias->data && !w->gradients->accumulate)
         attni_parallel(context,
@@ -387,17 +384,12 @@ void attni_back_begin(attn_context *context, attni_backward *w) {
 
 void attni_back_end(attn_context *context, attni_backward *w) {
     const attni_sdpa *call = w->e.call;
-    const attni_gradients *g = w->gradients;
     const attni_back_sums *at = &w->sums;
     const double floats = (double)attni_back_chunks(call) * ATTNI_BACK_CHUNK * (double)call->H * (double)call->D;
     if (attni_turns(&call->q_turn) || attni_turns(&call->k_turn) || attni_turns(&call->v_turn) || at->all)
         attni_parallel(context, attni_back_blocks(call, at), 40 * floats, finish_block, w);
-    write_blocks(w, at->q_weight, attni_count_weights(&call->q_turn, call->H, call->D), g->d_q_weight);
-    write_blocks(w, at->k_weight, attni_count_weights(&call->k_turn, call->G, call->D), g->d_k_weight);
-    write_blocks(w, at->v_weight, attni_count_weights(&call->v_turn, call->G, call->E), g->d_v_weight);
-    write_blocks(w, at->head_factors, call->H, g->d_head_factors);
-    write_blocks(w, at->extra_key, call->G * call->D, g->d_extra_key);
-    write_blocks(w, at->extra_value, call->G * call->E, g->d_extra_value);
+    for (size_t i = 0; i < ATTNI_BACK_SUMS; i++)
+        write_blocks(w, at->of[i].at, at->of[i].count, at->of[i].to);
     if (w->gradients->d_sinks)
         attni_parallel(context, call->H, 0, add_sinks, w);
     write_sums(w, w->e.slopes, call->H, w->gradients->d_slopes);

@@ -92,12 +92,12 @@ attni_cut attni_cut_call(const attn_context *context, const attni_sdpa *call, si
     const attni_form form = attni_query_form(context, call);
     attni_cut_rows(call, &cut);
     cut.tile.keys = attni_min(cut.tile.keys, attni_round_up(attni_max(1, call->Tk), cut.tile.width));
-    cut.q_floats = call->D + attni_split_floats(context, form, 1, call->D);
-    cut.part_floats = attni_split_floats(context, attni_weight_form(context, form), 1, cut.tile.keys);
+    cut.q_floats = call->D + attni_split_floats(context, form, call->D);
+    cut.part_floats = attni_split_floats(context, attni_weight_form(context, form), cut.tile.keys);
     share_out(context, call, &cut);
     cut.o_width = attni_output_width(call->E);
-    cut.packs_pairs = has_pairs(context, call) && !call->pages;
-    cut.least_keys = has_pairs(context, call) ? 1 : attni_least_depth(context, cut.o_width);
+    cut.packs_pairs = form != ATTNI_PLAIN && !call->pages;
+    cut.least_keys = form != ATTNI_PLAIN ? 1 : attni_least_depth(context, cut.o_width);
     cut.segments = attni_max(1, attni_ceil_div(call->Tk, ATTNI_SEGMENT));
     cut.apart = segments_apart(context, call, &cut);
     return cut;

@@ -25,20 +25,13 @@ static attni_query_tile open_tile(const attni_engine *e, size_t b, size_t g, siz
     return t;
 }
 
-/* In a row with a NaN the probabilities are NaN, but for those of masked keys. */
-static void clear_masked(const attni_query_tile *t, const attni_row *state, size_t columns, size_t lds, const float *s,
+/* In a row with a NaN the probabilities are NaN, but for those of masked keys. The state may be of scores that were
+ * summed otherwise: where they are huge, exp(s − max) is then beyond 1. */
+static void mend_weights(const attni_query_tile *t, const attni_row *state, size_t columns, size_t lds, const float *s,
                          float *p) {
-    for (size_t i = 0; i < t->tokens; i++)
-        for (size_t j = 0; j < columns && isnan(state[i].sum); j++)
-            if (s[i * lds + j] == -INFINITY)
-                p[i * lds + j] = 0;
-}
-
-/* The state may be of scores that were summed otherwise: where they are huge, exp(s − max) is then beyond 1. */
-static void bound_weights(const attni_query_tile *t, size_t columns, size_t lds, float *p) {
-    for (size_t i = 0; i < t->tokens; i++)
+    for (size_t i = 0; i < t->tokens; i++, s += lds, p += lds)
         for (size_t j = 0; j < columns; j++)
-            p[i * lds + j] = p[i * lds + j] > 1 ? 1 : p[i * lds + j];
+            p[j] = s[j] == -INFINITY && isnan(state[i].sum) ? 0 : p[j] > 1 ? 1 : p[j];
 }
 
 static void final_weights(const attni_engine *e, const attni_query_tile *t, size_t h, const attni_range *range,
@@ -52,8 +45,7 @@ static void final_weights(const attni_engine *e, const attni_query_tile *t, size
         return;
     }
     e->kernels->softmax_final(t->tokens, columns, s, lds, range, state_of(e, t, h), p, (ptrdiff_t)lds);
-    clear_masked(t, state_of(e, t, h), columns, lds, s, p);
-    bound_weights(t, columns, lds, p);
+    mend_weights(t, state_of(e, t, h), columns, lds, s, p);
 }
 
 /* The largest of each row's scores so far. */

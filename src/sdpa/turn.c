@@ -61,10 +61,10 @@ static void prepare(const head_rows *of, size_t count, float *x) {
         rotate(of, count, x);
 }
 
-/* Of a token's rows in heads [h, end), over all of which a norm runs: moments, and centre; x [D] is room. */
-static attni_moments moments_of(head_rows of, size_t h, size_t end, float around, float *x) {
+/* Of a token's rows in all heads, over which a norm runs: moments, and centre; x [D] is room. */
+static attni_moments moments_of(head_rows of, float around, float *x) {
     attni_moments sum = {0, 0};
-    for (of.h = h; of.h < end; of.h++) {
+    for (of.h = 0; of.h < of.turn->heads; of.h++) {
         prepare(&of, 1, x);
         const attni_moments m = of.kernels->moments(of.turn->norm.kind, of.D, x, around);
         sum.first += m.first;
@@ -73,20 +73,20 @@ static attni_moments moments_of(head_rows of, size_t h, size_t end, float around
     return sum;
 }
 
-static attni_centre centre_of(head_rows of, size_t h, size_t end, float *x) {
+static attni_centre centre_of(head_rows of, float *x) {
     const attni_norm *norm = &of.turn->norm;
-    const size_t n = (end - h) * of.D;
-    attni_moments m = moments_of(of, h, end, 0.0F, x);
+    const size_t n = of.turn->heads * of.D;
+    attni_moments m = moments_of(of, 0.0F, x);
     float around = 0;
     if (norm->kind == ATTN_LAYER_NORM) {
         around = (float)(m.first / (double)n);
-        m = moments_of(of, h, end, around, x);
+        m = moments_of(of, around, x);
     }
     return attni_centre_of(norm, n, &m, around);
 }
 
 static void norm_over_heads(head_rows of, float *x) {
-    const attni_centre centre = centre_of(of, 0, of.turn->heads, x);
+    const attni_centre centre = centre_of(of, x);
     prepare(&of, 1, x);
     of.kernels->shift(of.D, x, &centre, weight_of(of.turn, of.h), x);
 }
