@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../support.h"
 #include "decoder.h"
@@ -18,14 +17,6 @@ static attn_context *context;
 static model m;
 static int64_t text[TOKENS];
 
-static gguf *open_bytes(const bytes *b, example_error *e) {
-    char path[64];
-    tiny_save(b, path);
-    gguf *g = gguf_open(path, e);
-    unlink(path);
-    return g;
-}
-
 static void open_model(gguf_type type, gguf_type wide, attn_precision precision, attn_dtype weights) {
     example_error e = {""};
     attn_context_options how;
@@ -33,7 +24,7 @@ static void open_model(gguf_type type, gguf_type wide, attn_precision precision,
     how.precision = precision;
     how.threads = 2;
     bytes b = tiny_make(type, wide);
-    file = open_bytes(&b, &e);
+    file = tiny_open(&b, &e);
     free(b.data);
     assert_int_equal(attn_context_create(&how, &context), ATTN_OK);
     if (file == NULL || !model_open(&m, context, file, weights, TINY_CONTEXT, &e))
@@ -190,12 +181,8 @@ static void test_sampling(void **state) {
 /* The tiny model with `from` made `to`, of the same length. */
 static void refused(const char *from, const char *to, size_t size, const char *why) {
     example_error e = {""};
-    bytes b = tiny_make(GGUF_F32, GGUF_Q4_K);
-    unsigned char *at = b.data;
-    while (memcmp(at, from, size) != 0 && at < b.data + b.size - size)
-        at++;
-    memcpy(at, to, size);
-    file = open_bytes(&b, &e);
+    bytes b = tiny_changed(from, to, size);
+    file = tiny_open(&b, &e);
     free(b.data);
     assert_int_equal(attn_context_create(NULL, &context), ATTN_OK);
     const bool opened = file != NULL && model_open(&m, context, file, ATTN_F32, TINY_CONTEXT, &e);

@@ -238,9 +238,26 @@ bytes tiny_make(gguf_type type, gguf_type wide) {
     return b;
 }
 
+bytes tiny_changed(const char *from, const char *to, size_t size) {
+    const bytes b = tiny_make(GGUF_Q4_1, GGUF_Q6_K);
+    void *at = memmem(b.data, b.size, from, size);
+    if (at == NULL)
+        abort();
+    memcpy(at, to, size);
+    return b;
+}
+
 void tiny_save(const bytes *b, char path[64]) {
     snprintf(path, 64, "/tmp/attn-chat-XXXXXX");
     const int descriptor = mkstemp(path);
     if (descriptor < 0 || close(descriptor) != 0 || !damage_save(path, b))
         abort();
+}
+
+gguf *tiny_open(const bytes *b, example_error *e) {
+    char path[64];
+    tiny_save(b, path);
+    gguf *g = gguf_open(path, e);
+    unlink(path);
+    return g;
 }

@@ -20,7 +20,13 @@ void put_tensor(bytes *b, const char *name, size_t columns, size_t rows, uint32_
  * Q8_0 and tied. */
 bytes tiny_make(gguf_type type, gguf_type wide);
 
+/* The same, of Q4_1 and Q6_K, with the first `from` made `to`, of the same length; aborts where there is none. */
+bytes tiny_changed(const char *from, const char *to, size_t size);
+
 /* Writes the bytes to a file with a name of its own; the test removes it. */
 void tiny_save(const bytes *b, char path[64]);
+
+/* Opens the bytes as a file. */
+gguf *tiny_open(const bytes *b, example_error *e);
 
 #endif
