@@ -12,17 +12,12 @@
 static bytes file;
 static gguf *opened;
 
-static int begin(void **state) {
-    (void)state;
-    file = (bytes){0};
-    return 0;
-}
-
 static int end(void **state) {
     (void)state;
     gguf_close(opened);
     opened = NULL;
     free(file.data);
+    file = (bytes){0};
     return 0;
 }
 
@@ -47,8 +42,16 @@ static void refused_tensor(const char *name, size_t columns, size_t rows, uint32
     put_tensor(&file, name, columns, rows, type, place);
     while (file.size % 32 != 0)
         put_number(&file, 0, 1);
-    while (data-- > 0)
-        put_number(&file, 0, 1);
+    put_number(&file, 0, data);
+    refused(why);
+}
+
+/* Two tensors of 128 bytes, "a" at 0 and the second at a place. */
+static void refused_pair(const char *second, size_t place, const char *why) {
+    put_header(&file, 2, 0);
+    put_tensor(&file, "a", 32, 0, GGUF_F32, 0);
+    put_tensor(&file, second, 32, 0, GGUF_F32, place);
+    put_number(&file, 0, 512);
     refused(why);
 }
 
@@ -116,18 +119,8 @@ static void test_refuses_tensors(void **state) {
     refused_tensor("t", 32, 2, GGUF_Q8_0, SIZE_MAX - 31, 68, "do not lie in the 68 bytes");
     refused_tensor("t", 32, 2, GGUF_F16, 16, 512, "no multiple of 32");
     refused_tensor("t", 32, 2, 99, 64, 32, "0 bytes at 64 do not lie in the 32 bytes");
-    put_header(&file, 2, 0);
-    put_tensor(&file, "a", 32, 0, GGUF_F32, 0);
-    put_tensor(&file, "b", 32, 0, GGUF_F32, 96);
-    for (size_t i = 0; i < 512; i++)
-        put_number(&file, 0, 1);
-    refused("tensor 'b' overlaps");
-    put_header(&file, 2, 0);
-    put_tensor(&file, "a", 32, 0, GGUF_F32, 0);
-    put_tensor(&file, "a", 32, 0, GGUF_F32, 128);
-    for (size_t i = 0; i < 512; i++)
-        put_number(&file, 0, 1);
-    refused("tensor 'a' is there twice");
+    refused_pair("b", 96, "tensor 'b' overlaps");
+    refused_pair("a", 128, "tensor 'a' is there twice");
     put_header(&file, 1, 0);
     put_string(&file, "t");
     put_number(&file, 5, 4);
@@ -251,12 +244,9 @@ static void test_formats(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_refuses_headers, begin, end),
-        cmocka_unit_test_setup_teardown(test_refuses_metadata, begin, end),
-        cmocka_unit_test_setup_teardown(test_refuses_tensors, begin, end),
-        cmocka_unit_test_setup_teardown(test_values, begin, end),
-        cmocka_unit_test_setup_teardown(test_tensors, begin, end),
-        cmocka_unit_test_setup_teardown(test_formats, begin, end),
+        cmocka_unit_test_teardown(test_refuses_headers, end), cmocka_unit_test_teardown(test_refuses_metadata, end),
+        cmocka_unit_test_teardown(test_refuses_tensors, end), cmocka_unit_test_teardown(test_values, end),
+        cmocka_unit_test_teardown(test_tensors, end),         cmocka_unit_test_teardown(test_formats, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
