@@ -307,7 +307,7 @@ static void no_queries(void **state) {
         assert_ok(context, attn_mha_kept_size(context, mha, 2, 0, TK, &bytes));
         const attn_tensor kept = new_tensor(BHTD, 1, 1, 1, bytes / sizeof(float)),
                           d_key = new_tensor(BHTD, 2, 1, TK, M),
-                          d_up = new_tensor(BHTD, 1, 1, M * 2, c.layer.kv_latent);
+                          d_up = new_tensor(BHTD, 1, 1, M * 3 / 2, c.layer.kv_latent);
         attn_mha_gradients g;
         ATTN_INIT(&g);
         g.d_key = &d_key;
@@ -317,8 +317,7 @@ static void no_queries(void **state) {
                   attn_mha_forward_keep(context, mha, &c.query, &c.key, NULL, &c.query, NULL, kept.data, bytes));
         assert_ok(context, attn_mha_backward(context, mha, &c.query, &c.key, NULL, &c.query, NULL, kept.data, &g));
         assert_zero(d_key);
-        for (size_t i = 0; latent && i < c.layer.kv_latent; i++)
-            assert_true(((const float *)d_up.data)[i] == 0);
+        assert_zero(d_up);
         attn_mha_destroy(mha);
         end_case();
     }
