@@ -20,9 +20,9 @@ typedef struct row {
     double *truth;  /* [width of the output] */
 } row;
 
-static double in_q(const work *w, size_t i) { return dtype_get(&dtype_table[w->what.dtype], w->q.data, i); }
-static double in_k(const work *w, size_t i) { return dtype_get(&dtype_table[w->what.dtype], w->k.data, i); }
-static double in_v(const work *w, size_t i) { return dtype_get(&dtype_table[w->what.dtype], w->v.data, i); }
+static double get(const work *w, const attn_tensor *t, size_t i) {
+    return dtype_get(&dtype_table[w->what.dtype], t->data, i);
+}
 
 /* Scores of keys [low, high) become probabilities. */
 static void softmax(double *scores, key_range range) {
@@ -43,7 +43,7 @@ static double varied(const row *r, const variant_spec *variant, double s, size_t
 static double product(const row *r, size_t q, size_t key) {
     double s = 0;
     for (size_t d = 0; d < r->w->what.D; d++)
-        s += in_q(r->w, q + d) * in_k(r->w, key + d);
+        s += get(r->w, &r->w->q, q + d) * get(r->w, &r->w->k, key + d);
     return s / sqrt((double)r->w->what.D);
 }
 
@@ -58,12 +58,8 @@ static void attend(const row *r, const variant_spec *variant, size_t Tq) {
     for (size_t d = 0; d < D; d++) {
         r->truth[d] = 0;
         for (size_t j = range.low; j < range.high; j++)
-            r->truth[d] += r->scores[j] * in_v(r->w, keys + j * D + d);
+            r->truth[d] += r->scores[j] * get(r->w, &r->w->v, keys + j * D + d);
     }
-}
-
-static double get(const work *w, const attn_tensor *t, size_t i) {
-    return dtype_get(&dtype_table[w->what.dtype], t->data, i);
 }
 
 /* A row of dq: Σ p·(d_out·v − d_out·out)·slope·k / √D. */
@@ -83,9 +79,9 @@ static void attend_back(const row *r, const variant_spec *variant) {
         const double slope = variant->slope != NULL ? variant->slope(product(r, q, keys + j * D)) : 1;
         double ds = -along;
         for (size_t d = 0; d < D; d++)
-            ds += get(w, &w->d_attended, q + d) * in_v(w, keys + j * D + d);
+            ds += get(w, &w->d_attended, q + d) * get(w, &w->v, keys + j * D + d);
         for (size_t d = 0; d < D; d++)
-            r->truth[d] += r->scores[j] * ds * slope * in_k(w, keys + j * D + d) / sqrt((double)D);
+            r->truth[d] += r->scores[j] * ds * slope * get(w, &w->k, keys + j * D + d) / sqrt((double)D);
     }
 }
 
@@ -170,12 +166,12 @@ static void tile_row(const row *r) {
         const float *block = (const float *)w->k.data + j / W * W * D + j % W;
         r->scores[j] = 0;
         for (size_t d = 0; d < D; d++)
-            r->scores[j] += in_q(w, r->i * D + d) * (double)block[d * W];
+            r->scores[j] += get(w, &w->q, r->i * D + d) * (double)block[d * W];
     }
     for (size_t d = 0; d < D; d++) {
         r->truth[d] = 0;
         for (size_t j = 0; j < INSIDE_KEYS; j++)
-            r->truth[d] += INSIDE_REPEAT * r->scores[j] * in_v(w, d / C * C * INSIDE_KEYS + j * C + d % C);
+            r->truth[d] += INSIDE_REPEAT * r->scores[j] * get(w, &w->v, d / C * C * INSIDE_KEYS + j * C + d % C);
     }
 }
 
@@ -239,7 +235,7 @@ static double row_difference(const row *r, size_t at) {
     compute(r);
     const double scale = scale_of(r, width);
     for (size_t d = 0; d < width; d++) {
-        const double x = dtype_get(&dtype_table[r->w->what.dtype], r->w->out.data, at * width + d);
+        const double x = get(r->w, &r->w->out, at * width + d);
         worst = fmax(worst, fabs(x - r->truth[d]) / (scale + fabs(r->truth[d])));
     }
     return worst;
