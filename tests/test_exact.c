@@ -97,17 +97,24 @@ static void of_any_width(void **state) {
     }
 }
 
-static attn_cache *cache_of(attn_context *context, attn_dtype dtype, const struct sdpa_case *c) {
+static attn_cache *new_cache(attn_context *context, attn_dtype dtype, size_t B, size_t G, size_t D, size_t E,
+                             size_t capacity) {
     attn_cache_params params;
     attn_cache *cache = NULL;
     ATTN_INIT(&params);
-    params.batch = c->k.size[0];
-    params.kv_heads = c->k.size[1];
-    params.head_width = c->k.size[3];
-    params.value_width = c->v.size[3];
-    params.capacity = c->k.size[2];
+    params.batch = B;
+    params.kv_heads = G;
+    params.head_width = D;
+    params.value_width = E;
+    params.capacity = capacity;
     params.dtype = dtype;
     assert_ok(context, attn_cache_create(context, &params, &cache));
+    return cache;
+}
+
+static attn_cache *cache_of(attn_context *context, attn_dtype dtype, const struct sdpa_case *c) {
+    const size_t *k = c->k.size;
+    attn_cache *cache = new_cache(context, dtype, k[0], k[1], k[3], c->v.size[3], k[2]);
     assert_ok(context, attn_cache_append(context, cache, &c->k, &c->v, NULL));
     return cache;
 }
@@ -210,16 +217,8 @@ static attn_tensor with_extra_key(attn_context *context, const attn_mha_params *
     const attn_tensor out = new_tensor(BHTD, 1, 1, x.size[2], x.size[3]);
     attn_mha *mha = new_layer(context, layer);
     attn_mha_inputs inputs;
-    attn_cache_params params;
     ATTN_INIT(&inputs);
-    ATTN_INIT(&params);
-    params.batch = 1;
-    params.kv_heads = layer->kv_heads;
-    params.head_width = layer->head_width;
-    params.value_width = layer->value_width;
-    params.capacity = x.size[2];
-    params.dtype = ATTN_BF16;
-    assert_ok(context, attn_cache_create(context, &params, &inputs.cache));
+    inputs.cache = new_cache(context, ATTN_BF16, 1, layer->kv_heads, layer->head_width, layer->value_width, x.size[2]);
     assert_ok(context, attn_mha_attend(context, mha, &x, &out, &inputs));
     attn_cache_destroy(inputs.cache);
     attn_mha_destroy(mha);
