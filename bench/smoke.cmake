@@ -115,17 +115,6 @@ macro(check_unwritable)
   endforeach()
 endmacro()
 
-# Not to be had everywhere, so not asked for.
-function(expect_xml path)
-  find_program(xmllint xmllint)
-  if(xmllint)
-    execute_process(COMMAND "${xmllint}" --noout "${path}" RESULT_VARIABLE status ERROR_VARIABLE err)
-    if(NOT status EQUAL 0)
-      message(FATAL_ERROR "${path}: ${err}")
-    endif()
-  endif()
-endfunction()
-
 macro(check_svg path)
   file(READ "${path}" svg)
   expect_text("${svg}" "^<svg xmlns=.*prefers-color-scheme:dark.*</svg>\n$")
