@@ -31,7 +31,7 @@ def doubled(x):
 
 def share_of_tolerance(ours, want):
     """The largest error; 1 is all that is allowed."""
-    want = want.detach().numpy().reshape(ours.shape)
+    want = want.numpy().reshape(ours.shape)
     error = np.abs(ours - want) / (ABSOLUTE + RELATIVE * np.abs(want))
     return float(np.where(np.isnan(error), np.inf, error).max())
 
@@ -49,12 +49,12 @@ class Gradients:
 
     def tensor(self, want):
         """Of an input [B,T,M] or [B,H,T,D]."""
-        array = self._array(want.grad)
+        array = self._array(want)
         return self.attn.view(array if array.ndim == 4 else array[:, None])
 
     def floats(self, want):
         """Of a parameter."""
-        return self.attn.floats(self._array(want.grad))
+        return self.attn.floats(self._array(want))
 
     def worst(self):
         return max(share_of_tolerance(*pair) for pair in self.pairs)
@@ -82,10 +82,10 @@ def attention(attn, shape, kind):
     bias = doubled(mask) if kind.startswith("float") else mask
     scaled_dot_product_attention(*theirs, bias, is_causal=causal, enable_gqa=H != G).backward(d_out.double())
     gradients, out, lse = Gradients(attn), np.zeros((batch, H, Tq, D), np.float32), np.zeros((batch, H, Tq), np.float32)
-    fields = {name: gradients.tensor(x) for name, x in zip(("dq", "dk", "dv"), theirs)}
+    fields = {name: gradients.tensor(x.grad) for name, x in zip(("dq", "dk", "dv"), theirs)}
     params = {"lse": attn.floats(lse), "causal": attn.c.ATTN_CAUSAL_TOP_LEFT if causal else attn.c.ATTN_CAUSAL_NONE}
     if kind.startswith("float"):
-        params["bias"], fields["d_bias"] = attn.view(mask.numpy()), gradients.tensor(bias)
+        params["bias"], fields["d_bias"] = attn.view(mask.numpy()), gradients.tensor(bias.grad)
     elif mask is not None:
         params["mask"], params["polarity"] = attn.view(mask.numpy()), attn.c.ATTN_KEEP
     params = attn.init("attn_sdpa_params", **params)
@@ -119,15 +119,9 @@ def weights_of(layer):
 def of_layer_gradients(attn, layer, gradients, **inputs):
     fields = {}
     for name, x in weights_of(layer).items():
-        if not x.is_leaf:  # a third of in_proj_bias
-            x = Third(layer.in_proj_bias, "qkv".index(name[0]))
-        fields["d_" + name] = gradients.floats(x)
+        grad = x.grad if x.is_leaf else layer.in_proj_bias.grad.chunk(3)["qkv".index(name[0])]
+        fields["d_" + name] = gradients.floats(grad)
     return attn.init("attn_mha_gradients", **fields, **inputs)
-
-
-class Third:
-    def __init__(self, whole, index):
-        self.grad = whole.grad.chunk(3)[index]
 
 
 def causal_mask(attn, causal, length):
@@ -136,16 +130,15 @@ def causal_mask(attn, causal, length):
 
 
 def layer(attn, causal, widths):
-    torch_layer = nn.MultiheadAttention(M, HEADS, batch_first=True, kdim=widths[0], vdim=widths[1], dtype=torch.double)
-    torch_layer.load_state_dict({name: x.float().double() for name, x in torch_layer.state_dict().items()})
+    torch_layer = nn.MultiheadAttention(M, HEADS, batch_first=True, kdim=widths[0], vdim=widths[1])
     nn.init.normal_(torch_layer.in_proj_bias, 0, 1)
-    torch_layer.in_proj_bias.data = torch_layer.in_proj_bias.data.float().double()
+    torch_layer.double()
     x, d_out = [normal(B, T, width) for width in (M, *widths)], normal(B, T, M)
     theirs = [doubled(each) for each in x]
     mask, params = causal_mask(attn, causal, T)
     torch_layer(*theirs, attn_mask=mask, need_weights=False)[0].backward(d_out.double())
     gradients, mha = Gradients(attn), attn.create_of("mha", of_layer(attn, torch_layer))
-    inputs = {name: gradients.tensor(each) for name, each in zip(("d_query", "d_key", "d_value"), theirs)}
+    inputs = {name: gradients.tensor(each.grad) for name, each in zip(("d_query", "d_key", "d_value"), theirs)}
     attn.call("attn_mha_backward", mha, *(each.numpy()[:, None] for each in x), d_out.numpy()[:, None], params, None,
               of_layer_gradients(attn, torch_layer, gradients, **inputs))
     return gradients.worst()
@@ -157,7 +150,8 @@ def of_norm(attn, norm):
 
 
 def of_norm_gradients(attn, norm, gradients):
-    return attn.init("attn_norm_gradients", d_weight=gradients.floats(norm.weight), d_bias=gradients.floats(norm.bias))
+    return attn.init("attn_norm_gradients", d_weight=gradients.floats(norm.weight.grad),
+                     d_bias=gradients.floats(norm.bias.grad))
 
 
 def block_parts(block, crosses):
@@ -179,7 +173,7 @@ def of_block(attn, block, crosses, activation):
 
 
 def of_block_gradients(attn, block, crosses, gradients, **inputs):
-    feed = {f"d_{name}_{kind}": gradients.floats(getattr(linear, kind))
+    feed = {f"d_{name}_{kind}": gradients.floats(getattr(linear, kind).grad)
             for name, linear in (("up", block.linear1), ("down", block.linear2)) for kind in ("weight", "bias")}
     parts = {name: of_norm_gradients(attn, part, gradients) if name.endswith("norm")
              else of_layer_gradients(attn, part, gradients) for name, part in block_parts(block, crosses).items()}
@@ -188,15 +182,14 @@ def of_block_gradients(attn, block, crosses, gradients, **inputs):
 
 def block(attn, crosses, norm_first, activation, causal):
     kind = nn.TransformerDecoderLayer if crosses else nn.TransformerEncoderLayer
-    theirs = kind(M, HEADS, HIDDEN, 0, activation, batch_first=True, norm_first=norm_first, dtype=torch.double)
-    theirs.load_state_dict({name: x.float().double() for name, x in theirs.state_dict().items()})
+    theirs = kind(M, HEADS, HIDDEN, 0, activation, batch_first=True, norm_first=norm_first).double()
     x, memory, d_out = normal(B, T, M), normal(B, TE, M), normal(B, T, M)
     inputs = [doubled(each) for each in ((x, memory) if crosses else (x,))]
     mask, params = causal_mask(attn, causal, T)
     theirs(*inputs, mask).backward(d_out.double())
     gradients = Gradients(attn)
     ours = attn.create_of("block", of_block(attn, theirs, crosses, getattr(attn.c, "ATTN_" + activation.upper())))
-    fields = {name: gradients.tensor(each) for name, each in zip(("dx", "d_encoded"), inputs)}
+    fields = {name: gradients.tensor(each.grad) for name, each in zip(("dx", "d_encoded"), inputs)}
     encoded = attn.view(memory.numpy()[:, None]) if crosses else None
     attn.call("attn_block_backward", ours, x.numpy()[:, None], d_out.numpy()[:, None],
               attn.init("attn_block_inputs", self_params=params, encoded=encoded), None,
