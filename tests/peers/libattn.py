@@ -9,6 +9,7 @@ import pathlib
 import re
 import shlex
 import subprocess
+import sys
 import weakref
 
 import cffi
@@ -109,3 +110,15 @@ class Library:
         if status != self.c.ATTN_OK:
             texts = self.c.attn_status_text(status), self.c.attn_context_last_error(self._context)
             raise Error(": ".join(self.ffi.string(text).decode() for text in texts))
+
+
+def check_lines(lines, peer):
+    """Prints a line for each name and its cases' shares of the tolerance, 1 being all that is allowed; then exits."""
+    cases = passed = 0
+    for name, shares in lines:
+        good = sum(share <= 1 for share in shares)
+        cases, passed = cases + len(shares), passed + good
+        print(f"{'ok' if good == len(shares) else 'FAILED':6} {name:50} {good} of {len(shares)}, "
+              f"largest error {max(shares):.2f} of the tolerance")
+    print(f"{passed} of {cases}, {peer}")
+    sys.exit(passed != cases)

@@ -198,7 +198,7 @@ def block(attn, crosses, norm_first, activation, causal):
 
 
 def kinds():
-    """Of what there is a line: a name, a function, and the arguments of its cases."""
+    """A name, a function, and the arguments of its cases."""
     yes = (False, True)
     for mask in MASKS:
         yield f"scaled_dot_product_attention, {mask}", attention, [(shape, mask) for shape in SHAPES]
@@ -210,15 +210,8 @@ def kinds():
 def main():
     attn = libattn.Library(sys.argv[1])
     torch.manual_seed(0)
-    cases = passed = 0
-    for name, check, arguments in kinds():
-        shares = [check(attn, *each) for each in arguments]
-        good = sum(share <= 1 for share in shares)
-        cases, passed = cases + len(shares), passed + good
-        print(f"{'ok' if good == len(shares) else 'FAILED':6} {name:50} {good} of {len(shares)}, "
-              f"largest error {max(shares):.2f} of the tolerance")
-    print(f"{passed} of {cases}, PyTorch {torch.__version__}")
-    sys.exit(passed != cases)
+    lines = ((name, [check(attn, *each) for each in arguments]) for name, check, arguments in kinds())
+    libattn.check_lines(lines, f"PyTorch {torch.__version__}")
 
 
 main()

@@ -100,15 +100,10 @@ def run(attn, kind, dtype, shape, scale, layout):
 def main():
     attn = Library(sys.argv[1])
     torch.manual_seed(0)
-    cases = passed = 0
-    for dtype, kind in itertools.product(DTYPES, MASKS):
-        shares = [run(attn, kind, dtype, *case) for case in itertools.product(SHAPES, SCALES, LAYOUTS)]
-        good = sum(share <= 1 for share in shares)
-        cases, passed = cases + len(shares), passed + good
-        print(f"{'ok' if good == len(shares) else 'FAILED':6} {str(dtype):14} {kind:20} {good} of {len(shares)}, "
-              f"largest error {max(shares):.2f} of the tolerance")
-    print(f"{passed} of {cases}, PyTorch {torch.__version__}")
-    sys.exit(passed != cases)
+    cases = [*itertools.product(SHAPES, SCALES, LAYOUTS)]
+    lines = ((f"{dtype}, {kind}", [run(attn, kind, dtype, *case) for case in cases])
+             for dtype, kind in itertools.product(DTYPES, MASKS))
+    libattn.check_lines(lines, f"PyTorch {torch.__version__}")
 
 
 main()
