@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "bpe.h"
 #include "decoder.h"
@@ -65,7 +64,7 @@ int main(int argc, char **argv) {
         loaded += try_file(context, path) ? 1 : 0;
         free(b.data);
     }
-    unlink(path);
+    remove(path);
     attn_context_destroy(context);
     free(whole.data);
     printf("%zu tried, %zu loaded\n", tried, loaded);
