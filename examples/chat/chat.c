@@ -118,15 +118,14 @@ static bool choose(speaker *p, example_error *e) {
             continue;
         if (!sampler_pick(&p->sampler, p->logits + row++ * V, V, &id, e))
             return false;
-        a->finished = id == p->talk.stop || bpe_is_special(p->session->words, id) ||
-                      a->all.count - a->begin == p->session->options->most;
+        a->finished = id == p->talk.stop || bpe_is_special(p->session->words, id);
         if (a->finished)
             continue;
         p->said++;
         if (!id_list_add(&a->all, id, e))
             return false;
         a->finished =
-            a->all.count - a->begin == p->session->options->most || a->all.count == p->session->model.positions;
+            a->all.count - a->begin == p->session->options->most || a->all.count >= p->session->model.positions;
         if (p->count == 1)
             show(p, id);
     }
