@@ -161,7 +161,7 @@ static bool time_prompt(const session *s, decoder *d, const int64_t *ids, size_t
     if (!step(s, d, STEPS, logits, e))
         return false;
     printf("%6zu %16.1f %16.1f\n", length, (double)length / (middle - begin), STEPS / (now() - middle));
-    return fflush(stdout) == 0;
+    return fflush(stdout) == 0 || example_fail(e, "the output could not be written: %s", strerror(errno));
 }
 
 static bool time_all(session *s, decoder *d, float *logits, example_error *e) {
