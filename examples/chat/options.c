@@ -15,7 +15,7 @@ static const struct {
     {"chat", COMMAND_CHAT, false, "             talk; with -p answer, and end"},
     {"perplexity", COMMAND_PERPLEXITY, true, "FILE   of a text, in windows of 512 tokens"},
     {"bench", COMMAND_BENCH, false, "            tokens a second, of prompts and of answers"},
-    {"tokens", COMMAND_TOKENS, true, "FILE       the token ids of each line"},
+    {"tokens", COMMAND_TOKENS, true, "FILE       the token ids of each line; - is the standard input"},
     {"logits", COMMAND_LOGITS, true, "FILE       of each token of a text, f32, to --out"},
 };
 
@@ -151,6 +151,6 @@ void options_help(FILE *file) {
           file);
     for (size_t n = 0; n < sizeof commands / sizeof *commands; n++)
         fprintf(file, "  %s %s\n", commands[n].name, commands[n].help);
-    fputs("\nWith - for FILE the standard input is read.\n\n", file);
+    putc('\n', file);
     flags_help(&all, file);
 }
