@@ -191,8 +191,6 @@ static bool answer_prompts(speaker *p, example_error *e) {
     print_costs(p);
     if (!o->attention)
         return true;
-    if (p->count > 1)
-        return example_fail(e, "--attention is of one prompt");
     p->answers[0].all.count = decoder_length(&p->decoder, 0); /* what was chosen last was not read */
     return looks_print(p->session, &p->decoder, &p->answers[0].all, e);
 }

@@ -124,6 +124,8 @@ static bool check_complete(const options *o, size_t given) {
         return flags_refuse(&all, commands[o->command].name, "needs a file");
     if (o->command == COMMAND_LOGITS && o->out == NULL)
         return flags_refuse(&all, "logits", "needs --out");
+    if (o->attention && o->prompts.count > 1)
+        return flags_refuse(&all, "--attention", "is of one prompt");
     if (o->model == NULL)
         return flags_refuse(&all, "--model", "is missing; examples/chat/get-model.sh fetches one");
     return true;

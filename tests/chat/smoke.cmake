@@ -41,7 +41,7 @@ macro(check_options)
   refuses(1 "missing.gguf: No such file" chat --model "${dir}/missing.gguf")
   refuses(1 "nothing.txt: No such file" tokens "${dir}/nothing.txt" ${tiny})
   refuses(1 "the context of 8 tokens is full" chat -p "the cat" --context 8 ${tiny})
-  refuses(1 "--attention is of one prompt" chat -p a -p b --most 2 --attention ${tiny})
+  refuses(2 "'--attention' is of one prompt" chat -p a -p b --most 2 --attention ${tiny})
 endmacro()
 
 macro(check_answers)
