@@ -20,17 +20,6 @@ static bool read_ids(session *s, id_list *list, example_error *e) {
     return good;
 }
 
-/* −log of the probability of a token by the logits. */
-static double surprise(const float *logits, size_t count, int64_t id) {
-    double largest = (double)logits[0];
-    for (size_t i = 1; i < count; i++)
-        largest = fmax(largest, (double)logits[i]);
-    double sum = exp((double)logits[0] - largest);
-    for (size_t i = 1; i < count; i++)
-        sum += exp((double)logits[i] - largest);
-    return log(sum) + largest - (double)logits[id];
-}
-
 /* Tokens that were run together, and the logits of some of them. */
 typedef struct slab {
     const int64_t *ids;
@@ -41,14 +30,15 @@ typedef struct slab {
 
 /* Runs tokens on an empty decoder and shows their logits to `look`. */
 static bool run(const session *s, decoder *d, const int64_t *ids, size_t count,
-                bool (*look)(const session *s, const slab *seen, void *data), void *data, example_error *e) {
+                bool (*look)(const session *s, const slab *seen, void *data, example_error *e), void *data,
+                example_error *e) {
     float *logits = malloc(ROWS * s->model.vocabulary * sizeof *logits);
     bool good = logits != NULL || example_fail_memory(e);
     good = good && decoder_truncate(d, 0, e) && decoder_run(d, ids, &count, e);
     for (size_t first = 0; good && first < count; first += ROWS) {
         const slab seen = {ids, count, first, count - first < ROWS ? count - first : ROWS, logits};
         good = decoder_logits(d, d->x + first * s->model.width, seen.rows, logits, e);
-        good = good && (look(s, &seen, data) || example_fail(e, "%s: %s", s->options->out, strerror(errno)));
+        good = good && look(s, &seen, data, e);
     }
     free(logits);
     return good;
@@ -60,13 +50,17 @@ typedef struct total {
 } total;
 
 /* The logits of a token are about the one behind it. */
-static bool add_up(const session *s, const slab *seen, void *data) {
+static bool add_up(const session *s, const slab *seen, void *data, example_error *e) {
+    static const attn_cross_entropy_params sum = {.struct_size = sizeof sum, .factor = 1};
     total *t = data;
-    const size_t V = s->model.vocabulary;
-    for (size_t i = 0; i < seen->rows && seen->first + i + 1 < seen->count; i++) {
-        t->surprise += surprise(seen->logits + i * V, V, seen->ids[seen->first + i + 1]);
-        t->count++;
-    }
+    const size_t V = s->model.vocabulary, behind = seen->count - seen->first - 1;
+    const size_t rows = seen->rows < behind ? seen->rows : behind;
+    double surprise;
+    if (attn_cross_entropy(s->context, rows, V, seen->logits, V, seen->ids + seen->first + 1, &sum, &surprise) !=
+        ATTN_OK)
+        return example_fail(e, "libattn: %s", attn_context_last_error(s->context));
+    t->surprise += surprise;
+    t->count += rows;
     return true;
 }
 
@@ -94,9 +88,10 @@ bool command_perplexity(session *s, example_error *e) {
     return good;
 }
 
-static bool write_rows(const session *s, const slab *seen, void *data) {
+static bool write_rows(const session *s, const slab *seen, void *data, example_error *e) {
     const size_t count = seen->rows * s->model.vocabulary;
-    return fwrite(seen->logits, sizeof *seen->logits, count, data) == count;
+    return fwrite(seen->logits, sizeof *seen->logits, count, data) == count ||
+           example_fail(e, "%s: %s", s->options->out, strerror(errno));
 }
 
 static bool write_logits(const session *s, const id_list *list, FILE *file, example_error *e) {
