@@ -28,9 +28,10 @@ typedef struct slab {
     const float *logits;
 } slab;
 
+typedef bool looker(const session *s, const slab *seen, void *data, example_error *e);
+
 /* Runs tokens on an empty decoder and shows their logits to `look`. */
-static bool run(const session *s, decoder *d, const int64_t *ids, size_t count,
-                bool (*look)(const session *s, const slab *seen, void *data, example_error *e), void *data,
+static bool run(const session *s, decoder *d, const int64_t *ids, size_t count, looker *look, void *data,
                 example_error *e) {
     float *logits = malloc(ROWS * s->model.vocabulary * sizeof *logits);
     bool good = logits != NULL || example_fail_memory(e);
@@ -41,6 +42,19 @@ static bool run(const session *s, decoder *d, const int64_t *ids, size_t count,
         good = good && look(s, &seen, data, e);
     }
     free(logits);
+    return good;
+}
+
+/* The same with all tokens, in windows of so many. */
+static bool run_windows(const session *s, const id_list *list, size_t window, looker *look, void *data,
+                        example_error *e) {
+    decoder d;
+    if (!decoder_open(&d, s->context, &s->model, 1, s->options->cache, e))
+        return false;
+    bool good = true;
+    for (size_t at = 0; good && at < list->count; at += window)
+        good = run(s, &d, list->item + at, list->count - at < window ? list->count - at : window, look, data, e);
+    decoder_close(&d);
     return good;
 }
 
@@ -64,22 +78,11 @@ static bool add_up(const session *s, const slab *seen, void *data, example_error
     return true;
 }
 
-static bool run_windows(const session *s, const id_list *list, total *t, example_error *e) {
-    decoder d;
-    if (!decoder_open(&d, s->context, &s->model, 1, s->options->cache, e))
-        return false;
-    const size_t window = s->model.positions < WINDOW ? s->model.positions : WINDOW;
-    bool good = true;
-    for (size_t at = 0; good && at < list->count; at += window)
-        good = run(s, &d, list->item + at, list->count - at < window ? list->count - at : window, add_up, t, e);
-    decoder_close(&d);
-    return good;
-}
-
 bool command_perplexity(session *s, example_error *e) {
     id_list list = {0};
     total t = {0};
-    bool good = read_ids(s, &list, e) && run_windows(s, &list, &t, e);
+    const size_t window = s->model.positions < WINDOW ? s->model.positions : WINDOW;
+    bool good = read_ids(s, &list, e) && run_windows(s, &list, window, add_up, &t, e);
     if (good && t.count == 0)
         good = example_fail(e, "%s: no token comes after another", s->options->file);
     if (good)
@@ -94,21 +97,12 @@ static bool write_rows(const session *s, const slab *seen, void *data, example_e
            example_fail(e, "%s: %s", s->options->out, strerror(errno));
 }
 
-static bool write_logits(const session *s, const id_list *list, FILE *file, example_error *e) {
-    decoder d;
-    if (!decoder_open(&d, s->context, &s->model, 1, s->options->cache, e))
-        return false;
-    const bool good = run(s, &d, list->item, list->count, write_rows, file, e);
-    decoder_close(&d);
-    return good;
-}
-
 bool command_logits(session *s, example_error *e) {
     id_list list = {0};
     FILE *file = fopen(s->options->out, "wb");
     if (file == NULL)
         return example_fail(e, "%s: %s", s->options->out, strerror(errno));
-    bool good = read_ids(s, &list, e) && write_logits(s, &list, file, e);
+    bool good = read_ids(s, &list, e) && run_windows(s, &list, list.count, write_rows, file, e);
     if (fclose(file) != 0 && good)
         good = example_fail(e, "%s: %s", s->options->out, strerror(errno));
     id_list_free(&list);
