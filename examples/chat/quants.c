@@ -5,22 +5,6 @@
 
 #include "half.h"
 
-static const struct {
-    gguf_type type;
-    quant_block block;
-} table[] = {
-    {GGUF_F32, {"F32", 1, 4}},       {GGUF_F16, {"F16", 1, 2}},       {GGUF_BF16, {"BF16", 1, 2}},
-    {GGUF_Q4_0, {"Q4_0", 32, 18}},   {GGUF_Q4_1, {"Q4_1", 32, 20}},   {GGUF_Q8_0, {"Q8_0", 32, 34}},
-    {GGUF_Q4_K, {"Q4_K", 256, 144}}, {GGUF_Q6_K, {"Q6_K", 256, 210}},
-};
-
-const quant_block *quant_find(uint32_t type) {
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (table[i].type == type)
-            return &table[i].block;
-    return NULL;
-}
-
 static float half(const unsigned char *from) {
     float value;
     half_f16(from, 1, &value);
@@ -77,15 +61,25 @@ static void block_q6_k(const unsigned char *from, float *to) {
     }
 }
 
-static void blocks(uint32_t type, const unsigned char *from, size_t count, float *to) {
-    const quant_block *b = quant_find(type);
-    void (*const one)(const unsigned char *, float *) = type == GGUF_Q8_0   ? block_q8_0
-                                                        : type == GGUF_Q4_0 ? block_q4_0
-                                                        : type == GGUF_Q4_1 ? block_q4_1
-                                                        : type == GGUF_Q4_K ? block_q4_k
-                                                                            : block_q6_k;
-    for (size_t i = 0; i < count; i++)
-        one(from + i * b->bytes, to + i * b->numbers);
+static const struct {
+    gguf_type type;
+    quant_block block;
+} table[] = {
+    {GGUF_F32, {"F32", 1, 4, NULL}},
+    {GGUF_F16, {"F16", 1, 2, NULL}},
+    {GGUF_BF16, {"BF16", 1, 2, NULL}},
+    {GGUF_Q4_0, {"Q4_0", 32, 18, block_q4_0}},
+    {GGUF_Q4_1, {"Q4_1", 32, 20, block_q4_1}},
+    {GGUF_Q8_0, {"Q8_0", 32, 34, block_q8_0}},
+    {GGUF_Q4_K, {"Q4_K", 256, 144, block_q4_k}},
+    {GGUF_Q6_K, {"Q6_K", 256, 210, block_q6_k}},
+};
+
+const quant_block *quant_find(uint32_t type) {
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (table[i].type == type)
+            return &table[i].block;
+    return NULL;
 }
 
 void quant_rows(const gguf_tensor *t, size_t first, size_t rows, float *to) {
@@ -99,7 +93,8 @@ void quant_rows(const gguf_tensor *t, size_t first, size_t rows, float *to) {
     else if (t->type == GGUF_BF16)
         half_bf16(from, count, to);
     else
-        blocks(t->type, from, count, to);
+        for (size_t i = 0; i < count; i++)
+            b->widen(from + i * b->bytes, to + i * b->numbers);
 }
 
 /* Numbers i and i + 16 share a byte there, 2i and 2i + 1 here. */

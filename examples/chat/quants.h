@@ -9,6 +9,7 @@
 typedef struct quant_block {
     const char *name;
     size_t numbers, bytes;
+    void (*widen)(const unsigned char *from, float *to); /* one block; NULL: a float */
 } quant_block;
 
 /* NULL: not read here. */
