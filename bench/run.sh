@@ -6,13 +6,8 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-build="$root/build/release"
-(
-    cd "$root"
-    sh cmake/install-deps.sh build bench
-    cmake --preset release -DATTN_BUILD_TESTS=OFF # which need more to be installed; tests/run.sh turns them on
-    cmake --build "$build" --target attn-bench --parallel
-) >&2
+sh "$root/cmake/build-target.sh" attn-bench bench
+program="$root/build/release/bench/attn-bench"
 
 command=compare
 if [ $# -gt 0 ] && [[ $1 != -* ]]; then
@@ -20,7 +15,7 @@ if [ $# -gt 0 ] && [[ $1 != -* ]]; then
     shift
 fi
 case $command in
-machine | explain | diff) exec "$build/bench/attn-bench" "$command" "$@" ;;
+machine | explain | diff) exec "$program" "$command" "$@" ;;
 esac
-"$build/bench/attn-bench" "$command" --budget 50 --json "$root/build/attn-bench.json" \
+"$program" "$command" --budget 50 --json "$root/build/attn-bench.json" \
     --svg "$root/build/attn-bench.svg" --html "$root/build/attn-bench.html" "$@"

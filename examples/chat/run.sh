@@ -5,16 +5,10 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
-build="$root/build/release"
-(
-    cd "$root"
-    sh cmake/install-deps.sh build chat
-    cmake --preset release -DATTN_BUILD_TESTS=OFF # which need more to be installed; tests/run.sh turns them on
-    cmake --build "$build" --target attn-chat --parallel
-) >&2
+sh "$root/cmake/build-target.sh" attn-chat chat
 model=$(bash "$root/examples/chat/get-model.sh")
 
-chat() { "$build/examples/chat/attn-chat" "$@" --model "$model"; }
+chat() { "$root/build/release/examples/chat/attn-chat" "$@" --model "$model"; }
 
 if [ $# -gt 0 ]; then
     chat "$@"

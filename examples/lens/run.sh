@@ -6,16 +6,10 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
-build="$root/build/release"
-(
-    cd "$root"
-    sh cmake/install-deps.sh build lens
-    cmake --preset release -DATTN_BUILD_TESTS=OFF # which need more to be installed; tests/run.sh turns them on
-    cmake --build "$build" --target attn-lens --parallel
-) >&2
+sh "$root/cmake/build-target.sh" attn-lens lens
 model=$(bash "$root/examples/lens/get-model.sh")
 
-lens() { "$build/examples/lens/attn-lens" "$@" --model "$model"; }
+lens() { "$root/build/release/examples/lens/attn-lens" "$@" --model "$model"; }
 
 if [ $# -gt 0 ]; then
     lens "$@"

@@ -6,18 +6,12 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
-build="$root/build/release"
-(
-    cd "$root"
-    sh cmake/install-deps.sh build
-    cmake --preset release -DATTN_BUILD_TESTS=OFF # which need more to be installed; tests/run.sh turns them on
-    cmake --build "$build" --target example_train --parallel
-    mkdir -p build/train
-) >&2
+sh "$root/cmake/build-target.sh" example_train
+mkdir -p "$root/build/train"
 
 text=("$root"/include/attn/*.h)
 for ((i = 1; i <= $#; i += 2)); do # options are pairs, so that the first file is at an odd place
     [[ ${!i} == --* ]] || text=()
 done
-"$build/examples/example_train" --svg "$root/build/train/loss.svg" "$@" "${text[@]}"
+"$root/build/release/examples/example_train" --svg "$root/build/train/loss.svg" "$@" "${text[@]}"
 echo "wrote build/train/loss.svg" >&2
