@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* attn-chat: a language model that talks. */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "session.h"
 
@@ -25,18 +22,13 @@ static bool run(const options *o, example_error *e) {
 
 int main(int argc, char **argv) {
     options o;
-    example_error e;
+    example_error e = {""};
+    bool good = true;
     if (!options_parse(&o, argc, argv))
         return EXIT_USAGE;
     if (o.help)
         options_help(stdout);
-    else if (!run(&o, &e)) {
-        fflush(stdout);
-        fprintf(stderr, "attn-chat: %s\n", e.text);
-        return EXIT_FAILURE;
-    }
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return EXIT_SUCCESS;
-    fprintf(stderr, "attn-chat: the output could not be written: %s\n", strerror(errno));
-    return EXIT_FAILURE;
+    else
+        good = run(&o, &e);
+    return example_end("attn-chat", good, &e);
 }

@@ -14,4 +14,7 @@ bool example_fail(example_error *e, const char *format, ...) __attribute__((form
 
 bool example_fail_memory(example_error *e);
 
+/* What main returns: writes out the standard output, and says on stderr what failed, or that this did. */
+int example_end(const char *program, bool good, const example_error *e);
+
 #endif
