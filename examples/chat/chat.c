@@ -21,9 +21,9 @@ typedef struct speaker {
     decoder decoder;
     talk talk;
     sampler sampler;
-    answer *answers;
+    answer answers[PROMPTS_MAX];
     size_t count;
-    size_t *counts;                /* [count], tokens of the next run */
+    size_t counts[PROMPTS_MAX];    /* tokens of the next run */
     id_list next;                  /* these */
     float *logits;                 /* [count, vocabulary] */
     size_t read, said;             /* tokens of prompts and of answers */
@@ -34,10 +34,8 @@ static bool speaker_open(speaker *p, session *s, size_t count, example_error *e)
     const options *o = s->options;
     *p = (speaker){.session = s, .count = count};
     p->sampler = (sampler){o->temperature, o->top_k, o->top_p, o->seed};
-    p->answers = calloc(count, sizeof *p->answers);
-    p->counts = calloc(count, sizeof *p->counts);
     p->logits = malloc(count * s->model.vocabulary * sizeof *p->logits);
-    if (p->answers == NULL || p->counts == NULL || p->logits == NULL)
+    if (p->logits == NULL)
         return example_fail_memory(e);
     return talk_open(&p->talk, s->file, s->words, e) &&
            decoder_open(&p->decoder, s->context, &s->model, count, o->cache, e);
@@ -46,11 +44,9 @@ static bool speaker_open(speaker *p, session *s, size_t count, example_error *e)
 static void speaker_close(speaker *p) {
     if (p->decoder.model != NULL)
         decoder_close(&p->decoder);
-    for (size_t n = 0; p->answers != NULL && n < p->count; n++)
+    for (size_t n = 0; n < p->count; n++)
         id_list_free(&p->answers[n].all);
     id_list_free(&p->next);
-    free(p->answers);
-    free(p->counts);
     free(p->logits);
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "session.h"
 
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -58,10 +57,8 @@ void session_close(session *s) {
 bool session_prompt(const session *s, decoder *d, const int64_t *ids, size_t count, example_error *e) {
     const size_t chunk = s->options->chunk;
     const bool show = count > chunk && isatty(STDERR_FILENO);
-    size_t *counts = calloc(d->sequences, sizeof *counts);
+    size_t counts[PROMPTS_MAX] = {0};
     bool good = true;
-    if (counts == NULL)
-        return example_fail_memory(e);
     for (size_t at = 0; good && at < count; at += counts[0]) {
         counts[0] = count - at < chunk ? count - at : chunk;
         good = decoder_run(d, ids + at, counts, e);
@@ -69,6 +66,5 @@ bool session_prompt(const session *s, decoder *d, const int64_t *ids, size_t cou
             fprintf(stderr, "\r%zu of %zu tokens read%s", at + counts[0], count,
                     at + counts[0] < count ? "" : "\r\033[K");
     }
-    free(counts);
     return good;
 }
