@@ -83,11 +83,11 @@ static bool run_rest(speaker *p, example_error *e) {
 static bool read_prompts(speaker *p, example_error *e) {
     const answer *first = &p->answers[0];
     const size_t done = decoder_length(&p->decoder, 0);
-    const size_t whole = p->count > 1 ? common_prefix(p) : first->all.count - 1;
+    const size_t whole = common_prefix(p);
     const double begin = now();
     if (whole > done && !session_prompt(p->session, &p->decoder, first->all.item + done, whole - done, e))
         return false;
-    if (p->count > 1 && !decoder_fork(&p->decoder, e))
+    if (!decoder_fork(&p->decoder, e))
         return false;
     p->read += whole - done;
     if (!run_rest(p, e))
