@@ -7,6 +7,7 @@
 typedef struct choice {
     float logit;
     uint32_t id;
+    double weight; /* exp((logit − the largest) / temperature) */
 } choice;
 
 /* Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014. From 0 to 1, without 1. */
@@ -49,26 +50,26 @@ static int by_logit(const void *a, const void *b) {
 /* The `kept` largest logits, the largest first. */
 static void keep(const float *logits, size_t count, choice *heap, size_t kept) {
     for (size_t i = 0; i < kept; i++)
-        heap[i] = (choice){-INFINITY, (uint32_t)i};
+        heap[i] = (choice){.logit = -INFINITY, .id = (uint32_t)i};
     for (size_t i = 0; i < count; i++) {
         if (!(logits[i] > heap[0].logit))
             continue;
-        heap[0] = (choice){logits[i], (uint32_t)i};
+        heap[0] = (choice){.logit = logits[i], .id = (uint32_t)i};
         sink(heap, kept);
     }
     qsort(heap, kept, sizeof *heap, by_logit);
 }
 
-static uint32_t draw(sampler *s, const choice *c, size_t count) {
+static uint32_t draw(sampler *s, choice *c, size_t count) {
     double sum = 0, part = 0;
     size_t used = 0;
     for (size_t i = 0; i < count; i++)
-        sum += exp(((double)c[i].logit - (double)c[0].logit) / s->temperature);
+        sum += c[i].weight = exp(((double)c[i].logit - (double)c[0].logit) / s->temperature);
     while (used < count && (used == 0 || part < s->top_p * sum))
-        part += exp(((double)c[used++].logit - (double)c[0].logit) / s->temperature);
+        part += c[used++].weight;
     double left = uniform(&s->state) * part;
     for (size_t i = 0; i + 1 < used; i++) {
-        left -= exp(((double)c[i].logit - (double)c[0].logit) / s->temperature);
+        left -= c[i].weight;
         if (left < 0)
             return c[i].id;
     }
