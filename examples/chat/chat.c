@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "looks.h"
 #include "sampler.h"
 #include "talk.h"

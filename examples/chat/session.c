@@ -2,14 +2,9 @@
 #include "session.h"
 
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
-double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "clock.h"
 
 double memory_peak(void) {
     struct rusage usage;

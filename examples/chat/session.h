@@ -23,9 +23,6 @@ void session_close(session *s);
 /* Runs a prompt of sequence 0 in chunks, telling a terminal how far it is. */
 bool session_prompt(const session *s, decoder *d, const int64_t *ids, size_t count, example_error *e);
 
-/* Seconds, from some time on. */
-double now(void);
-
 /* Megabytes that the process had in memory at most. */
 double memory_peak(void);
 

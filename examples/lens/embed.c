@@ -2,17 +2,11 @@
 /* embed, similar and tokens: commands that read a file of sentences. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "clock.h"
 #include "commands.h"
 #include "npy.h"
 #include "sentences.h"
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void print_vectors(const sentences *s, size_t M) {
     for (size_t i = 0; i < s->count; i++)
