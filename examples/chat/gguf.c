@@ -32,8 +32,6 @@ struct gguf {
     size_t entry_count;
     gguf_tensor *tensors; /* by name */
     size_t tensor_count;
-    const unsigned char *data;
-    size_t data_size;
 };
 
 /* What is still to be read. */
@@ -199,7 +197,8 @@ static bool read_tensor(reader *r, gguf_tensor *t, example_error *e) {
     return take_u32(r, &t->type, e) && take(r, 8, &t->place, e) && count_bytes(t, e);
 }
 
-static bool check_places(const gguf *g, size_t alignment, example_error *e) {
+/* Each tensor lies in the `size` bytes of data, and over no other. */
+static bool check_places(const gguf *g, size_t size, size_t alignment, example_error *e) {
     uint64_t end = 0;
     for (size_t i = 0; i < g->tensor_count; i++) {
         const gguf_tensor *t = &g->tensors[i];
@@ -207,9 +206,9 @@ static bool check_places(const gguf *g, size_t alignment, example_error *e) {
         if (t->place % alignment != 0)
             return example_fail(e, "tensor '%.*s': its place, %llu, is no multiple of %zu", length, t->name.data,
                                 (unsigned long long)t->place, alignment);
-        if (t->place > g->data_size || t->bytes > g->data_size - t->place)
+        if (t->place > size || t->bytes > size - t->place)
             return example_fail(e, "tensor '%.*s': %llu bytes at %llu do not lie in the %zu bytes of data", length,
-                                t->name.data, (unsigned long long)t->bytes, (unsigned long long)t->place, g->data_size);
+                                t->name.data, (unsigned long long)t->bytes, (unsigned long long)t->place, size);
         if (t->place < end)
             return example_fail(e, "tensor '%.*s' overlaps the one before it", length, t->name.data);
         end = t->place + t->bytes;
@@ -223,20 +222,15 @@ static bool read_alignment(const gguf *g, size_t *alignment, example_error *e) {
         return true;
     if (!gguf_number(g, "general.alignment", alignment, e))
         return false;
-    if (*alignment > 0 && *alignment <= ALIGNMENT_MAX && (*alignment & (*alignment - 1)) == 0)
-        return true;
-    example_fail(e, "general.alignment: %zu is no power of two up to %d", *alignment, ALIGNMENT_MAX);
-    return false;
+    return (*alignment > 0 && *alignment <= ALIGNMENT_MAX && (*alignment & (*alignment - 1)) == 0) ||
+           example_fail(e, "general.alignment: %zu is no power of two up to %d", *alignment, ALIGNMENT_MAX);
 }
 
-static bool find_data(gguf *g, const reader *r, size_t *alignment, example_error *e) {
-    if (!read_alignment(g, alignment, e))
-        return false;
-    const size_t header = (size_t)(r->at - g->file.data);
-    const size_t begin = (header + *alignment - 1) / *alignment * *alignment;
-    g->data_size = begin < g->file.size ? g->file.size - begin : 0;
-    g->data = g->file.data + (g->file.size - g->data_size);
-    return true;
+/* Up to where the data of tensors begins. */
+static void skip_padding(const gguf *g, reader *r, size_t alignment) {
+    const size_t header = (size_t)(r->at - g->file.data), rest = (size_t)(r->end - r->at);
+    const size_t padding = (header + alignment - 1) / alignment * alignment - header;
+    r->at += padding < rest ? padding : rest;
 }
 
 static bool read_tensors(gguf *g, reader *r, example_error *e) {
@@ -248,11 +242,14 @@ static bool read_tensors(gguf *g, reader *r, example_error *e) {
         if (!read_tensor(r, &g->tensors[i], e))
             return false;
     qsort(g->tensors, g->tensor_count, sizeof *g->tensors, by_place);
-    if (!find_data(g, r, &alignment, e) || !check_places(g, alignment, e))
+    if (!read_alignment(g, &alignment, e))
+        return false;
+    skip_padding(g, r, alignment);
+    if (!check_places(g, (size_t)(r->end - r->at), alignment, e))
         return false;
     qsort(g->tensors, g->tensor_count, sizeof *g->tensors, by_name);
     for (size_t i = 0; i < g->tensor_count; i++) {
-        g->tensors[i].data = g->data + g->tensors[i].place;
+        g->tensors[i].data = r->at + g->tensors[i].place;
         if (i > 0 && by_name(&g->tensors[i - 1], &g->tensors[i]) == 0)
             return example_fail(e, "tensor '%.*s' is there twice", (int)g->tensors[i].name.size,
                                 g->tensors[i].name.data);
