@@ -21,7 +21,7 @@ packages() {
     # What examples/chat links, and for the model that it fetches.
     chat) echo "libutf8proc-dev python3-venv" ;;
     # What examples/lens links, and for the model that it fetches.
-    lens) echo "libjansson-dev libutf8proc-dev python3-venv" ;;
+    lens) echo "libjansson-dev $(packages chat)" ;;
     # And what aarch64-root.sh unpacks.
     aarch64) echo "cmake make pkg-config gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static" ;;
     # And what emulated-root.sh unpacks.
