@@ -2,21 +2,15 @@
 #include "options.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "flags.h"
 
-static const struct {
-    const char *name;
-    command command;
-    bool file;
-    const char *help;
-} commands[] = {
-    {"chat", COMMAND_CHAT, false, "             talk; with -p answer, and end"},
-    {"perplexity", COMMAND_PERPLEXITY, true, "FILE   of a text, in windows of 512 tokens"},
-    {"bench", COMMAND_BENCH, false, "            tokens a second, of prompts and of answers"},
-    {"tokens", COMMAND_TOKENS, true, "FILE       the token ids of each line; - is the standard input"},
-    {"logits", COMMAND_LOGITS, true, "FILE       of each token of a text, f32, to --out"},
+static const flag_command commands[] = {
+    [COMMAND_CHAT] = {"chat", false, false, "             talk; with -p answer, and end"},
+    [COMMAND_PERPLEXITY] = {"perplexity", false, true, "FILE   of a text, in windows of 512 tokens"},
+    [COMMAND_BENCH] = {"bench", false, false, "            tokens a second, of prompts and of answers"},
+    [COMMAND_TOKENS] = {"tokens", false, true, "FILE       the token ids of each line; - is the standard input"},
+    [COMMAND_LOGITS] = {"logits", false, true, "FILE       of each token of a text, f32, to --out"},
 };
 
 static bool put_prompt(void *field, const char *value) {
@@ -28,32 +22,28 @@ static bool put_prompt(void *field, const char *value) {
 }
 
 static bool put_weights(void *field, const char *value) {
-    static const struct {
+    static const struct choice {
         const char *name;
         arithmetic is;
     } choices[] = {{"f32", {ATTN_PRECISION_F32, ATTN_F32}},
                    {"bf16", {ATTN_PRECISION_BF16, ATTN_F32}},
                    {"int8", {ATTN_PRECISION_F32, ATTN_INT8}},
                    {"int4", {ATTN_PRECISION_INT8, ATTN_INT4}}};
-    for (size_t n = 0; n < sizeof choices / sizeof *choices; n++)
-        if (strcmp(choices[n].name, value) == 0) {
-            *(arithmetic *)field = choices[n].is;
-            return true;
-        }
-    return false;
+    const struct choice *found = flags_named(choices, sizeof choices / sizeof *choices, sizeof *choices, value);
+    if (found != NULL)
+        *(arithmetic *)field = found->is;
+    return found != NULL;
 }
 
 static bool put_cache(void *field, const char *value) {
-    static const struct {
+    static const struct choice {
         const char *name;
         attn_dtype type;
     } choices[] = {{"f32", ATTN_F32}, {"f16", ATTN_F16}, {"int8", ATTN_INT8}, {"int4", ATTN_INT4}};
-    for (size_t n = 0; n < sizeof choices / sizeof *choices; n++)
-        if (strcmp(choices[n].name, value) == 0) {
-            *(attn_dtype *)field = choices[n].type;
-            return true;
-        }
-    return false;
+    const struct choice *found = flags_named(choices, sizeof choices / sizeof *choices, sizeof *choices, value);
+    if (found != NULL)
+        *(attn_dtype *)field = found->type;
+    return found != NULL;
 }
 
 static bool put_positive(void *field, const char *value) { return flag_number(field, value) && *(size_t *)field > 0; }
@@ -97,29 +87,18 @@ static const flag table[] = {
     {"--help", NULL, flag_switch, FIELD(help), "or -h: print this text", NULL},
 };
 
-static const flags all = {"attn-chat", table, sizeof table / sizeof *table};
+static const flags all = {
+    .program = "attn-chat",
+    .usage = "COMMAND --model FILE [option...]\n"
+             "A language model, token by token, that runs on libattn.",
+    .note = "",
+    .commands = commands,
+    .command_count = sizeof commands / sizeof *commands,
+    .table = table,
+    .count = sizeof table / sizeof *table,
+};
 
-/* The command, then what it takes. */
-static bool parse_word(options *o, const char *word, size_t place) {
-    if (place == 0) {
-        for (size_t n = 0; n < sizeof commands / sizeof *commands; n++) {
-            o->command = commands[n].command;
-            if (strcmp(commands[n].name, word) == 0)
-                return true;
-        }
-        return flags_refuse(&all, word, "is not a command");
-    }
-    if (!commands[o->command].file || o->file != NULL)
-        return flags_refuse(&all, word, "is one argument too many");
-    o->file = word;
-    return true;
-}
-
-static bool check_complete(const options *o, size_t given) {
-    if (o->help)
-        return true;
-    if (given == 0)
-        return flags_refuse(&all, "attn-chat", "needs a command");
+static bool check_complete(const options *o) {
     if (commands[o->command].file && o->file == NULL)
         return flags_refuse(&all, commands[o->command].name, "needs a file");
     if (o->command == COMMAND_LOGITS && o->out == NULL)
@@ -132,7 +111,7 @@ static bool check_complete(const options *o, size_t given) {
 }
 
 bool options_parse(options *o, int argc, char **argv) {
-    size_t given = 0;
+    flag_words given;
     *o = (options){.arithmetic = {ATTN_PRECISION_INT8, ATTN_INT4},
                    .cache = ATTN_F16,
                    .context = 4096,
@@ -141,18 +120,15 @@ bool options_parse(options *o, int argc, char **argv) {
                    .top_k = 40,
                    .top_p = 0.9,
                    .seed = 1};
-    for (int i = 1; i < argc; i++)
-        if (!(flags_match(&all, argv[i]) ? flags_take(&all, o, argc, argv, &i) : parse_word(o, argv[i], given++)))
-            return false;
-    return check_complete(o, given);
+    if (!flags_parse(&all, o, &given, argc, argv))
+        return false;
+    if (o->help)
+        return true;
+    if (given.command == NULL)
+        return flags_refuse(&all, all.program, "needs a command");
+    o->command = (command)(given.command - commands);
+    o->file = given.file;
+    return check_complete(o);
 }
 
-void options_help(FILE *file) {
-    fputs("usage: attn-chat COMMAND --model FILE [option...]\n"
-          "A language model, token by token, that runs on libattn.\n\n",
-          file);
-    for (size_t n = 0; n < sizeof commands / sizeof *commands; n++)
-        fprintf(file, "  %s %s\n", commands[n].name, commands[n].help);
-    putc('\n', file);
-    flags_help(&all, file);
-}
+void options_help(FILE *file) { flags_help(&all, file); }

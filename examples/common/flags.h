@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The options of a command line, as a table: each has a name, fills a field, and has a line of help. */
+/* A command line, as tables: a command and what it takes, and options. Each row of a table begins with its name. */
 #ifndef EXAMPLE_FLAGS_H
 #define EXAMPLE_FLAGS_H
 
@@ -14,22 +14,36 @@ typedef struct flag {
     const char *help, *expected; /* expected: where not every value will do */
 } flag;
 
+typedef struct flag_command {
+    const char *name;
+    bool text, file; /* what it takes, in this order */
+    const char *help;
+} flag_command;
+
 typedef struct flags {
-    const char *program;
+    const char *program, *usage, *note; /* for the help: what it begins with, and what is behind the commands */
+    const flag_command *commands;
+    size_t command_count;
     const flag *table;
     size_t count;
 } flags;
 
+/* What is no option; NULL: not given. */
+typedef struct flag_words {
+    const flag_command *command;
+    const char *text, *file;
+} flag_words;
+
 /* Says on stderr what is wrong, and returns false. */
 bool flags_refuse(const flags *f, const char *argument, const char *what);
 
-/* Whether an argument is an option: "--…", "-h", or in the table. */
-bool flags_match(const flags *f, const char *argument);
-
-/* Takes argv[*i], which is an option, and the value after it, if it has one. False: refused. */
-bool flags_take(const flags *f, void *options, int argc, char **argv, int *i);
+/* Fills the program's options and the words from argv[1..]. False: refused. */
+bool flags_parse(const flags *f, void *options, flag_words *words, int argc, char **argv);
 
 void flags_help(const flags *f, FILE *file);
+
+/* The row with a name, of `count` of `size` bytes; NULL: there is none. */
+const void *flags_named(const void *table, size_t count, size_t size, const char *name);
 
 /* Ways to put a value into a field. */
 bool flag_string(void *field, const char *value); /* const char *, not empty */

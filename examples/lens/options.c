@@ -5,17 +5,12 @@
 
 #include "flags.h"
 
-static const struct {
-    const char *name;
-    command command;
-    bool text, file; /* what it takes */
-    const char *help;
-} commands[] = {
-    {"show", COMMAND_SHOW, true, false, "SENTENCE        what its words attend to"},
-    {"embed", COMMAND_EMBED, false, true, "[FILE]         a vector for each line"},
-    {"similar", COMMAND_SIMILAR, true, true, "SENTENCE [FILE]  the lines nearest to the sentence"},
-    {"tokens", COMMAND_TOKENS, false, true, "[FILE]        the token ids of each line"},
-    {"trace", COMMAND_TRACE, true, false, "SENTENCE --out FOLDER  hidden states and attention weights as .npy"},
+static const flag_command commands[] = {
+    [COMMAND_SHOW] = {"show", true, false, "SENTENCE        what its words attend to"},
+    [COMMAND_EMBED] = {"embed", false, true, "[FILE]         a vector for each line"},
+    [COMMAND_SIMILAR] = {"similar", true, true, "SENTENCE [FILE]  the lines nearest to the sentence"},
+    [COMMAND_TOKENS] = {"tokens", false, true, "[FILE]        the token ids of each line"},
+    [COMMAND_TRACE] = {"trace", true, false, "SENTENCE --out FOLDER  hidden states and attention weights as .npy"},
 };
 
 /* From 1, or "mean", which is 0. */
@@ -27,19 +22,17 @@ static bool put_index(void *field, const char *value) {
 }
 
 static bool put_precision(void *field, const char *value) {
-    static const struct {
+    static const struct choice {
         const char *name;
         arithmetic is;
     } choices[] = {{"f32", {ATTN_PRECISION_F32, ATTN_F32}},
                    {"bf16", {ATTN_PRECISION_BF16, ATTN_F32}},
                    {"int8", {ATTN_PRECISION_INT8, ATTN_INT8}},
                    {"int4", {ATTN_PRECISION_INT8, ATTN_INT4}}};
-    for (size_t n = 0; n < sizeof choices / sizeof *choices; n++)
-        if (strcmp(choices[n].name, value) == 0) {
-            *(arithmetic *)field = choices[n].is;
-            return true;
-        }
-    return false;
+    const struct choice *found = flags_named(choices, sizeof choices / sizeof *choices, sizeof *choices, value);
+    if (found != NULL)
+        *(arithmetic *)field = found->is;
+    return found != NULL;
 }
 
 #define FIELD(name) offsetof(options, name)
@@ -68,36 +61,20 @@ static const flag table[] = {
     {"--help", NULL, flag_switch, FIELD(help), "or -h: print this text", NULL},
 };
 
-static const flags all = {"attn-lens", table, sizeof table / sizeof *table};
+static const flags all = {
+    .program = "attn-lens",
+    .usage = "COMMAND --model FOLDER [option...]\n"
+             "Looks into a BERT encoder that runs on libattn.",
+    .note = "\nFILE has a sentence on each line; without it, or with -, the standard input is read.\n",
+    .commands = commands,
+    .command_count = sizeof commands / sizeof *commands,
+    .table = table,
+    .count = sizeof table / sizeof *table,
+};
 
-/* The command, then what it takes. */
-static bool parse_word(options *o, const char *word, size_t place) {
-    if (place == 0) {
-        for (size_t n = 0; n < sizeof commands / sizeof *commands; n++) {
-            o->command = commands[n].command;
-            if (strcmp(commands[n].name, word) == 0)
-                return true;
-        }
-        return flags_refuse(&all, word, "is not a command");
-    }
-    if (commands[o->command].text && o->text == NULL)
-        o->text = word;
-    else if (commands[o->command].file && o->file == NULL)
-        o->file = word;
-    else
-        return flags_refuse(&all, word, "is one argument too many");
-    return true;
-}
-
-static bool check_complete(options *o, size_t given) {
-    if (o->help)
-        return true;
-    if (given == 0)
-        return flags_refuse(&all, "attn-lens", "needs a command");
+static bool check_complete(const options *o) {
     if (commands[o->command].text && o->text == NULL)
         return flags_refuse(&all, commands[o->command].name, "needs a sentence");
-    if (o->file == NULL)
-        o->file = "-";
     if (o->command == COMMAND_TRACE && o->out == NULL)
         return flags_refuse(&all, "trace", "needs --out");
     if (o->model == NULL)
@@ -106,21 +83,18 @@ static bool check_complete(options *o, size_t given) {
 }
 
 bool options_parse(options *o, int argc, char **argv) {
-    size_t given = 0;
+    flag_words given;
     *o = (options){.top = 5};
-    for (int i = 1; i < argc; i++) {
-        if (!(flags_match(&all, argv[i]) ? flags_take(&all, o, argc, argv, &i) : parse_word(o, argv[i], given++)))
-            return false;
-    }
-    return check_complete(o, given);
+    if (!flags_parse(&all, o, &given, argc, argv))
+        return false;
+    if (o->help)
+        return true;
+    if (given.command == NULL)
+        return flags_refuse(&all, all.program, "needs a command");
+    o->command = (command)(given.command - commands);
+    o->text = given.text;
+    o->file = given.file == NULL ? "-" : given.file;
+    return check_complete(o);
 }
 
-void options_help(FILE *file) {
-    fputs("usage: attn-lens COMMAND --model FOLDER [option...]\n"
-          "Looks into a BERT encoder that runs on libattn.\n\n",
-          file);
-    for (size_t n = 0; n < sizeof commands / sizeof *commands; n++)
-        fprintf(file, "  %s %s\n", commands[n].name, commands[n].help);
-    fputs("\nFILE has a sentence on each line; without it, or with -, the standard input is read.\n\n", file);
-    flags_help(&all, file);
-}
+void options_help(FILE *file) { flags_help(&all, file); }
