@@ -27,8 +27,8 @@ typedef struct speaker {
     size_t counts[PROMPTS_MAX];    /* tokens of the next run */
     id_list next;                  /* these */
     float *logits;                 /* [count, vocabulary] */
-    size_t read, said;             /* tokens of prompts and of answers */
-    double reading, saying, first; /* seconds, and when the first token came */
+    size_t read, said, stepped;    /* tokens of prompts, of answers, and of these but the first, which prompts give */
+    double reading, saying, first; /* seconds of prompts and steps, and when the first token came */
 } speaker;
 
 static bool speaker_open(speaker *p, session *s, size_t count, example_error *e) {
@@ -144,11 +144,13 @@ static bool answer_all(speaker *p, example_error *e) {
     }
     bool good = read_prompts(p, e) && choose(p, e);
     const double begin = now();
+    const size_t first = p->said;
     if (p->first == 0)
         p->first = begin;
     while (good && !all_finished(p))
         good = run_rest(p, e) && choose(p, e);
     p->saying += now() - begin;
+    p->stepped += p->said - first;
     return good;
 }
 
@@ -167,7 +169,7 @@ static double rate(size_t tokens, double seconds) { return seconds > 0 ? (double
 static void print_costs(const speaker *p) {
     fflush(stdout);
     fprintf(stderr, "prompt %zu tokens, %.0f/s; answer %zu tokens, %.0f/s; first token after %.2f s; %.0f MB\n",
-            p->read, rate(p->read, p->reading), p->said, rate(p->said, p->saying), p->first - p->session->begun,
+            p->read, rate(p->read, p->reading), p->said, rate(p->stepped, p->saying), p->first - p->session->begun,
             memory_peak());
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "decoder.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,6 +99,13 @@ bool decoder_watch(decoder *d, int64_t id, float *attention, size_t keys, exampl
     return embed(d, &id, 1, e) && run_layers(d, 1, attention, keys, e);
 }
 
+static bool all_finite(const float *x, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(x[i]))
+            return false;
+    return true;
+}
+
 bool decoder_logits(decoder *d, const float *rows, size_t count, float *logits, example_error *e) {
     const model *m = d->model;
     float *normed = malloc(count * m->width * sizeof *normed + 1);
@@ -109,7 +117,8 @@ bool decoder_logits(decoder *d, const float *rows, size_t count, float *logits, 
     const bool good = check(d, attn_norm(d->context, &from, &x, &m->norm), e) &&
                       check(d, attn_linear_forward(d->context, m->head, &x, &to), e);
     free(normed);
-    return good;
+    return good && (all_finite(logits, count * m->vocabulary) ||
+                    example_fail(e, "the model's numbers overflow: its weights are damaged"));
 }
 
 size_t decoder_last(decoder *d, const size_t *counts) {

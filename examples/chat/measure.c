@@ -100,11 +100,12 @@ static bool write_rows(const session *s, const slab *seen, void *data, example_e
 
 bool command_logits(session *s, example_error *e) {
     id_list list = {0};
-    FILE *file = fopen(s->options->out, "wb");
-    if (file == NULL)
-        return example_fail(e, "%s: %s", s->options->out, strerror(errno));
-    bool good = read_ids(s, &list, e) && run_windows(s, &list, list.count, write_rows, file, e);
-    if (fclose(file) != 0 && good)
+    bool good = read_ids(s, &list, e);
+    FILE *file = good ? fopen(s->options->out, "wb") : NULL;
+    if (good && file == NULL)
+        good = example_fail(e, "%s: %s", s->options->out, strerror(errno));
+    good = good && run_windows(s, &list, list.count, write_rows, file, e);
+    if (file != NULL && fclose(file) != 0 && good)
         good = example_fail(e, "%s: %s", s->options->out, strerror(errno));
     id_list_free(&list);
     return good;

@@ -191,6 +191,24 @@ static void refused(const char *from, const char *to, size_t size, const char *w
         fail_msg("expected '%s', got '%s'", why, e.text);
 }
 
+/* Numbers that overflow are no answer. */
+static void test_overflow(void **state) {
+    example_error e = {""};
+    decoder d;
+    (void)state;
+    open_model(GGUF_Q4_1, GGUF_Q6_K, ATTN_PRECISION_F32, ATTN_F32);
+    open_decoder(&d, 1, ATTN_F32);
+    float *rows = calloc(m.width, sizeof *rows), *logits = calloc(m.vocabulary, sizeof *logits);
+    assert_true(rows != NULL && logits != NULL);
+    rows[1] = INFINITY;
+    assert_false(decoder_logits(&d, rows, 1, logits, &e));
+    assert_non_null(strstr(e.text, "overflow"));
+    free(rows);
+    free(logits);
+    decoder_close(&d);
+    close_model();
+}
+
 #define U32(key, from, to, why) refused(key "\4\0\0\0" from, key "\4\0\0\0" to, sizeof key + 5, why)
 
 static void test_refuses(void **state) {
@@ -210,7 +228,8 @@ static void test_refuses(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_logits), TEST(test_chunks_and_forks), TEST(test_attention), TEST(test_sampling), TEST(test_refuses),
+        TEST(test_logits),   TEST(test_chunks_and_forks), TEST(test_attention),
+        TEST(test_sampling), TEST(test_refuses),          TEST(test_overflow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
