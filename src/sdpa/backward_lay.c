@@ -66,12 +66,12 @@ size_t attni_back_blocks(const attni_sdpa *call, const attni_back_sums *sums) {
 
 attni_back_sums attni_back_lay_sums(const attni_sdpa *call, const attni_gradients *g) {
     attni_back_sums sums = {
-        .of = {[ATTNI_Q_WEIGHT] = {g->d_q_weight, attni_count_weights(&call->q_turn, call->H, call->D)},
-               [ATTNI_K_WEIGHT] = {g->d_k_weight, attni_count_weights(&call->k_turn, call->G, call->D)},
-               [ATTNI_V_WEIGHT] = {g->d_v_weight, attni_count_weights(&call->v_turn, call->G, call->E)},
-               [ATTNI_HEAD_FACTORS] = {g->d_head_factors, call->H},
-               [ATTNI_EXTRA_KEY] = {g->d_extra_key, call->G * call->D},
-               [ATTNI_EXTRA_VALUE] = {g->d_extra_value, call->G * call->E}}};
+        .of = {[ATTNI_Q_WEIGHT] = {g->d_q_weight, attni_count_weights(&call->q_turn, call->H, call->D), 0},
+               [ATTNI_K_WEIGHT] = {g->d_k_weight, attni_count_weights(&call->k_turn, call->G, call->D), 0},
+               [ATTNI_V_WEIGHT] = {g->d_v_weight, attni_count_weights(&call->v_turn, call->G, call->E), 0},
+               [ATTNI_HEAD_FACTORS] = {g->d_head_factors, call->H, 0},
+               [ATTNI_EXTRA_KEY] = {g->d_extra_key, call->G * call->D, 0},
+               [ATTNI_EXTRA_VALUE] = {g->d_extra_value, call->G * call->E, 0}}};
     for (size_t i = 0; i < ATTNI_BACK_SUMS; i++)
         sums.of[i].at = attni_take(&sums.all, sums.of[i].to ? sums.of[i].count : 0, 1);
     return sums;
