@@ -190,13 +190,17 @@ static attni_range share(bool whole, size_t n, size_t all) {
 
 static size_t parts_of(bool whole, size_t all) { return whole ? 1 : all; }
 
+/* As many heads as there are threads walk at a time: what a head's queries have fits the caches, that of all may not. */
 static void walk(void *arg, size_t unit, size_t worker) {
     attni_backward *w = arg;
     const attni_sdpa *call = w->e.call;
-    const size_t batches = parts_of(w->whole_batch, call->B), heads = parts_of(w->whole_heads, call->G);
-    const attni_range of_keys = share(w->whole_keys, unit / (batches * heads), w->groups);
-    const attni_range of_batch = share(w->whole_batch, unit / heads % batches, call->B);
-    const attni_range of_heads = share(w->whole_heads, unit % heads, call->G);
+    const size_t groups = parts_of(w->whole_keys, w->groups), heads = parts_of(w->whole_heads, call->G);
+    const size_t all = parts_of(w->whole_batch, call->B) * heads, threads = w->e.context->threads;
+    const size_t first = unit / (threads * groups) * threads, together = attni_min(threads, all - first);
+    const size_t head = first + (unit - first * groups) % together;
+    const attni_range of_keys = share(w->whole_keys, (unit - first * groups) / together, w->groups);
+    const attni_range of_batch = share(w->whole_batch, head / heads, call->B);
+    const attni_range of_heads = share(w->whole_heads, head % heads, call->G);
     attni_back_desk d = attni_back_desk_of(w, worker);
     for (size_t n = of_keys.begin; n < of_keys.end; n++)
         for (size_t b = of_batch.begin; b < of_batch.end; b++)
