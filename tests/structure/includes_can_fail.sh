@@ -5,6 +5,7 @@ set -eu
 tree=$1
 rm -rf "$tree"
 mkdir -p "$tree/include/attn" "$tree/src/api" "$tree/src/sdpa" "$tree/src/blas" "$tree/src/kernels" "$tree/src/attic"
+mkdir -p "$tree/bench/report" "$tree/bench/run" "$tree/bench/inside" "$tree/bench/attic"
 
 printf '#include <stddef.h>\n#include "status.h"\n#include "blas/blas.h"\n' >"$tree/include/attn/sdpa.h"
 printf '#include "mha/mha.h"\n#include "attn/sdpa.h"\n#include "api/check.h"\n' >"$tree/src/api/good.c"
@@ -12,8 +13,16 @@ printf '#include "context/context.h"\n\n  # include "mha/mha.h"\n' >"$tree/src/s
 printf '#include "kernels/kernels.h"\n' >"$tree/src/blas/across.c"
 printf '#include "kernels/body.h"\n#include "context/context.h"\n#include "../blas/blas.h"\n' >"$tree/src/kernels/up.c"
 printf 'int unknown;\n' >"$tree/src/attic/unknown.c"
+printf '#include "sdpa/engine.h"\n#include "cases/cases.h"\n' >"$tree/bench/inside/up.c"
+printf '#include "run/results.h"\n#include "mha/mha.h"\n' >"$tree/bench/report/across.c"
+printf '#include "base/text.h"\n#include "report/table.h"\n' >"$tree/bench/run/up.c"
+printf 'int unknown;\n' >"$tree/bench/attic/unknown.c"
 
-expected="include/attn/sdpa.h:3
+expected="bench/attic/unknown.c:1
+bench/inside/up.c:2
+bench/report/across.c:2
+bench/run/up.c:2
+include/attn/sdpa.h:3
 src/attic/unknown.c:1
 src/blas/across.c:1
 src/kernels/up.c:2
