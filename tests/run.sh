@@ -126,7 +126,7 @@ avx512() {
 lint() {
     local failed=0 sources compiled
     configure_and_build clang
-    mapfile -t sources < <(find include src bench examples tests -name '*.[ch]' -o -name '*.cpp' | sort)
+    mapfile -t sources < <(find include src bench examples tests -name '*.[ch]' -o -name '*.[ch]pp' | sort)
     mapfile -t compiled < <(sed -n 's/^ *"file": "\(.*\)".*/\1/p' build/clang/compile_commands.json | sort -u)
     echo "lint: clang-format"
     clang-format --dry-run -Werror "${sources[@]}" || failed=1

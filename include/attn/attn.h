@@ -15,6 +15,9 @@
  *     norm.h      layer and RMS norm, activation functions
  *     embed.h     tokens, positions and patches
  *     block.h     the block of a transformer: attention, feed-forward, norms, residuals
+ * but for two, which are included by themselves:
+ *     attn.hpp    owners, exceptions and views for C++
+ *     dlpack.h    tensors of DLPack as views, and back
  *
  * The binary interface, for programs that were built against another version, and for Rust, ctypes and the like:
  * - libattn.so.0.1 keeps it for all 0.1.x. A program runs with that version or a later one, and with an earlier one if

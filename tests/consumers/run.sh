@@ -82,15 +82,38 @@ install() {
     fi
 }
 
-# Each header by itself. The variable is there because ISO C wants a declaration.
+# compiles LINE...: a file of these lines, in each language. ISO C wants a declaration in it.
+compiles() {
+    printf '%s\n' "$@" 'extern int unit;' >"$WORK/unit"
+    for standard in c99 c11; do
+        $CC -std=$standard $strict -I "$prefix/include" -fsyntax-only -x c "$WORK/unit"
+    done
+    $CXX -std=c++17 $strict -I "$prefix/include" -fsyntax-only -x c++ "$WORK/unit"
+}
+
+# Each header by itself, and dlpack.h behind the standard's.
 headers() {
     for header in "$prefix"/include/attn/*.h; do
         echo "$header"
-        printf '#include <attn/%s>\nextern int unit;\n' "${header##*/}" >"$WORK/unit"
-        for standard in c99 c11; do
-            $CC -std=$standard $strict -I "$prefix/include" -fsyntax-only -x c "$WORK/unit"
+        compiles "#include <attn/${header##*/}>"
+    done
+    compiles '#include <dlpack/dlpack.h>' '#include <attn/dlpack.h>'
+}
+
+# attn.hpp by each compiler and standard, and without exceptions.
+cxx() {
+    use "$prefix"
+    mkdir -p "$WORK/cxx"
+    for compiler in g++ clang++; do
+        command -v $compiler >/dev/null || fail "no $compiler"
+        for standard in c++17 c++20; do
+            program=$WORK/cxx/$compiler-$standard
+            $compiler -std=$standard $strict -Wconversion -Wshadow $(pkg-config --cflags attn) "$here/cxx.cpp" \
+                -o "$program" $(pkg-config --libs attn)
+            expect_ok "$program"
         done
-        $CXX -std=c++17 $strict -I "$prefix/include" -fsyntax-only -x c++ "$WORK/unit"
+        echo '#include <attn/attn.hpp>' | $compiler -std=c++17 -fno-exceptions $strict $(pkg-config --cflags attn) \
+            -fsyntax-only -x c++ -
     done
 }
 

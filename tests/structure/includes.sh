@@ -6,7 +6,7 @@ set -eu
 cd "$1"
 
 # Room by room, what it may include besides the public headers and itself.
-find include src bench -name '*.[ch]' | sort | xargs awk '
+find include src bench -name '*.[ch]' -o -name '*.hpp' | sort | xargs awk '
 BEGIN {
     may["src/api"] = "block mha linear sdpa product blas kernels context"
     may["src/block"] = "mha linear sdpa product blas kernels context"

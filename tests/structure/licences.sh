@@ -10,7 +10,7 @@ for room in include src tests bench cmake examples .ci; do
 done
 
 # The pattern in halves, or its line would count as one.
-find CMakeLists.txt $rooms -type f \( -name '*.[ch]' -o -name '*.cpp' -o -name '*.sh' -o -name '*.py' \
+find CMakeLists.txt $rooms -type f \( -name '*.[ch]' -o -name '*.[ch]pp' -o -name '*.sh' -o -name '*.py' \
     -o -name CMakeLists.txt -o -name '*.cmake' -o -name '*.in' -o -path .ci/run \) -exec awk '
     function judge() {
         if (file != "" && (early != 1 || all != 1)) {
