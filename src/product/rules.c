@@ -66,7 +66,7 @@ attni_tile attni_tile_for_attention(const attn_context *context, size_t D, size_
 /* A group's keys and values, each in two forms, and their gradients stay in the L2. */
 attni_tile attni_tile_for_backward(const attn_context *context, size_t D, size_t E) {
     const attni_blas *blas = context->blas;
-    attni_tile t = {.rows = 64, .keys = 192, .tiles = 1};
+    attni_tile t = {.rows = 64, .keys = 128, .tiles = 1};
     t.width = !blas->sgemm ? context->kernels->panel_width : blas->no_pack ? 64 : t.keys;
     t.columns = t.width;
     if (blas->no_pack)

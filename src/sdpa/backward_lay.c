@@ -48,7 +48,7 @@ size_t attni_back_lay_desk(const attni_cut *cut, const attni_sdpa *call, char *b
     d->capped = take_floats(base, &used, call->softcap > 0 ? scores : 0);
     d->uncalled = take_floats(base, &used, call->score ? scores : 0);
     d->turned = take_floats(base, &used, t->keys * attni_back_turned_step(cut));
-    d->room = take_floats(base, &used, rows_of_room * attni_max(call->D, call->E)); /* 192 or more */
+    d->room = take_floats(base, &used, rows_of_room * attni_max(call->D, call->E)); /* 128 or more */
     d->range = attni_piece(base, &used, t->rows * sizeof *d->range);
     d->state = attni_piece(base, &used, t->rows * sizeof *d->state);
     return used;
