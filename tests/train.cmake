@@ -2,7 +2,7 @@
 # A short run of examples/train learns, the same bits on one and two threads:
 #   cmake -DTRAIN=PROGRAM -DTEXT=FILE -DDIR=FOLDER -P train.cmake
 cmake_minimum_required(VERSION 3.22)
-include("${CMAKE_CURRENT_LIST_DIR}/expect.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/support/expect.cmake")
 
 macro(train)
   execute_process(COMMAND ${TRAIN} ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE out ERROR_VARIABLE err TIMEOUT 140)

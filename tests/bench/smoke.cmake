@@ -10,7 +10,7 @@ macro(bench)
   execute_process(COMMAND "${BENCH}" ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE out ERROR_VARIABLE err TIMEOUT 100)
 endmacro()
 
-include("${CMAKE_CURRENT_LIST_DIR}/../expect.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/../support/expect.cmake")
 
 set(quick --heads 2 --dims 16 --rounds 2 --max-rounds 2 --seconds 0.001)
 set(tiny --lengths 8,16 ${quick})

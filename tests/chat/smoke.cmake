@@ -8,7 +8,7 @@ macro(chat)
   execute_process(COMMAND "${CHAT}" ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE out ERROR_VARIABLE err TIMEOUT 100)
 endmacro()
 
-include("${CMAKE_CURRENT_LIST_DIR}/../expect.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/../support/expect.cmake")
 
 macro(refuses wanted_status pattern)
   chat(${ARGN})

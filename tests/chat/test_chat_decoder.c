@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../support.h"
 #include "decoder.h"
 #include "llama.h"
 #include "sampler.h"
+#include "support/support.h"
 #include "tiny.h"
 
 enum { TOKENS = 37 };

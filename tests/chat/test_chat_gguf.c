@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../support.h"
 #include "gguf.h"
 #include "quants.h"
+#include "support/support.h"
 #include "tiny.h"
 
 static bytes file;

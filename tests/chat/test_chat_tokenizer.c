@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../support.h"
 #include "bpe.h"
 #include "pieces.h"
+#include "support/support.h"
 #include "tiny.h"
 
 static bpe *open_file(const bytes *b, example_error *e) {

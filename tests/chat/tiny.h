@@ -3,8 +3,8 @@
 #ifndef CHAT_TESTS_TINY_H
 #define CHAT_TESTS_TINY_H
 
-#include "../damage.h"
 #include "gguf.h"
+#include "support/damage.h"
 
 enum { TINY_LAYERS = 2, TINY_WIDTH = 64, TINY_HEADS = 4, TINY_KV_HEADS = 2, TINY_HIDDEN = 256, TINY_CONTEXT = 512 };
 

@@ -3,7 +3,7 @@
 #include <math.h>
 
 #include "fuzz.h"
-#include "pools.h"
+#include "support/pools.h"
 
 static uint64_t take(struct bytes *in, size_t count) {
     uint64_t x = 0;

@@ -13,7 +13,7 @@
 #ifndef ATTN_TESTS_FUZZ_H
 #define ATTN_TESTS_FUZZ_H
 
-#include "sdpa_case.h"
+#include "support/sdpa_case.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

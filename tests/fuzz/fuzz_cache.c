@@ -4,11 +4,11 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "cache_model.h"
 #include "fuzz.h"
-#include "meter.h"
-#include "turns.h"
-#include "variants.h"
+#include "support/cache_model.h"
+#include "support/meter.h"
+#include "support/turns.h"
+#include "support/variants.h"
 
 enum { CACHES = 3 };
 

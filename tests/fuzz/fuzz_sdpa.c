@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fault.h"
 #include "fuzz.h"
-#include "meter.h"
-#include "numbers.h"
-#include "turns.h"
-#include "variants.h"
+#include "support/fault.h"
+#include "support/meter.h"
+#include "support/numbers.h"
+#include "support/turns.h"
+#include "support/variants.h"
 
 /* ---- what it runs on ---- */
 

@@ -8,9 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "fault.h"
 #include "fuzz.h"
-#include "pools.h"
+#include "support/fault.h"
+#include "support/pools.h"
 
 /* ---- memory ---- */
 

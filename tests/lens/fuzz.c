@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "../damage.h"
 #include "encode.h"
 #include "folder.h"
 #include "model.h"
+#include "support/damage.h"
 #include "tiny.h"
 
 /* Whether the files still load. */

@@ -9,7 +9,7 @@ macro(lens)
   execute_process(COMMAND "${LENS}" ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE out ERROR_VARIABLE err TIMEOUT 100)
 endmacro()
 
-include("${CMAKE_CURRENT_LIST_DIR}/../expect.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/../support/expect.cmake")
 
 macro(refuses wanted_status pattern)
   lens(${ARGN})

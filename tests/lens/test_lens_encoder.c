@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../support.h"
 #include "bert.h"
 #include "encode.h"
 #include "folder.h"
+#include "support/support.h"
 #include "tiny.h"
 #include "words.h"
 

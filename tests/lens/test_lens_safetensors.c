@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../support.h"
 #include "folder.h"
 #include "half.h"
 #include "safetensors.h"
+#include "support/support.h"
 #include "tiny.h"
 
 static char folder[64];

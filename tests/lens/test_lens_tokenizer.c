@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../support.h"
 #include "folder.h"
+#include "support/support.h"
 #include "tiny.h"
 #include "tokenizer.h"
 
