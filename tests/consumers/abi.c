@@ -4,6 +4,7 @@
 #include <attn/attn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { M = 4, T = 2, GUARD = 64, BYTE = 0xA5 };
 
@@ -100,6 +101,39 @@ static void decode(void) {
     attn_cache_pool_destroy(pool);
 }
 
+/* The gradients of a layer and of a map. */
+static void go_back(void) {
+    const attn_tensor x = attn_tensor_btm(buffer, ATTN_F32, 1, T, M), head = heads(buffer);
+    float lse[T], y[T * M], dx[T * M], sums[M];
+    const attn_tensor out = heads(y), d_query = attn_tensor_btm(dx, ATTN_F32, 1, T, M), dq = heads(dx);
+    attn_mha *mha;
+    attn_linear *linear;
+    GUARDED(attn_sdpa_params, params);
+    GUARDED(attn_sdpa_gradients, gradients);
+    GUARDED(attn_mha_params, layer);
+    GUARDED(attn_mha_gradients, layer_gradients);
+    GUARDED(attn_linear_params, map);
+    GUARDED(attn_linear_gradients, map_gradients);
+    params.s.lse = lse;
+    OK(attn_sdpa(context, &head, &head, &head, &out, &params.s));
+    gradients.s.dq = &dq;
+    OK(attn_sdpa_backward(context, &head, &head, &head, &out, &head, &params.s, &gradients.s));
+    gradients.s.dq = NULL;
+    layer.s.model_width = map.s.in_width = map.s.out_width = M;
+    layer.s.heads = 1;
+    layer.s.in_weight = layer.s.out_weight = map.s.weight = weights;
+    layer_gradients.s.d_query = map_gradients.s.dx = &d_query;
+    layer_gradients.s.attention = &gradients.s;
+    OK(attn_mha_create(context, &layer.s, &mha));
+    OK(attn_mha_backward(context, mha, &x, NULL, NULL, &x, NULL, NULL, &layer_gradients.s));
+    attn_mha_destroy(mha);
+    map_gradients.s.d_bias = sums;
+    OK(attn_linear_create(context, &map.s, &linear));
+    OK(attn_linear_backward(context, linear, &x, &x, &map_gradients.s));
+    check(sums[1] == buffer[1] + buffer[M + 1], "d_bias is the sum of the rows of d_out");
+    attn_linear_destroy(linear);
+}
+
 static void run_block(void) {
     const attn_tensor x = attn_tensor_btm(buffer, ATTN_F32, 1, T, M);
     float sums[M];
@@ -110,8 +144,10 @@ static void run_block(void) {
     GUARDED(attn_linear_params, map);
     GUARDED(attn_mha_params, layer);
     GUARDED(attn_feed_params, feed);
+    GUARDED(attn_feed_gradients, feed_gradients);
     GUARDED(attn_block_params, params);
     GUARDED(attn_block_inputs, inputs);
+    GUARDED(attn_block_gradients, block_gradients);
     GUARDED(attn_embed_params, embed);
     GUARDED(attn_norm_gradients, gradients);
     GUARDED(attn_embed_gradients, embed_gradients);
@@ -134,6 +170,10 @@ static void run_block(void) {
     params.s.self_norm = params.s.feed_norm = &norm.s;
     params.s.feed = &feed.s;
     OK(attn_block_create(context, &params.s, &block));
+    feed_gradients.s.d_down_bias = sums;
+    block_gradients.s.feed = &feed_gradients.s;
+    OK(attn_block_backward(context, block, &x, &x, &inputs.s, NULL, &block_gradients.s));
+    check(sums[1] == buffer[1] + buffer[M + 1], "d_down_bias is the sum of the rows of d_out");
     OK(attn_block_forward(context, block, &x, &x, &inputs.s));
     attn_block_destroy(block);
 }
@@ -143,6 +183,7 @@ int main(void) {
     make_context();
     attend();
     decode();
+    go_back();
     run_block();
     attn_context_destroy(context);
     puts("ok");

@@ -197,7 +197,8 @@ copy_source() {
     cp -R "$SOURCE/CMakeLists.txt" "$SOURCE/cmake" "$SOURCE/include" "$SOURCE/src" "$1"
 }
 
-# The next version of libattn, whose structs have one more field, runs programs of this one, and this one runs its.
+# The next version of libattn, whose structs have one more field, runs programs of this one, and this one runs its, but
+# those that call a function which only the next one has, in a node of attn.map as docs/abi.md writes it.
 abi() {
     next=$WORK/abi/next
     copy_source "$next"
@@ -209,6 +210,11 @@ abi() {
     fields=$(cat "$next"/include/attn/*.h | grep -c 'void \*appended;')
     structs=$(cat "$next"/include/attn/*.h | grep -c '    size_t struct_size;')
     [ "$fields" = "$structs" ] || fail "$fields of $structs structs have one more field"
+    used=$(grep -o 'GUARDED(attn_[a-z_]*' "$here/abi.c" | sort -u | wc -l)
+    [ "$used" = "$structs" ] || fail "abi.c goes through $used of $structs structs"
+    grep '^ATTN_.*attn_new' "$SOURCE/docs/abi.md" >>"$next/src/attn.map"
+    printf '#include "attn/export.h"\nATTN_API int attn_new(void);\nint attn_new(void) { return 0; }\n' \
+        >"$next/src/api/new.c"
     "$CMAKE" -S "$next" -B "$next/build" -DCMAKE_C_COMPILER="$CC" -DCMAKE_C_FLAGS=-O0 -DCMAKE_BUILD_TYPE=None \
         -DATTN_BUILD_TESTS=OFF -DATTN_BUILD_BENCH=OFF -DATTN_BUILD_EXAMPLES=OFF -DATTN_OPENBLAS="$OPENBLAS"
     "$CMAKE" --build "$next/build" --target attn --parallel 2
@@ -216,6 +222,11 @@ abi() {
     $CC -std=c99 $strict -I "$next/include" "$here/abi.c" "$BUILD/src/libattn.so" -o "$WORK/abi/new_program"
     LD_LIBRARY_PATH=$next/build/src expect_ok "$WORK/abi/old_program"
     LD_LIBRARY_PATH=$BUILD/src expect_ok "$WORK/abi/new_program"
+    printf 'int attn_new(void);\nint main(void) { return attn_new(); }\n' >"$WORK/abi/calls_new.c"
+    $CC "$WORK/abi/calls_new.c" "$next/build/src/libattn.so" -o "$WORK/abi/calls_new"
+    LD_LIBRARY_PATH=$next/build/src "$WORK/abi/calls_new"
+    ! message=$(LD_LIBRARY_PATH=$BUILD/src "$WORK/abi/calls_new" 2>&1) || fail "attn_new is in no version"
+    case $message in *ATTN_0.1.1*) ;; *) fail "the loader does not name the version: $message" ;; esac
 }
 
 # block LANGUAGE: the first block of README.md in that language
