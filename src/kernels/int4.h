@@ -9,7 +9,7 @@
 /* A group of a panel of `width` columns is
  *     scale [width], offset [width], f16 or f32, number [4][width] of 4 bytes:
  * the lower half of byte b of number[d][c] is number 8d + b of column c, and the upper half number 8d + 4 + b. A weight
- * is scale · number + offset; numbers beyond the depth are 0. */
+ * is scale · number + offset; beyond the depth a number counts for nothing, as rows are 0 there. */
 enum { ATTNI_GROUP = 32 };
 
 /* Bytes of a column of a group. */

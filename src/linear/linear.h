@@ -38,12 +38,12 @@ typedef struct attni_linear {
     float *bias;                  /* [out], or NULL */
 } attni_linear;
 
-/* Floats that the packed weight takes, in whole cache lines, and the packing into them. */
+/* Floats that the packed weight takes, in whole cache lines, and the packing into them, shared out to the threads. */
 size_t attni_linear_floats(const attn_context *context, const attni_weight *weight);
-attni_linear attni_linear_pack(const attn_context *context, const attni_weight *weight, float *memory);
+attni_linear attni_linear_pack(attn_context *context, const attni_weight *weight, float *memory);
 
-/* Packs another weight of the same form in the place of what was packed, shared out to the threads; what is not of that
- * form, or NULL: int4's scales may be numbers that f16 has not, in the place of such that it has. */
+/* Packs another weight of the same form in the place of what was packed; what is not of that form, or NULL: int4's
+ * scales may be numbers that f16 has not, in the place of such that it has. */
 const char *attni_linear_misfit(const attn_context *context, const attni_weight *weight, const attni_linear *linear);
 void attni_linear_repack(attn_context *context, const attni_weight *weight, attni_linear *linear);
 
@@ -68,7 +68,7 @@ struct attn_linear {
 };
 
 /* The dimensions are checked. NULL: no memory. */
-attn_linear *attni_linear_new(const attn_context *context, const attni_weight *weight);
+attn_linear *attni_linear_new(attn_context *context, const attni_weight *weight);
 void attni_linear_delete(attn_linear *linear);
 
 /* A matrix [rows, columns] with row stride ld. */

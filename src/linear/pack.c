@@ -109,12 +109,16 @@ static void pack_bf16(const some *s, size_t width, uint16_t *panel) {
     }
 }
 
-/* Numbers of one feature, two a byte, as those of column c of a panel of whole groups, of which it was all zeros. */
+/* Numbers of one feature, two a byte, as those of column c of a panel of whole groups. A word has numbers 0 to 3 of
+ * eight in the lower halves of its bytes, and 4 to 7 in the upper ones. */
 static void put_numbers(size_t in, const uint8_t *from, size_t width, size_t c, size_t step, uint8_t *numbers) {
-    for (size_t i = 0; i < in; i++) {
-        const unsigned number = i % 2 ? from[i / 2] >> 4 : from[i / 2] & 0xFU;
-        const size_t at = i % ATTNI_GROUP, word = (at / 8 * width + c) * 4;
-        numbers[i / ATTNI_GROUP * step + word + at % 4] |= (uint8_t)(at % 8 < 4 ? number : number << 4);
+    for (size_t i = 0; i < in; i += 8, from += 4) {
+        uint8_t b[4] = {0}, *to = numbers + i / ATTNI_GROUP * step + (i % ATTNI_GROUP / 8 * width + c) * 4;
+        memcpy(b, from, attni_min(4, (in - i + 1) / 2));
+        for (size_t half = 0; half < 2; half++) {
+            to[2 * half] = (uint8_t)((b[half] & 0xF) | (b[half + 2] & 0xF) << 4);
+            to[2 * half + 1] = (uint8_t)(b[half] >> 4 | (b[half + 2] & 0xF0));
+        }
     }
 }
 
@@ -187,17 +191,6 @@ void attni_linear_pack_panel(const attn_context *context, const attni_weight *w,
     pack_panel(&features, linear, width, linear->panels + attni_panel_bytes(linear, o * linear->depth));
 }
 
-attni_linear attni_linear_pack(const attn_context *context, const attni_weight *w, float *memory) {
-    attni_linear linear = form_of(context, w);
-    linear.panels = (char *)memory;
-    for (size_t o = 0; o < w->out; o += linear.panel.width)
-        attni_linear_pack_panel(context, w, &linear, o);
-    float *next = memory + panel_floats(&linear);
-    linear.scale = attni_keep(w->type == ATTN_INT8 ? w->scale : NULL, w->out, &next);
-    linear.bias = attni_keep(w->bias, w->out, &next);
-    return linear;
-}
-
 const char *attni_linear_misfit(const attn_context *context, const attni_weight *w, const attni_linear *linear) {
     const attni_linear form = form_of(context, w);
     if (form.out != linear->out || form.in != linear->in)
@@ -235,7 +228,17 @@ void attni_linear_repack(attn_context *context, const attni_weight *w, attni_lin
     attni_keep(w->bias, w->out, &next);
 }
 
-attn_linear *attni_linear_new(const attn_context *context, const attni_weight *w) {
+attni_linear attni_linear_pack(attn_context *context, const attni_weight *w, float *memory) {
+    attni_linear linear = form_of(context, w);
+    float *next = memory + panel_floats(&linear);
+    linear.panels = (char *)memory;
+    linear.scale = w->type == ATTN_INT8 ? next : NULL;
+    linear.bias = w->bias ? next + scale_floats(w) : NULL;
+    attni_linear_repack(context, w, &linear);
+    return linear;
+}
+
+attn_linear *attni_linear_new(attn_context *context, const attni_weight *w) {
     attn_linear *linear = attni_allocate(&context->allocator, sizeof *linear);
     float *memory =
         linear ? attni_allocate(&context->allocator, attni_linear_floats(context, w) * sizeof(float)) : NULL;

@@ -88,7 +88,7 @@ static attni_weight weight_in(const attn_mha *m, const attni_weight *up, attni_o
     return weight_of(m, up, role, h, up->scale ? room : NULL);
 }
 
-void attni_latent_pack(const attn_context *context, attn_mha *m, const attni_weight *up, char *memory, void *room) {
+void attni_latent_pack(attn_context *context, attn_mha *m, const attni_weight *up, char *memory, void *room) {
     float *next = (float *)(void *)(memory + attni_round_up(ATTNI_OF_HEAD * m->H * sizeof *m->of_heads, ATTNI_LINE));
     m->of_heads = (attni_linear *)(void *)memory;
     for (attni_of_head role = ATTNI_KEY_OF; role < ATTNI_OF_HEAD; role++)

@@ -8,7 +8,7 @@
 /* The maps of the heads, in memory of so many bytes, out of `up` [H·(D − R + E), L]. */
 size_t attni_latent_bytes(const attn_context *context, const attn_mha *mha, const attni_weight *up);
 size_t attni_latent_room(const attn_mha *mha, const attni_weight *up); /* bytes that packing needs meanwhile */
-void attni_latent_pack(const attn_context *context, attn_mha *mha, const attni_weight *up, char *memory, void *room);
+void attni_latent_pack(attn_context *context, attn_mha *mha, const attni_weight *up, char *memory, void *room);
 void attni_latent_repack(attn_context *context, attn_mha *mha, const attni_weight *up, void *room);
 /* What of another `up` does not fit in the place of that, or NULL. */
 const char *attni_latent_misfit(const attn_context *context, const attn_mha *mha, const attni_weight *up);

@@ -71,7 +71,7 @@ typedef struct attni_mha_weight {
 
 /* Packs the weights, indexed by attni_role, and copies the norms, which may be NULL. The params are checked, without
  * zeros that mean defaults. NULL: no memory. */
-attn_mha *attni_mha_new(const attn_context *context, const attn_mha_params *params,
+attn_mha *attni_mha_new(attn_context *context, const attn_mha_params *params,
                         const attni_mha_weight weights[ATTNI_WEIGHTS], const attni_norm *const norms[ATTNI_NORMS]);
 void attni_mha_delete(attn_mha *mha);
 

@@ -88,7 +88,7 @@ static attn_mha *new_layer(const attn_context *context, const attn_mha_params *p
     return mha;
 }
 
-static attn_mha *pack(const attn_context *context, const attn_mha_params *p, const attni_weight weights[ATTNI_WEIGHTS],
+static attn_mha *pack(attn_context *context, const attn_mha_params *p, const attni_weight weights[ATTNI_WEIGHTS],
                       const attni_norm *const norms[ATTNI_NORMS]) {
     const size_t key = p->kv_heads * p->head_width, value = p->kv_heads * p->value_width;
     const size_t widths[ATTNI_NORMS] = {p->heads * p->value_width, p->q_latent, p->kv_latent};
@@ -116,7 +116,7 @@ static attn_mha *pack(const attn_context *context, const attn_mha_params *p, con
 }
 
 /* NULL: no memory, and the layer is gone. */
-static attn_mha *add_latent(const attn_context *context, attn_mha *mha, const attni_weight *up) {
+static attn_mha *add_latent(attn_context *context, attn_mha *mha, const attni_weight *up) {
     const attn_allocator *allocator = &context->allocator;
     char *memory = attni_allocate(allocator, attni_latent_bytes(context, mha, up));
     char *room = memory ? attni_allocate(allocator, attni_latent_room(mha, up)) : NULL;
@@ -130,8 +130,8 @@ static attn_mha *add_latent(const attn_context *context, attn_mha *mha, const at
     return NULL;
 }
 
-attn_mha *attni_mha_new(const attn_context *context, const attn_mha_params *p,
-                        const attni_mha_weight weights[ATTNI_WEIGHTS], const attni_norm *const norms[ATTNI_NORMS]) {
+attn_mha *attni_mha_new(attn_context *context, const attn_mha_params *p, const attni_mha_weight weights[ATTNI_WEIGHTS],
+                        const attni_norm *const norms[ATTNI_NORMS]) {
     const attn_allocator *allocator = &context->allocator;
     attni_weight gathered[ATTNI_WEIGHTS];
     char *memory[ATTNI_WEIGHTS] = {0};
