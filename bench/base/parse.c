@@ -10,7 +10,8 @@ typedef struct parser {
     parse_event event;
     void *data;
     const char *array; /* key of the outermost array */
-    size_t depth;
+    size_t depth;      /* objects that are open */
+    size_t nested;     /* these and arrays */
 } parser;
 
 static void skip(parser *p) { p->at += strspn(p->at, " \t\r\n"); }
@@ -117,12 +118,14 @@ static bool take_value(parser *p, const char *key) {
     }
     if (*p->at != '{' && *p->at != '[')
         return take_word(p, key);
-    if (p->depth == DEPTH_MAX)
+    if (p->nested == DEPTH_MAX)
         return false;
     const bool array = *p->at++ == '[';
+    p->nested++;
     p->depth += array ? 0 : 1;
     const bool good = array ? take_array(p, key) : take_object(p);
     p->depth -= array ? 0 : 1;
+    p->nested--;
     return good;
 }
 

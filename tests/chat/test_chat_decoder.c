@@ -30,7 +30,7 @@ static void open_model(gguf_type type, gguf_type wide, attn_precision precision,
     if (file == NULL || !model_open(&m, context, file, weights, TINY_CONTEXT, &e))
         fail_msg("%s", e.text);
     for (size_t i = 0; i < TOKENS; i++)
-        text[i] = (int64_t)damage_below(m.vocabulary);
+        text[i] = (int64_t)tiny_below(m.vocabulary);
 }
 
 static void close_model(void) {

@@ -16,6 +16,9 @@ void put_key(bytes *b, const char *key, uint32_t kind); /* a value of this kind 
 void put_header(bytes *b, size_t tensors, size_t entries);
 void put_tensor(bytes *b, const char *name, size_t columns, size_t rows, uint32_t type, size_t place);
 
+/* A random number below n: the same ones behind each tiny_make. */
+size_t tiny_below(size_t n);
+
 /* The model, to be freed. Matrices are of type `wide`, those with rows of TINY_WIDTH of type `type`; the embedding is
  * Q8_0 and tied. */
 bytes tiny_make(gguf_type type, gguf_type wide);

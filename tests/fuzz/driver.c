@@ -13,7 +13,7 @@
 
 #include "fuzz.h"
 
-enum { MOST = 1 << 16, SEED_BYTES = 384, SECONDS = 120 };
+enum { MOST = 1 << 22, SEED_BYTES = 384, SECONDS = 120 };
 
 static size_t bytes_of_seed(uint64_t number, uint8_t *bytes) {
     seed(number);

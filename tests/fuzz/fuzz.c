@@ -5,21 +5,7 @@
 #include "fuzz.h"
 #include "support/pools.h"
 
-static uint64_t take(struct bytes *in, size_t count) {
-    uint64_t x = 0;
-    for (size_t i = 0; i < count && in->left; i++, in->left--)
-        x = x << 8 | *in->at++;
-    return x;
-}
-
-uint64_t take_bits(struct bytes *in) { return take(in, sizeof(uint64_t)); }
-
-size_t take_below(struct bytes *in, size_t n) {
-    const size_t count = n <= 1 ? 0 : n <= 256 ? 1 : n <= 65536 ? 2 : sizeof(uint64_t);
-    return count ? (size_t)(take(in, count) % n) : 0;
-}
-
-int64_t take_integer(struct bytes *in) {
+int64_t take_integer(struct input *in) {
     static const int64_t ends[] = {INT64_MIN, INT64_MAX, INT32_MIN, INT32_MAX, UINT32_MAX, 4096, 65536};
     switch (take_below(in, 8)) {
     case 0:
@@ -33,7 +19,7 @@ int64_t take_integer(struct bytes *in) {
     }
 }
 
-double take_number(struct bytes *in) {
+double take_number(struct input *in) {
     static const double ends[] = {(double)NAN,
                                   (double)INFINITY,
                                   -(double)INFINITY,

@@ -7,29 +7,22 @@
  *     build/asan/tests/fuzz/fuzz_sdpa FILE...
  * With clang and -DATTN_LIBFUZZER=ON they are libFuzzer's programs:
  *     cmake -B build/fuzz -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DATTN_LIBFUZZER=ON \
- *           -DATTN_SANITIZE=address,undefined -DCMAKE_C_FLAGS=-fsanitize=fuzzer-no-link -DATTN_BUILD_TESTS=ON
- *     cmake --build build/fuzz --target fuzz_sdpa fuzz_cache fuzz_structs
- *     mkdir -p corpus && build/fuzz/tests/fuzz/fuzz_sdpa -max_total_time=3600 corpus */
+ *           -DATTN_SANITIZE=address,undefined -DCMAKE_C_FLAGS=-fsanitize=fuzzer-no-link -DATTN_BUILD_TESTS=ON \
+ *           -DATTN_BUILD_EXAMPLES=ON
+ *     cmake --build build/fuzz --target fuzzers
+ *     mkdir -p corpus && build/fuzz/tests/fuzz/fuzz_sdpa -max_total_time=3600 corpus
+ * fuzz_chat, fuzz_lens and fuzz_json damage files; how an input is a file itself, damage.h tells. */
 #ifndef ATTN_TESTS_FUZZ_H
 #define ATTN_TESTS_FUZZ_H
 
+#include "support/input.h"
 #include "support/sdpa_case.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* What is left of an input. When it is used up, zeros come. */
-struct bytes {
-    const uint8_t *at;
-    size_t left;
-};
-
-uint64_t take_bits(struct bytes *in);
-size_t take_below(struct bytes *in, size_t n); /* 0 where n is 0 */
-#define take_pick(in, array) ((array)[take_below(in, sizeof(array) / sizeof *(array))])
-
 /* Small ones, those around powers of two, the ends of their types; any. */
-int64_t take_integer(struct bytes *in);
-double take_number(struct bytes *in); /* NaN and Inf too */
+int64_t take_integer(struct input *in);
+double take_number(struct input *in); /* NaN and Inf too */
 
 /* Contexts of any instruction set, made at the first call: of F32 on the default backend and on libattn's own products,
  * of BF16 on the one and of INT8 on the other; with one thread, or three that are started for each call. */

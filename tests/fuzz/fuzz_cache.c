@@ -69,7 +69,7 @@ static void make_turns(struct world *w) {
     w->turn.rotary.offset = random_below(D - (width ? width : D) + 1);
 }
 
-static void new_world(struct world *w, struct bytes *in) {
+static void new_world(struct world *w, struct input *in) {
     static const size_t widths[] = {1, 3, 8, 8, 16, 24, 40, 64, 70}, page_sizes[] = {128, 128, 256, 2048};
     static const attn_dtype types[] = {ATTN_F32, ATTN_F16, ATTN_BF16, ATTN_INT8, ATTN_INT4};
     const attn_dtype dtype = take_pick(in, types);
@@ -366,7 +366,7 @@ static void shift(struct world *w, struct model_cache *c) {
         (void)model_shift(any_context(w), c, b, begin + (random_below(20) == 0), count + (random_below(20) == 0));
 }
 
-static void step(struct world *w, size_t number, struct bytes *in) {
+static void step(struct world *w, size_t number, struct input *in) {
     struct model_cache *c = &w->caches[take_below(in, CACHES)];
     const size_t choice = take_below(in, 100);
     name_case(
@@ -393,7 +393,7 @@ static void step(struct world *w, size_t number, struct bytes *in) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static attn_context *one[FUZZ_CONTEXTS], *three[FUZZ_CONTEXTS];
-    struct bytes in = {data, size};
+    struct input in = {data, size};
     struct world w = {.count = fuzz_contexts(one, 1)};
     (void)fuzz_contexts(three, 3);
     seed(take_bits(&in));

@@ -19,7 +19,7 @@ static attn_context *one[FUZZ_CONTEXTS], *three[FUZZ_CONTEXTS];
 /* ---- the call ---- */
 
 /* Most are small, and few have many scores. */
-static struct shape take_shape(struct bytes *in) {
+static struct shape take_shape(struct input *in) {
     static const size_t lengths[] = {1, 2, 3, 5, 7, 8, 12, 15, 16, 17, 31, 33, 0, 63, 64, 65, 70, 129, 200, 300};
     static const size_t widths[] = {8, 1, 2, 3, 4, 5, 12, 16, 17, 20, 0, 33, 40, 64, 65, 72};
     const size_t G = take_below(in, 16) ? 1 + take_below(in, 2) : take_below(in, 4),
@@ -36,7 +36,7 @@ static struct shape take_shape(struct bytes *in) {
     return s;
 }
 
-static struct levels take_levels(struct bytes *in) {
+static struct levels take_levels(struct input *in) {
     struct levels levels;
     const size_t sparse = 1 + take_below(in, 6);
     for (size_t o = 0; o < OPTIONS; o++)
@@ -46,7 +46,7 @@ static struct levels take_levels(struct bytes *in) {
 
 /* Large and small factors. Left out are those that alone, times q, leave f32; what they make 0 is NaN beside Inf. Caps
  * of the size of large scores are too: where they saturate, scores differ by less than floats. */
-static void take_factors(struct bytes *in, struct sdpa_case *c) {
+static void take_factors(struct input *in, struct sdpa_case *c) {
     static const float scales[] = {0, -1e-20F, 1e-3F, -7, 100, 1e10F, -1e30F};
     static const float caps[] = {0, 0, 1e-45F, 2.9e-39F, 1e-20F, 1e-3F, 100, 1e37F, 3.4e38F};
     c->params.scale = take_pick(in, scales);
@@ -245,7 +245,7 @@ static void make_call(const struct sdpa_case *c, struct call *to) {
 }
 
 /* A fault: spoils the call and returns which words the message may name; NULL where the call has no such part. */
-typedef const char *(*fault)(struct call *c, struct bytes *in);
+typedef const char *(*fault)(struct call *c, struct input *in);
 
 struct part {
     const char *name;
@@ -256,7 +256,7 @@ struct part {
 };
 
 /* One of the tensors that are there. */
-static struct part take_part(struct call *c, struct bytes *in) {
+static struct part take_part(struct call *c, struct input *in) {
     attn_sdpa_params *p = &c->params.known;
     const struct part parts[] = {{"q", &c->q, &c->q_argument, false, 7},
                                  {"k", &c->k, &c->k_argument, false, 7},
@@ -273,13 +273,13 @@ static struct part take_part(struct call *c, struct bytes *in) {
 
 static bool is_empty(const attn_tensor *t) { return element_count(*t) == 0; }
 
-static const char *no_argument(struct call *c, struct bytes *in) {
+static const char *no_argument(struct call *c, struct input *in) {
     const attn_tensor **const all[] = {&c->q_argument, &c->k_argument, &c->v_argument, &c->out_argument};
     *take_pick(in, all) = NULL;
     return "q k v out";
 }
 
-static const char *no_data(struct call *c, struct bytes *in) {
+static const char *no_data(struct call *c, struct input *in) {
     const struct part part = take_part(c, in);
     if (is_empty(part.tensor))
         return NULL;
@@ -287,14 +287,14 @@ static const char *no_data(struct call *c, struct bytes *in) {
     return part.name;
 }
 
-static const char *type(struct call *c, struct bytes *in) {
+static const char *type(struct call *c, struct input *in) {
     const struct part part = take_part(c, in);
     const int64_t x = take_integer(in);
     part.tensor->dtype = (attn_dtype)(int)x;
     return (int)x >= 0 && (int)x < 4 && part.types >> (int)x & 1 ? NULL : part.name;
 }
 
-static const char *inner_stride(struct call *c, struct bytes *in) {
+static const char *inner_stride(struct call *c, struct input *in) {
     const struct part part = take_part(c, in);
     const int64_t x = take_integer(in);
     if (x == 1 || part.tensor->size[3] < 2)
@@ -304,7 +304,7 @@ static const char *inner_stride(struct call *c, struct bytes *in) {
 }
 
 /* Two elements in one place. */
-static const char *shared_output(struct call *c, struct bytes *in) {
+static const char *shared_output(struct call *c, struct input *in) {
     const struct part part = take_part(c, in);
     const size_t axis = take_below(in, 3);
     if (!part.is_output || is_empty(part.tensor) || part.tensor->size[axis] < 2)
@@ -313,7 +313,7 @@ static const char *shared_output(struct call *c, struct bytes *in) {
     return part.name;
 }
 
-static const char *far_stride(struct call *c, struct bytes *in) {
+static const char *far_stride(struct call *c, struct input *in) {
     static const ptrdiff_t far[] = {PTRDIFF_MAX, PTRDIFF_MIN, PTRDIFF_MAX / 4 + 1, -PTRDIFF_MAX / 2};
     const struct part part = take_part(c, in);
     const size_t axis = take_below(in, 3);
@@ -324,7 +324,7 @@ static const char *far_stride(struct call *c, struct bytes *in) {
 }
 
 /* Of the four tensors no size can change alone. */
-static const char *size(struct call *c, struct bytes *in) {
+static const char *size(struct call *c, struct input *in) {
     const struct part part = take_part(c, in);
     const size_t axis = take_below(in, 4), was = part.tensor->size[axis], x = (size_t)take_integer(in);
     const bool mask = part.types == 8 || part.argument == &c->params.known.bias;
@@ -339,7 +339,7 @@ static const char *size(struct call *c, struct bytes *in) {
     return part.name[1] ? part.name : "q k v out";
 }
 
-static const char *overlap(struct call *c, struct bytes *in) {
+static const char *overlap(struct call *c, struct input *in) {
     const struct part from = take_part(c, in);
     struct call *of = c;
     float **const outputs[] = {&of->params.known.lse, &of->params.known.key_mass, &of->params.known.entropy,
@@ -356,7 +356,7 @@ static const char *overlap(struct call *c, struct bytes *in) {
     return "out lse key_mass entropy largest_scores weights";
 }
 
-static const char *number(struct call *c, struct bytes *in) {
+static const char *number(struct call *c, struct input *in) {
     attn_sdpa_params *p = &c->params.known;
     const float x = (float)take_number(in);
     const bool finite = isfinite(x);
@@ -376,7 +376,7 @@ static const char *number(struct call *c, struct bytes *in) {
     }
 }
 
-static const char *choice(struct call *c, struct bytes *in) {
+static const char *choice(struct call *c, struct input *in) {
     attn_sdpa_params *p = &c->params.known;
     const int x = (int)take_integer(in);
     switch (take_below(in, 7)) {
@@ -405,7 +405,7 @@ static const char *choice(struct call *c, struct bytes *in) {
 }
 
 /* An array that is there, or is not, where it should not be, or should. */
-static const char *array(struct call *c, struct bytes *in) {
+static const char *array(struct call *c, struct input *in) {
     static const float slopes[16];
     attn_sdpa_params *p = &c->params.known;
     switch (take_below(in, 7)) {
@@ -443,7 +443,7 @@ static const int64_t *with_one(const int64_t *was, size_t n, size_t at, int64_t 
 
 static bool outside(int64_t x, size_t most) { return x < 0 || (uint64_t)x > most; }
 
-static const char *integer(struct call *c, struct bytes *in) {
+static const char *integer(struct call *c, struct input *in) {
     attn_sdpa_params *p = &c->params.known;
     const int64_t x = take_integer(in);
     const size_t at = take_below(in, c->B);
@@ -486,7 +486,7 @@ static const char *integer(struct call *c, struct bytes *in) {
 }
 
 /* A float of an array. */
-static const char *element_of(struct call *c, struct bytes *in) {
+static const char *element_of(struct call *c, struct input *in) {
     attn_sdpa_params *p = &c->params.known;
     const bool of_sinks = take_below(in, 2);
     const float x = (float)take_number(in), *was = of_sinks ? p->sinks : p->alibi_slopes;
@@ -499,7 +499,7 @@ static const char *element_of(struct call *c, struct bytes *in) {
     return isnan(x) || x == INFINITY || (!of_sinks && isinf(x)) ? (of_sinks ? "sinks" : "alibi_slopes") : NULL;
 }
 
-static const char *version(struct call *c, struct bytes *in) {
+static const char *version(struct call *c, struct input *in) {
     attn_sdpa_params *p = &c->params.known;
     const size_t x = (size_t)take_integer(in);
     switch (take_below(in, 4)) {
@@ -553,7 +553,7 @@ static void refuse(attn_context *context, const struct call *c, const char *word
 }
 
 /* Faults that the data show are none where nothing is computed. */
-static void check_fault(attn_context *context, const struct sdpa_case *of, struct bytes *in) {
+static void check_fault(attn_context *context, const struct sdpa_case *of, struct input *in) {
     struct call c;
     make_call(of, &c);
     const char *words = take_pick(in, FAULTS)(&c, in);
@@ -571,7 +571,7 @@ static void check_positions(attn_context *context, const struct sdpa_case *of) {
 /* ---- an input ---- */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    struct bytes in = {data, size};
+    struct input in = {data, size};
     struct turns turns;
     const size_t contexts = fuzz_contexts(one, 1);
     seed(take_bits(&in));

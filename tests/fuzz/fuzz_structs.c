@@ -288,7 +288,7 @@ static const char *const words[] = {"gate",       "up",       "q",      "k",    
 
 /* ---- drawing ---- */
 
-static struct bytes *in;
+static struct input *in;
 
 static size_t take_size(size_t most) {
     static const size_t huge[] = {SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 4, SIZE_MAX / 4 + 1, SIZE_MAX - 63};
@@ -741,7 +741,7 @@ static void check(size_t which, attn_status status) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    struct bytes bytes = {data, size};
+    struct input bytes = {data, size};
     in = &bytes;
     if (!zeros)
         make_memory();

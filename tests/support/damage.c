@@ -5,16 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t state = 1;
-
-void damage_seed(uint64_t seed) { state = seed; }
-
-size_t damage_below(size_t n) {
-    state = state * 6364136223846793005 + 1442695040888963407;
-    return (size_t)(state >> 33) % n;
-}
-
-static bytes make(size_t size, size_t room) {
+/* With room behind for what is inserted. */
+static bytes make(size_t size) {
+    const size_t room = size + 64;
     bytes b = {.data = malloc(room), .size = size, .room = room};
     if (b.data == NULL)
         abort();
@@ -26,7 +19,7 @@ bytes damage_load(const char *path) {
     if (file == NULL || fseek(file, 0, SEEK_END) != 0)
         abort();
     const size_t size = (size_t)ftell(file);
-    bytes b = make(size, size + 64);
+    bytes b = make(size);
     rewind(file);
     if (fread(b.data, 1, size, file) != size)
         abort();
@@ -42,18 +35,18 @@ bool damage_save(const char *path, const bytes *b) {
     return fclose(file) == 0 && good;
 }
 
-static void change_digit(bytes *b, size_t at) {
+static void change_digit(struct input *in, bytes *b, size_t at) {
     for (size_t i = at; i < b->size && i < at + 200; i++) {
         if (b->data[i] >= '0' && b->data[i] <= '9') {
-            b->data[i] = (unsigned char)('0' + damage_below(10));
+            b->data[i] = (unsigned char)('0' + take_below(in, 10));
             return;
         }
     }
 }
 
-static void insert(bytes *b, size_t at) {
+static void insert(struct input *in, bytes *b, size_t at) {
     static const char *const text[] = {"9", "[", "{", "\"", "-", "e9", "\\u0000", "]", "0", ",", "\xff", "null"};
-    const char *added = text[damage_below(sizeof text / sizeof *text)];
+    const char *added = take_pick(in, text);
     const size_t size = strlen(added);
     if (b->size + size > b->room)
         return;
@@ -62,36 +55,38 @@ static void insert(bytes *b, size_t at) {
     b->size += size;
 }
 
-static void damage(bytes *b) {
+static void damage(struct input *in, bytes *b) {
     if (b->size == 0)
         return;
-    const size_t at = damage_below(damage_below(2) == 0 || b->size < 16 ? b->size : b->size < 4096 ? b->size : 4096);
-    switch (damage_below(6)) {
+    const size_t at = take_below(in, take_below(in, 2) == 0 || b->size < 4096 ? b->size : 4096);
+    switch (take_below(in, 6)) {
     case 0:
-        b->data[at] = (unsigned char)damage_below(256);
+        b->data[at] = (unsigned char)take_below(in, 256);
         break;
     case 1:
-        b->data[at] ^= (unsigned char)(1U << damage_below(8));
+        b->data[at] ^= (unsigned char)(1U << take_below(in, 8));
         break;
     case 2:
         b->size = at;
         break;
     case 3:
-        insert(b, at);
+        insert(in, b, at);
         break;
     case 4:
         memmove(b->data + at, b->data + at + 1, b->size - at - 1);
         b->size--;
         break;
     default:
-        change_digit(b, at);
+        change_digit(in, b, at);
     }
 }
 
-bytes damage_copy(const bytes *whole) {
-    bytes b = make(whole->size, whole->room);
-    memcpy(b.data, whole->data, whole->size);
-    for (size_t n = 1 + damage_below(4); n > 0; n--)
-        damage(&b);
-    return b;
+bool damage_copy(struct input *in, const bytes *whole, bytes *copy) {
+    const bool any = take_below(in, 8) == 1;
+    const size_t changes = any ? 0 : take_below(in, 5);
+    *copy = make(any ? in->left : whole->size);
+    memcpy(copy->data, any ? in->at : whole->data, copy->size);
+    for (size_t n = changes; n > 0; n--)
+        damage(in, copy);
+    return !any && changes == 0;
 }
