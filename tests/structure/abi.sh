@@ -18,7 +18,7 @@ for header in "$headers"/*.h; do
     awk '/^ATTN_API/ { inside = 1 } inside && sub(/;$/, " { __builtin_trap(); }") { inside = 0 } { print }' \
         "$header" >"$work/attn/${header##*/}"
 done
-printf '#include <attn/attn.h>\n' >"$work/attn.c"
+printf '#include <attn/%s>\n' attn.h dlpack.h >"$work/attn.c"
 (cd "$work" && ${CC:-cc} -g -O0 -w -fPIC -shared -nostdlib -I . -Wl,--version-script="$here/../../src/attn.map" \
     attn.c -o libattn.so)
 abidw --no-architecture --no-corpus-path --no-comp-dir-path \
