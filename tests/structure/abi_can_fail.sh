@@ -27,5 +27,5 @@ rotary.h s/^    float eps;/    int inserted;\n&/
 tensor.h s/ATTN_BOOL = 3/ATTN_BOOL = 6/
 softmax.h s/size_t rows/int rows/
 version.h /^ATTN_API/d
-dlpack.h s/const char \*axes/char *axes/
+dlpack.h s/int32_t ndim/int64_t ndim/
 END
