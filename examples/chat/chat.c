@@ -29,6 +29,7 @@ typedef struct speaker {
     float *logits;                 /* [count, vocabulary] */
     size_t read, said, stepped;    /* tokens of prompts, of answers, and of these but the first, which prompts give */
     double reading, saying, first; /* seconds of prompts and steps, and when the first token came */
+    bool full;                     /* an answer ended since the context did */
 } speaker;
 
 static bool speaker_open(speaker *p, session *s, size_t count, example_error *e) {
@@ -121,8 +122,9 @@ static bool choose(speaker *p, example_error *e) {
         p->said++;
         if (!id_list_add(&a->all, id, e))
             return false;
-        a->finished =
-            a->all.count - a->begin == p->session->options->most || a->all.count >= p->session->model.positions;
+        const bool full = a->all.count >= p->session->model.positions;
+        a->finished = full || a->all.count - a->begin == p->session->options->most;
+        p->full |= full;
         if (p->count == 1)
             show(p, id);
     }
@@ -168,6 +170,8 @@ static double rate(size_t tokens, double seconds) { return seconds > 0 ? (double
 
 static void print_costs(const speaker *p) {
     fflush(stdout);
+    if (p->full)
+        fprintf(stderr, "an answer was cut: the context of %zu tokens is full\n", p->session->model.positions);
     fprintf(stderr, "prompt %zu tokens, %.0f/s; answer %zu tokens, %.0f/s; first token after %.2f s; %.0f MB\n",
             p->read, rate(p->read, p->reading), p->said, rate(p->stepped, p->saying), p->first - p->session->begun,
             memory_peak());
@@ -213,10 +217,10 @@ static bool converse(speaker *p, example_error *e) {
     size_t room = 0;
     slice text;
     bool good = talk_begin(&p->talk, p->session->options->system, all, e);
-    while (good && read_line(&line, &room, &text)) {
+    while (good && !p->full && read_line(&line, &room, &text)) {
         if (text.size == 0)
             continue;
-        good = talk_ask(&p->talk, text, all, e) && answer_all(p, e) && talk_end(&p->talk, all, e);
+        good = talk_ask(&p->talk, text, all, e) && answer_all(p, e) && (p->full || talk_end(&p->talk, all, e));
         putchar('\n');
     }
     free(line);

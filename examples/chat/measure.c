@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "clock.h"
 #include "sampler.h"
@@ -98,13 +99,25 @@ static bool write_rows(const session *s, const slab *seen, void *data, example_e
            example_fail(e, "%s: %s", s->options->out, strerror(errno));
 }
 
+static bool is_same_file(const char *a, const char *b) {
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static FILE *open_out(const options *o, example_error *e) {
+    FILE *file = NULL;
+    if (is_same_file(o->out, o->model))
+        example_fail(e, "--out: '%s' is the model, which is being read", o->out);
+    else if ((file = fopen(o->out, "wb")) == NULL)
+        example_fail(e, "%s: %s", o->out, strerror(errno));
+    return file;
+}
+
 bool command_logits(session *s, example_error *e) {
     id_list list = {0};
     bool good = read_ids(s, &list, e);
-    FILE *file = good ? fopen(s->options->out, "wb") : NULL;
-    if (good && file == NULL)
-        good = example_fail(e, "%s: %s", s->options->out, strerror(errno));
-    good = good && run_windows(s, &list, list.count, write_rows, file, e);
+    FILE *file = good ? open_out(s->options, e) : NULL;
+    good = file != NULL && run_windows(s, &list, list.count, write_rows, file, e);
     if (file != NULL && fclose(file) != 0 && good)
         good = example_fail(e, "%s: %s", s->options->out, strerror(errno));
     id_list_free(&list);
@@ -158,6 +171,9 @@ static bool time_prompt(const session *s, decoder *d, const int64_t *ids, size_t
 static bool time_all(session *s, decoder *d, float *logits, example_error *e) {
     static const size_t lengths[] = {128, 512, 1024, 4096}; /* the first warms up, too */
     int64_t id = 1, tokens[4096];
+    if (s->model.positions < lengths[0] + STEPS)
+        return example_fail(e, "a context of %zu tokens is too small for bench: expected %zu or more",
+                            s->model.positions, lengths[0] + STEPS);
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++, id = (id * 5 + 77) % (int64_t)s->model.vocabulary)
         tokens[i] = id;
     printf("tokens  prompt tokens/s  answer tokens/s\n");

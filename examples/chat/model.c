@@ -229,6 +229,12 @@ static bool read_size(const gguf *g, const char *key, size_t most, size_t *value
     return (*value > 0 && *value <= most) || example_fail(e, "%s: %zu is wrong: expected 1 to %zu", key, *value, most);
 }
 
+static bool read_real(const gguf *g, const char *key, double *value, example_error *e) {
+    if (!gguf_real(g, key, value, e))
+        return false;
+    return (*value > 0 && isfinite(*value)) || example_fail(e, "%s: %g is wrong: expected more than 0", key, *value);
+}
+
 static bool check_architecture(const gguf *g, example_error *e) {
     static const char *const unknown[] = {"rope_freqs.weight", "blk.0.attn_q.bias", "blk.0.ffn_gate_inp.weight"};
     slice name;
@@ -266,8 +272,8 @@ static bool read_sizes(const gguf *g, model *m, size_t positions, double *base, 
         !read_size(g, "llama.feed_forward_length", WIDTH_MAX, &m->hidden, e) ||
         !read_size(g, "llama.attention.head_count", WIDTH_MAX, &m->heads, e) ||
         !read_size(g, "llama.attention.head_count_kv", WIDTH_MAX, &m->kv_heads, e) ||
-        !gguf_real(g, "llama.rope.freq_base", base, e) ||
-        !gguf_real(g, "llama.attention.layer_norm_rms_epsilon", &eps, e) || !check_heads(g, m, e))
+        !read_real(g, "llama.rope.freq_base", base, e) ||
+        !read_real(g, "llama.attention.layer_norm_rms_epsilon", &eps, e) || !check_heads(g, m, e))
         return false;
     m->norm = (attn_norm_params){.struct_size = sizeof m->norm, .kind = ATTN_RMS_NORM, .eps = (float)eps};
     m->positions = positions < trained ? positions : trained;

@@ -222,6 +222,8 @@ static void test_refuses(void **state) {
     U32("head_count_kv", "\2", "\3", "do not fit a width of 64");
     U32("feed_forward_length", "\0\1", "\0\2", "tensor 'blk.0.ffn_gate.weight': its shape must be [512, 64]");
     refused("rope.freq_base", "rope.freq_bass", 14, "there is no 'llama.rope.freq_base'");
+    refused("freq_base\6\0\0\0\0\100\34\106", "freq_base\6\0\0\0\0\0\0\0", 17,
+            "llama.rope.freq_base: 0 is wrong: expected more than 0"); /* of 10000 */
     refused("blk.0.attn_q.weight", "blk.0.attn_q.bias\0\0", 19, "there is no tensor 'blk.0.attn_q.weight'");
     refused("output_norm", "rope_freqs.", 11, "there is no tensor 'output_norm.weight'");
 }
