@@ -9,7 +9,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/stats.h"
 #include "machine/chains.h"
+
+/* Pieces that count, the latest ones: those of some forty milliseconds. */
+#define PIECES_MAX 4096
 
 const char *const peak_names[PEAK_TYPES] = {"FMA", "bf16", "int8"};
 
@@ -29,7 +33,7 @@ typedef struct peak_job {
     pthread_t thread;
     peak_team *team;
     size_t index;
-    double operations, end, best;
+    double operations, end, rate;
 } peak_job;
 
 /* The kernel may take longer than the measurement to move one of two busy threads to an idle CPU. So each of them asks
@@ -51,17 +55,19 @@ static void take_cpu(size_t index) {
 #endif
 }
 
-/* Runs until `end`; *now becomes the time at which it really ended. Returns the operations done, and in *best the most
- * operations a second of any piece of some ten microseconds, which other programs did not interrupt. */
-static double run_until(const chain *of, double end, double *now, double *best) {
-    double operations = 0, before = clock_now();
-    for (*now = before; *now < end; before = *now) {
+/* Runs until `end`; *now becomes the time at which it really ended. Returns the operations done, and in *rate the upper
+ * quartile of the operations a second of pieces of some ten microseconds. Other programs interrupt few of these;
+ * another thread on the same core slows most of them down, though not those in which it is interrupted itself. */
+static double run_until(const chain *of, double end, double *now, double *rate) {
+    double rates[PIECES_MAX], operations = 0, before = clock_now();
+    size_t n = 0;
+    for (*now = before; *now < end || n == 0; before = *now) {
         const double piece = of->run(of->piece);
         *now = clock_now();
         operations += piece;
-        if (piece > *best * (*now - before))
-            *best = piece / (*now - before);
+        rates[n++ % PIECES_MAX] = piece / (*now - before);
     }
+    *rate = stats_of(rates, n < PIECES_MAX ? n : PIECES_MAX).high;
     return operations;
 }
 
@@ -72,9 +78,8 @@ static void *peak_thread(void *argument) {
     while (!atomic_load(&job->team->go))
         sched_yield();
     run_until(&job->team->chain, job->team->begin, &job->end,
-              &job->best); /* the clock settles after the first wide instructions */
-    job->best = 0;
-    job->operations = run_until(&job->team->chain, job->team->end, &job->end, &job->best);
+              &job->rate); /* the clock settles after the first wide instructions */
+    job->operations = run_until(&job->team->chain, job->team->end, &job->end, &job->rate);
     return NULL;
 }
 
@@ -100,16 +105,15 @@ static size_t run_jobs(peak_job *jobs, size_t threads, peak_team *team, double s
 /* On the calling thread. */
 static double measure_alone(peak_type type, double seconds) {
     const chain of = chain_of(type);
-    double now, best = 0;
-    run_until(&of, clock_now() + seconds / 8, &now, &best);
-    best = 0;
-    run_until(&of, now + seconds, &now, &best);
-    return best / 1e9;
+    double now, rate;
+    run_until(&of, clock_now() + seconds / 8, &now, &rate);
+    run_until(&of, now + seconds, &now, &rate);
+    return rate / 1e9;
 }
 
 /* The sum of what the threads can do, unless they outnumber the processors. */
 static double measure_team(peak_type type, size_t threads, double seconds) {
-    double operations = 0, end = 0, best = 0;
+    double operations = 0, end = 0, rate = 0;
     peak_team team = {.chain = chain_of(type)};
     peak_job *jobs = calloc(threads, sizeof *jobs);
     if (jobs == NULL)
@@ -117,12 +121,12 @@ static double measure_team(peak_type type, size_t threads, double seconds) {
     size_t started = run_jobs(jobs, threads, &team, seconds);
     for (size_t i = 0; i < started; i++) {
         operations += jobs[i].operations;
-        best += jobs[i].best;
+        rate += jobs[i].rate;
         end = jobs[i].end > end ? jobs[i].end : end;
     }
     free(jobs);
     if ((long)started <= sysconf(_SC_NPROCESSORS_ONLN))
-        return best / 1e9;
+        return rate / 1e9;
     return operations / (end - team.begin) / 1e9;
 }
 

@@ -31,13 +31,13 @@ static void put_cell(const sweep *s, FILE *file, size_t index, size_t b) {
     else
         fputs(",,,,,,,,,", file);
     put_text(file, cell_trouble(one, room, sizeof room));
-    fputs("\r\n", file);
+    fprintf(file, ",%.6g,%s\r\n", s->case_peaks[index], sweep_fell(s, index) ? "yes" : "no");
 }
 
 void csv_write(const sweep *s, FILE *file) {
     fputs(
         "model,op,variant,dtype,precision,cache,batch,heads,kv_heads,length,width,threads,backend,seconds,seconds_low,"
-        "seconds_high,rounds,GFLOPS,GBps,peak_share,winner,error\r\n",
+        "seconds_high,rounds,GFLOPS,GBps,peak_share,winner,error,peak_GFLOPS,peak_fell\r\n",
         file);
     for (size_t i = 0; i < s->count * s->backends.running; i++) {
         put_case(file, &s->cases[i / s->backends.running]);

@@ -44,7 +44,7 @@ static void put_line(FILE *file, const char *what, const char *text) {
 }
 
 static void put_machine(const sweep *s, FILE *file) {
-    char text[400];
+    char text[600];
     const machine *m = &s->machine;
     fputs("<dl>\n", file);
     put_line(file, "Date", m->date);
@@ -106,10 +106,19 @@ static void put_cell(const sweep *s, FILE *file, size_t index, size_t b) {
             100 * stats_noise(&c->seconds), c->count, sweep_speed(s, index, b));
 }
 
+/* That of the rounds of a case. */
+static void put_peak(const sweep *s, FILE *file, size_t index) {
+    if (sweep_fell(s, index))
+        fprintf(file, "<td class=\"bad\" title=\"the peak fell while the case ran\">%.0f!</td>", s->case_peaks[index]);
+    else
+        fprintf(file, "<td>%.0f</td>", s->case_peaks[index]);
+}
+
 static void put_section(const sweep *s, FILE *file, size_t first, size_t count) {
     char title[200];
     case_title(&s->cases[first], title, sizeof title);
-    fprintf(file, "<h3>%s (%s)</h3>\n<table><tr><th>heads</th><th>tokens</th>", title, case_unit(&s->cases[first]));
+    fprintf(file, "<h3>%s (%s)</h3>\n<table><tr><th>heads</th><th>tokens</th><th>peak</th>", title,
+            case_unit(&s->cases[first]));
     for (size_t b = 0; b < s->backends.running; b++) {
         fputs("<th>", file);
         text_xml(file, s->backends.item[b].label);
@@ -118,6 +127,7 @@ static void put_section(const sweep *s, FILE *file, size_t first, size_t count) 
     fputs("</tr>\n", file);
     for (size_t i = first; i < first + count; i++) {
         fprintf(file, "<tr><td>%zu</td><td>%zu</td>", s->cases[i].H, s->cases[i].T);
+        put_peak(s, file, i);
         for (size_t b = 0; b < s->backends.running; b++)
             put_cell(s, file, i, b);
         fputs("</tr>\n", file);
@@ -128,7 +138,9 @@ static void put_section(const sweep *s, FILE *file, size_t first, size_t count) 
 static void put_numbers(const sweep *s, FILE *file) {
     fputs("<section><h2>Numbers</h2>\n<p>Bold is the fastest; italic are those that are as fast as one another within "
           "the noise. The "
-          "pointer on a number shows its interval of confidence.</p>\n",
+          "pointer on a number shows its interval of confidence. The peak is that of as many threads in GFLOP/s while "
+          "the "
+          "case ran; ! marks one that fell.</p>\n",
           file);
     for (size_t first = 0, n; s->backends.running > 0 && first < s->count; first += n) {
         n = sweep_section(s, first);

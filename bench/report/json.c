@@ -74,7 +74,7 @@ static void put_machine(const machine *m, FILE *file) {
 }
 
 static void put_context(const sweep *s, FILE *file) {
-    char note[400];
+    char note[600];
     fputs("  \"context\": {\n    ", file);
     put_machine(&s->machine, file);
     fputs(",\n    ", file);
@@ -118,8 +118,9 @@ static void put_times(const sweep *s, FILE *file, size_t index, double seconds, 
     const double speed = case_flops(c) / seconds / 1e9;
     fprintf(file, "      \"real_time\": %.9g,\n      \"cpu_time\": %.9g,\n", seconds * 1e6, cpu * 1e6);
     fputs("      \"time_unit\": \"us\",\n", file);
-    fprintf(file, "      \"GFLOPS\": %.6g,\n      \"GBps\": %.6g,\n      \"peak_share\": %.6g", speed,
+    fprintf(file, "      \"GFLOPS\": %.6g,\n      \"GBps\": %.6g,\n      \"peak_share\": %.6g,\n", speed,
             case_bytes(c) / seconds / 1e9, speed / s->peaks[index]);
+    fprintf(file, "      \"peak_GFLOPS\": %.6g,\n      \"peak_fell\": %d", s->case_peaks[index], sweep_fell(s, index));
 }
 
 static void put_sample(const sweep *s, FILE *file, size_t index, size_t b, size_t n) {

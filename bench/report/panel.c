@@ -44,8 +44,8 @@ static void draw_ticks(const panel *p) {
         if (x - last < LABEL_WIDTH)
             continue;
         last = x;
-        fprintf(p->file, "<text class=\"tick\" text-anchor=\"middle\" x=\"%.1f\" y=\"%.1f\">%zu</text>\n", x,
-                bottom + 18, p->x[i]);
+        fprintf(p->file, "<text class=\"tick\" text-anchor=\"middle\" x=\"%.1f\" y=\"%.1f\">%zu%s</text>\n", x,
+                bottom + 18, p->x[i], sweep_fell(p->sweep, p->cases[i]) ? "!" : "");
     }
     fprintf(p->file, "<path class=\"axis\" d=\"M%.1f %.1fh%d\"/>\n", p->left + PLOT_LEFT, bottom, PLOT_WIDTH);
     fprintf(p->file, "<text class=\"tick\" text-anchor=\"middle\" x=\"%.1f\" y=\"%.1f\">%s</text>\n",
@@ -99,9 +99,9 @@ static void draw_point(const panel *p, size_t i, size_t b) {
     case_name(&s->cases[index], name, sizeof name);
     fputs("<title>", p->file);
     text_xml(p->file, s->backends.item[b].label);
-    fprintf(p->file, ", %s: %.1f %s, %.0f%% of the %s peak</title></path>\n", name, sweep_speed(s, index, b),
+    fprintf(p->file, ", %s: %.1f %s, %.0f%% of the %s peak%s</title></path>\n", name, sweep_speed(s, index, b),
             case_unit(&s->cases[index]), 100 * sweep_gflops(s, index, b) / s->peaks[index],
-            peak_names[case_roof(&s->cases[index])]);
+            peak_names[case_roof(&s->cases[index])], sweep_fell(s, index) ? ", which fell meanwhile" : "");
 }
 
 /* The bar behind a point spans the quartiles. */

@@ -7,7 +7,7 @@
 #include "machine/peak.h"
 
 /* Characters of the columns of a case, and of those of a backend. */
-#define CASE_WIDTH 14
+#define CASE_WIDTH 24
 #define BACKEND_WIDTH 28
 
 /* Characters of a backend's column where they are compared, and of the winner's. */
@@ -24,6 +24,8 @@ void table_header(const sweep *s, FILE *file) {
     backends_print(&s->backends, file);
 }
 
+#define CASE_HEADING " heads  length     peak "
+
 static void print_title(const sweep *s, FILE *file, size_t index) {
     char title[200];
     case_title(&s->cases[index], title, sizeof title);
@@ -35,10 +37,16 @@ static void print_heading(const sweep *s, FILE *file, size_t index, size_t from,
     fprintf(file, "%*s", CASE_WIDTH, "");
     for (size_t b = from; b < to; b++)
         fprintf(file, "  %-*.*s", BACKEND_WIDTH - 2, BACKEND_WIDTH - 2, s->backends.item[b].label);
-    fprintf(file, "\n heads  length");
+    fprintf(file, "\n%s", CASE_HEADING);
     for (size_t b = from; b < to; b++)
-        fprintf(file, "  %7s spread   peak ratio", case_unit(&s->cases[index]));
+        fprintf(file, "  %7s spread  share ratio", case_unit(&s->cases[index]));
     fputc('\n', file);
+}
+
+/* Its peak is that of its own rounds. */
+static void print_case(const sweep *s, FILE *file, size_t index) {
+    fprintf(file, "%6zu %7zu %8.1f%c", s->cases[index].H, s->cases[index].T, s->case_peaks[index],
+            sweep_fell(s, index) ? '!' : ' ');
 }
 
 /* One word for a cell without a time. */
@@ -75,8 +83,7 @@ static void print_cell(const sweep *s, FILE *file, size_t index, size_t b) {
 }
 
 static void print_row(const sweep *s, FILE *file, size_t index, size_t from, size_t to) {
-    const bench_case *c = &s->cases[index];
-    fprintf(file, "%6zu %7zu", c->H, c->T);
+    print_case(s, file, index);
     for (size_t b = from; b < to; b++)
         print_cell(s, file, index, b);
     fputc('\n', file);
@@ -126,7 +133,7 @@ static void print_winner(const sweep *s, FILE *file, size_t index) {
 }
 
 static void print_compared(const sweep *s, FILE *file, size_t index, size_t from, size_t to) {
-    fprintf(file, "%6zu %7zu", s->cases[index].H, s->cases[index].T);
+    print_case(s, file, index);
     for (size_t b = from; b < to; b++) {
         const cell *c = sweep_cell(s, index, b);
         if (cell_has_time(c))
@@ -143,7 +150,7 @@ static void print_comparison(const sweep *s, FILE *file, size_t first, size_t co
     for (size_t from = 0; from < running; from += fit) {
         size_t to = from + fit < running ? from + fit : running;
         print_title(s, file, first);
-        fputs(" heads  length", file);
+        fputs(CASE_HEADING, file);
         for (size_t b = from; b < to; b++)
             fprintf(file, " %*.*s", SPEED_WIDTH - 1, SPEED_WIDTH - 1, s->backends.item[b].label);
         fprintf(file, "  winner (%s)\n", case_unit(&s->cases[first]));
@@ -176,14 +183,14 @@ static double roof(const sweep *s, size_t index) {
 static void print_roofline(const sweep *s, FILE *file, size_t first, size_t count) {
     print_title(s, file, first);
     fprintf(file,
-            "reading from memory %.1f GB/s\n heads  length  %-18s  flop/byte     GB/s  GFLOP/s  roof, GFLOP/s  share "
+            "reading from memory %.1f GB/s\n" CASE_HEADING "  %-18s  flop/byte     GB/s  GFLOP/s  roof, GFLOP/s  share "
             "of roof\n",
             s->bandwidths[first], "backend");
     for (size_t n = 0; n < count * s->backends.running; n++) {
         const size_t index = first + n / s->backends.running, b = n % s->backends.running;
         const bench_case *c = &s->cases[index];
-        fprintf(file, "%6zu %7zu  %-18.18s %10.1f ", c->H, c->T, s->backends.item[b].label,
-                case_flops(c) / case_bytes(c));
+        print_case(s, file, index);
+        fprintf(file, "  %-18.18s %10.1f ", s->backends.item[b].label, case_flops(c) / case_bytes(c));
         if (cell_has_time(sweep_cell(s, index, b)))
             fprintf(file, "%8.1f %8.1f %14.1f %13.0f%%\n", sweep_gbytes(s, index, b), sweep_gflops(s, index, b),
                     roof(s, index), 100 * sweep_gflops(s, index, b) / roof(s, index));
@@ -243,25 +250,25 @@ static void print_means(const sweep *s, FILE *file) {
 
 static const char *legend(bench_command command) {
     if (command == COMPARE)
-        return "\nmedian of the rounds; +: ahead of the next; tie: another is as fast, the intervals of the medians "
-               "overlap\n";
+        return "median of the rounds; +: ahead of the next; tie: another is as fast, the intervals of the medians "
+               "overlap";
     if (command == ROOFLINE)
-        return "\nroof: what peak and read bandwidth allow for so many operations a byte of inputs and outputs; a "
-               "share\nover 100% ran from the caches\n";
-    return "\nuseful work by second, median of the rounds; spread: range between the quartiles; peak: share of "
-           "the\n"
-           "peak of as many threads (GFLOP/s); ratio: speed in comparison with the first backend\n";
+        return "roof: what peak and read bandwidth allow for so many operations a byte of inputs and outputs; a "
+               "share\nover 100% ran from the caches";
+    return "useful work by second, median of the rounds; spread: range between the quartiles; share: of the run's "
+           "best\npeak, above; ratio: speed in comparison with the first backend";
 }
 
 void table_print(const sweep *s, FILE *file, size_t width) {
-    char noise[300];
+    char noise[600];
     if (s->backends.running == 0)
         return;
     for (size_t i = 0, n; i < s->count; i += n) {
         n = sweep_section(s, i);
         print_section(s, file, i, n, width);
     }
-    fputs(legend(s->options->command), file);
+    fprintf(file, "\n%s\npeak: GFLOP/s of as many threads while the case ran; !: it fell, do not believe the speed\n",
+            legend(s->options->command));
     if (s->options->command == COMPARE)
         print_wins(s, file);
     print_means(s, file);

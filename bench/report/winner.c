@@ -25,7 +25,8 @@ static void put_field(const picture *p, size_t index, double x, double y) {
             tie ? ", and others as fast" : "");
     panel_marker(p->file, best, x + 14, y + FIELD_HEIGHT / 2.0 - 1.5);
     fputs("</path>\n", p->file);
-    text_print(text, sizeof text, tie ? "%.0f =" : "%.0f", sweep_speed(s, index, best));
+    text_print(text, sizeof text, "%.0f%s%s", sweep_speed(s, index, best), tie ? " =" : "",
+               sweep_fell(s, index) ? " !" : "");
     picture_text(p, "value", x + 48, y + FIELD_HEIGHT / 2.0 + 3, text);
 }
 

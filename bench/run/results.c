@@ -6,6 +6,9 @@
 
 #include "base/text.h"
 
+/* Of the run's best. Peaks of undisturbed rounds differ by a few hundredths; of two threads on one core by a half. */
+#define FELL_BELOW 0.9
+
 cell *sweep_cell(const sweep *s, size_t index, size_t b) { return &s->cells[index * s->backends.running + b]; }
 
 static double per_second(const sweep *s, size_t index, size_t b, double work) {
@@ -78,6 +81,11 @@ bool sweep_first_roof(const sweep *s, size_t index) {
     return true;
 }
 
+bool sweep_fell(const sweep *s, size_t index) {
+    return s->cases[index].threads <= s->machine.usable && s->case_peaks[index] > 0 &&
+           s->case_peaks[index] < FELL_BELOW * s->peaks[index];
+}
+
 double sweep_mean_ratio(const sweep *s, size_t b, size_t *cases) {
     double sum = 0;
     *cases = 0;
@@ -126,12 +134,31 @@ static size_t most_threads(const sweep *s) {
     return most;
 }
 
+/* What became of the cases whose peak fell. */
+static void peak_noise(const sweep *s, char *to, size_t size) {
+    size_t fell = 0, mended = 0;
+    double least = 1;
+    for (size_t i = 0; i < s->count; i++) {
+        fell += sweep_fell(s, i);
+        mended += !sweep_fell(s, i) && s->tries[i] > 1;
+        least = fmin(least, sweep_fell(s, i) ? s->case_peaks[i] / s->peaks[i] : 1);
+    }
+    if (fell > 0)
+        text_print(to + strlen(to), size - strlen(to),
+                   "the peak fell, to %.0f%% of the run's best, while %zu case%s ran, marked !; ", 100 * least, fell,
+                   fell == 1 ? "" : "s");
+    if (mended > 0)
+        text_print(to + strlen(to), size - strlen(to), "%zu case%s timed again since the peak had fallen; ", mended,
+                   mended == 1 ? " was" : "s were");
+}
+
 void sweep_noise(const sweep *s, char *to, size_t size) {
     const double wall = s->end - s->begin, stolen = s->after.stolen - s->machine.stolen;
     const size_t threads = most_threads(s), usable = s->machine.usable;
     *to = '\0';
     if (threads > usable)
         text_print(to, size, "%zu threads share %zu usable CPU%s; ", threads, usable, usable == 1 ? "" : "s");
+    peak_noise(s, to, size);
     if (s->machine.load > 0.5 * (double)s->machine.cpus)
         text_print(to + strlen(to), size - strlen(to), "the load was %.1f when the run began; ", s->machine.load);
     if (s->machine.stolen >= 0 && wall > 0 && stolen > 0.01 * wall)

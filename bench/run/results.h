@@ -40,9 +40,12 @@ typedef struct sweep {
     bench_case *cases;
     size_t count;
     cell *cells; /* [count][backends.running] */
-    /* [count][max_rounds]: peak of what is multiplied, of as many threads in GFLOP/s, measured between the backends */
+    /* [count][max_rounds]: peak of what is multiplied, of as many threads in GFLOP/s, measured between the backends; 0
+     * where a round was not begun */
     double *peak_samples;
-    double *peaks;      /* [count]: upper quartile over all cases of the same roof: disturbances only lower it */
+    double *case_peaks; /* [count]: median of the case's rounds; 0: it had none */
+    double *peaks;      /* [count]: the run's best, of the cases of the same roof: disturbances only lower it */
+    size_t *tries;      /* [count]: how often the case was timed */
     double *bandwidths; /* [count]: GB/s that as many threads read */
     double begin, end;  /* of the run, by clock_now(); `end` of the budget while it runs */
 } sweep;
@@ -56,6 +59,11 @@ bool sweep_same_roof(const sweep *s, size_t a, size_t b);
 
 /* The first of them. */
 bool sweep_first_roof(const sweep *s, size_t index);
+
+/* Whether the peak had fallen while a case was timed, whose speeds then say less of the backends than of the machine:
+ * on a virtual one two processors may share a core for seconds. Threads that outnumber the processors have no steady
+ * peak that could fall. */
+bool sweep_fell(const sweep *s, size_t index);
 
 /* In the case's unit, from the median; 0 where the case was not timed. */
 double sweep_speed(const sweep *s, size_t index, size_t b);
@@ -86,8 +94,8 @@ const char *cell_trouble(const cell *c, char *room, size_t size);
 /* Whether a backend ran, and none gave a wrong answer. */
 bool sweep_good(const sweep *s);
 
-/* What may have disturbed the run: more threads than processors, load, time stolen by a hypervisor,
- * a changing clock; "" if nothing is known of. */
+/* What may have disturbed the run: more threads than processors, a peak that fell, load, time stolen by a hypervisor, a
+ * changing clock; "" if nothing is known of. */
 void sweep_noise(const sweep *s, char *to, size_t size);
 
 #endif

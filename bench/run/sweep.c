@@ -3,25 +3,34 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/interrupt.h"
 #include "base/text.h"
-#include "machine/bandwidth.h"
-#include "machine/peak.h"
 #include "run/progress.h"
+#include "run/roofs.h"
 
 /* A backend that needs longer than this for one run gets fewer rounds, and its first run, which made the output to
  * check, counts as one: warming up gains nothing there. */
 #define SLOW_RUN 0.25
 
-#define PEAK_SECONDS 0.01
+/* How often a case is timed at most, where the peak fell each time. */
+#define TRIES_MOST 3
 
 /* However small the budget: no backend is timed for less in a round. */
 #define SECONDS_LEAST 0.001
 
 /* Worker threads of a context that has just been used stay awake for some milliseconds. */
 #define SETTLE_SECONDS 0.01
+
+/* What the run works in: values for all samples, an order of backends, and what a case gave that is timed again. */
+typedef struct room {
+    double *values;
+    size_t *order;
+    cell *cells;
+    double *peaks;
+} room;
 
 bool sweep_open(sweep *s, const options *o, const char *self) {
     *s = (sweep){.options = o, .machine = machine_read(), .begin = clock_now()};
@@ -30,10 +39,13 @@ bool sweep_open(sweep *s, const options *o, const char *self) {
     if (s->cases == NULL || !backends_start(&s->backends, o, self))
         return false;
     s->cells = calloc(s->count * s->backends.running + 1, sizeof *s->cells);
+    s->case_peaks = calloc(s->count, sizeof *s->case_peaks);
     s->peaks = calloc(s->count, sizeof *s->peaks);
+    s->tries = calloc(s->count, sizeof *s->tries);
     s->bandwidths = calloc(s->count, sizeof *s->bandwidths);
     s->peak_samples = calloc(s->count * o->max_rounds, sizeof *s->peak_samples);
-    bool good = s->cells != NULL && s->peaks != NULL && s->bandwidths != NULL && s->peak_samples != NULL;
+    bool good = s->cells != NULL && s->case_peaks != NULL && s->peaks != NULL && s->tries != NULL &&
+                s->bandwidths != NULL && s->peak_samples != NULL;
     for (size_t i = 0; good && i < s->count * s->backends.running; i++)
         good = (s->cells[i].samples = calloc(o->max_rounds + 1, sizeof(sample))) != NULL;
     return good;
@@ -45,7 +57,9 @@ void sweep_close(sweep *s) {
     backends_stop(&s->backends);
     free(s->cases);
     free(s->cells);
+    free(s->case_peaks);
     free(s->peaks);
+    free(s->tries);
     free(s->bandwidths);
     free(s->peak_samples);
 }
@@ -146,7 +160,7 @@ static void shuffle(size_t *order, size_t n, uint64_t *seed) {
 
 /* In every round the backends run in a new order, so that none always runs after the same one. A round is begun until
  * `end`, the first one in any case. */
-static void time_case(sweep *s, size_t index, double end, double *values, size_t *order) {
+static void time_case(sweep *s, size_t index, double end, room *r) {
     const size_t n = s->backends.running;
     const double share = (end - clock_now()) / (double)(n * s->options->rounds);
     const double seconds = fmax(fmin(s->options->seconds, share), SECONDS_LEAST);
@@ -155,15 +169,14 @@ static void time_case(sweep *s, size_t index, double end, double *values, size_t
     for (size_t round = 0; open && round < s->options->max_rounds; round++) {
         if (over(s) || (round > 0 && clock_now() >= end))
             break;
-        s->peak_samples[index * s->options->max_rounds + round] =
-            peak_measure(case_roof(&s->cases[index]), s->cases[index].threads, PEAK_SECONDS);
+        s->peak_samples[index * s->options->max_rounds + round] = roofs_measure(s, index);
         open = false;
-        shuffle(order, n, &seed);
+        shuffle(r->order, n, &seed);
         for (size_t i = 0; i < n; i++) {
-            const cell *c = sweep_cell(s, index, order[i]);
-            if (settled(s, c, values) || (c->count > 0 && over(s)))
+            const cell *c = sweep_cell(s, index, r->order[i]);
+            if (settled(s, c, r->values) || (c->count > 0 && over(s)))
                 continue;
-            time_cell(s, index, order[i], seconds);
+            time_cell(s, index, r->order[i], seconds);
             open = true;
         }
     }
@@ -181,42 +194,51 @@ static void summarise(sweep *s, size_t index, size_t b, double *values) {
         s->backends.item[b].speed[s->cases[index].op] = case_flops(&s->cases[index]) / c->seconds.median;
 }
 
-static void run_case(sweep *s, size_t index, double end, double *values, size_t *order) {
+static void run_case(sweep *s, size_t index, double end, room *r) {
+    s->tries[index]++;
     for (size_t b = 0; b < s->backends.running; b++)
         open_cell(s, index, b);
-    time_case(s, index, end, values, order);
+    time_case(s, index, end, r);
     for (size_t b = 0; b < s->backends.running; b++)
-        summarise(s, index, b, values);
+        summarise(s, index, b, r->values);
 }
 
-/* Of all cases that have the roof of `index`. `values` has room for all samples. A round that was not begun has a peak
- * of 0. */
-static void find_peak(sweep *s, size_t index, double *values) {
-    size_t n = 0;
-    for (size_t i = 0; i < s->count * s->options->max_rounds; i++)
-        if (sweep_same_roof(s, i / s->options->max_rounds, index) && s->peak_samples[i] > 0)
-            values[n++] = s->peak_samples[i];
-    const double peak = n > 0 ? stats_of(values, n).high
-                              : peak_measure(case_roof(&s->cases[index]), s->cases[index].threads, PEAK_SECONDS);
-    for (size_t i = 0; i < s->count; i++)
-        if (sweep_same_roof(s, i, index))
-            s->peaks[i] = peak;
+/* Puts what a case gave aside, and leaves it as if it had not run. */
+static void set_aside(sweep *s, size_t index, room *r) {
+    const size_t rounds = s->options->max_rounds;
+    double *peaks = &s->peak_samples[index * rounds];
+    memcpy(r->peaks, peaks, rounds * sizeof *peaks);
+    memset(peaks, 0, rounds * sizeof *peaks);
+    for (size_t b = 0; b < s->backends.running; b++) {
+        cell *now = sweep_cell(s, index, b), *before = &r->cells[b];
+        sample *samples = before->samples;
+        *before = *now;
+        *now = (cell){.samples = samples};
+    }
 }
 
-static void find_bandwidth(sweep *s, size_t threads) {
-    const double bandwidth = bandwidth_measure(threads);
-    for (size_t i = 0; i < s->count; i++)
-        if (s->cases[i].threads == threads)
-            s->bandwidths[i] = bandwidth;
+/* The peak fell less, and no backend lacks a time that it had: one that ended meanwhile, or has no time left. */
+static bool went_better(const sweep *s, size_t index, const room *r) {
+    bool better = roofs_median(s, index, r->values) > s->case_peaks[index];
+    for (size_t b = 0; b < s->backends.running; b++)
+        better = better && (cell_has_time(sweep_cell(s, index, b)) || !cell_has_time(&r->cells[b]));
+    return better;
 }
 
-static void find_roofs(sweep *s, double *values) {
-    const bool memory = s->options->command == ROOFLINE || s->options->html != NULL;
-    for (size_t i = 0; i < s->count; i++) {
-        if (s->peaks[i] <= 0)
-            find_peak(s, i, values);
-        if (memory && s->bandwidths[i] <= 0)
-            find_bandwidth(s, s->cases[i].threads);
+/* Of both tries, the better counts; a backend that had no time before, and has none now, tells why it had none. */
+static void try_again(sweep *s, size_t index, double end, room *r) {
+    const size_t rounds = s->options->max_rounds;
+    set_aside(s, index, r);
+    run_case(s, index, end, r);
+    const bool better = went_better(s, index, r);
+    if (!better)
+        memcpy(&s->peak_samples[index * rounds], r->peaks, rounds * sizeof *r->peaks);
+    for (size_t b = 0; b < s->backends.running; b++) {
+        cell *now = sweep_cell(s, index, b), kept = *now;
+        if (better && cell_has_time(now))
+            continue;
+        *now = r->cells[b];
+        r->cells[b] = kept;
     }
 }
 
@@ -226,32 +248,60 @@ static double expected(const sweep *s, size_t index) {
            4 * case_flops(&s->cases[index]) / 4e10 / (double)s->cases[index].threads;
 }
 
-/* Each case gets its share of what is left of the budget. */
-static void run_cases(sweep *s, double *values, size_t *order) {
+/* All cases at first, then those whose peak fell. Each gets its share of what is left of the budget. */
+static void run_cases(sweep *s, bool again, room *r) {
     char name[200];
     double total = 0;
     for (size_t i = 0; i < s->count; i++)
-        total += expected(s, i);
+        total += !again || sweep_fell(s, i) ? expected(s, i) : 0;
     progress p = progress_start(total);
     for (size_t i = 0; i < s->count; i++) {
         const double now = clock_now(), share = expected(s, i);
+        if (again && !sweep_fell(s, i))
+            continue;
         case_name(&s->cases[i], name, sizeof name);
         progress_show(&p, i, s->count, name);
-        run_case(s, i, now + (s->end - now) * share / (p.total - p.done), values, order);
+        (again ? try_again : run_case)(s, i, now + (s->end - now) * share / (p.total - p.done), r);
         p.done += share;
     }
     progress_end(&p);
 }
 
+static void run_tries(sweep *s, room *r) {
+    for (int tries = 0; tries < TRIES_MOST && (tries == 0 || !over(s)); tries++) {
+        run_cases(s, tries > 0, r);
+        roofs_find_peaks(s, r->values);
+    }
+}
+
+static bool room_open(room *r, const sweep *s) {
+    const size_t running = s->backends.running, rounds = s->options->max_rounds;
+    *r = (room){.values = calloc(s->count * rounds + 1, sizeof *r->values),
+                .order = calloc(running + 1, sizeof *r->order),
+                .cells = calloc(running + 1, sizeof *r->cells),
+                .peaks = calloc(rounds, sizeof *r->peaks)};
+    bool good = r->values != NULL && r->order != NULL && r->cells != NULL && r->peaks != NULL;
+    for (size_t b = 0; good && b < running; b++)
+        good = (r->cells[b].samples = calloc(rounds + 1, sizeof(sample))) != NULL;
+    return good;
+}
+
+static void room_close(room *r, const sweep *s) {
+    for (size_t b = 0; r->cells != NULL && b < s->backends.running; b++)
+        free(r->cells[b].samples);
+    free(r->values);
+    free(r->order);
+    free(r->cells);
+    free(r->peaks);
+}
+
 void sweep_run(sweep *s) {
-    double *values = calloc(s->count * s->options->max_rounds + 1, sizeof *values);
-    size_t *order = calloc(s->backends.running + 1, sizeof *order);
-    if (values != NULL && order != NULL && s->backends.running > 0) {
-        run_cases(s, values, order);
-        find_roofs(s, values);
+    room r;
+    if (room_open(&r, s) && s->backends.running > 0) {
+        run_tries(s, &r);
+        roofs_find_bandwidths(s);
     }
     s->end = clock_now();
     s->after = machine_read();
-    free(values);
-    free(order);
+    room_close(&r, s);
 }

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Runs attn-bench as its users do: cmake -DBENCH=... -DFAKE=... -DDIR=... -DSOURCE=... -DFIRST=... -DCHECK=... -P
-# smoke.cmake
-# CHECK names one of the macros below; FAKE is the library of fake_blas.c, DIR a folder to write to, SOURCE
-# that of attn-bench, FIRST the backend that libattn has of itself.
+# Runs attn-bench as its users do: cmake -DBENCH=... -DFAKE=... -DFAKE_PEAK=... -DDIR=... -DSOURCE=... -DFIRST=...
+# -DCHECK=... -P smoke.cmake
+# CHECK names one of the macros below; FAKE is the library of fake_blas.c, FAKE_PEAK attn-bench with fake_peak.c, DIR a
+# folder to write to, SOURCE that of attn-bench, FIRST the backend that libattn has of itself.
 cmake_minimum_required(VERSION 3.22)
 
 # Runs attn-bench with the arguments; status, out and err tell how it ended and what it printed.
@@ -135,7 +135,7 @@ macro(check_sweep)
   foreach(key IN ITEMS date host_name executable num_cpus mhz_per_cpu caches load_avg library_build_type)
     string(JSON value GET "${json}" context ${key})
   endforeach()
-  foreach(key IN ITEMS name run_name repetitions threads iterations real_time cpu_time GFLOPS GBps peak_share)
+  foreach(key IN ITEMS name run_name repetitions threads iterations real_time cpu_time GFLOPS GBps peak_share peak_GFLOPS peak_fell)
     string(JSON value GET "${json}" benchmarks 0 ${key})
   endforeach()
   string(JSON type GET "${json}" benchmarks 0 run_type)
@@ -167,7 +167,7 @@ macro(check_operations)
         ${FIRST},builtin --svg "${DIR}/roofline.svg" --html "${DIR}/all.html")
   expect_status(0)
   foreach(op IN ITEMS sdpa backward layer decode projections softmax sgemm)
-    expect_text("${out}" "\n${op}, full, f32, batch 1[^\n]*\nreading from memory [0-9.]+ GB/s\n[^\n]*flop/byte +GB/s +GFLOP/s +roof, GFLOP/s +share of roof\n +2 +[0-9]+  ${FIRST} +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9]+%\n +2 +[0-9]+  builtin +[0-9.]+ ")
+    expect_text("${out}" "\n${op}, full, f32, batch 1[^\n]*\nreading from memory [0-9.]+ GB/s\n[^\n]*flop/byte +GB/s +GFLOP/s +roof, GFLOP/s +share of roof\n +2 +[0-9]+ +[0-9.]+[ !]  ${FIRST} +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9]+%\n +2 +[0-9]+ +[0-9.]+[ !]  builtin +[0-9.]+ ")
   endforeach()
   expect_text("${out}" "sdpa, causal, f32, cold caches")
   check_svg("${DIR}/roofline.svg")
@@ -309,7 +309,7 @@ macro(check_missing)
   bench(compare ${one_case} --blas "/nonexistent<&>\".so:a<b,${FIRST}" --json "${DIR}/missing.json" --svg "${DIR}/missing.svg")
   expect_status(0)
   expect_text("${out}" "not run:\n  a<b +[^\n]+nonexistent")
-  expect_text("${out}" "\n +2 +16 +[0-9.]+  ${FIRST}")
+  expect_text("${out}" "\n +2 +16 +[0-9.]+[ !] +[0-9.]+  ${FIRST}")
   file(READ "${DIR}/missing.json" json)
   string(JSON refused GET "${json}" context backends 1 refused)
   check_svg("${DIR}/missing.svg")
@@ -391,6 +391,59 @@ macro(check_diff)
   bench(diff "${DIR}/own.json" "${DIR}/own.json")
   expect_status(0)
   expect_text("${out}" "sdpa/full/f32/B:1/H:2/G:2/T:16/D:16/threads:1/blas:${FIRST} .*same")
+endmacro()
+
+# peaked(PEAKS ARGUMENTS...): 3 cases of 2 rounds, and as many as are timed again, on a machine of these peaks.
+macro(peaked peaks)
+  set(ENV{ATTN_BENCH_FAKE_PEAK} ${peaks})
+  execute_process(
+    COMMAND "${FAKE_PEAK}" ${ARGN} --lengths 8,16,24 ${quick} --variants full --ops sdpa --blas ${FIRST}
+    RESULT_VARIABLE status OUTPUT_VARIABLE out ERROR_VARIABLE err)
+  expect_status(0)
+endmacro()
+
+macro(check_peak)
+  peaked(100,101,60,50,104,104 sweep)
+  expect_text("${out}" "FMA peak 104.0 [^\n]*\n[^\n]*\n heads +length +peak [^\n]*\n +2 +8 +100.5  [^\n]*\n +2 +16 +104.0  [^\n]*\n +2 +24 +104.0  ")
+  expect_text("${out}" "\nnote: 1 case was timed again since the peak had fallen")
+  peaked(100,101,50,60,104,104,51,61,40,40 compare --json "${DIR}/peak.json" --csv "${DIR}/peak.csv" --svg "${DIR}/peak.svg"
+         --html "${DIR}/peak.html") # twice again: the best of three counts
+  expect_text("${out}" "\n +2 +8 +100.5  [^\n]*\n +2 +16 +56.0! [^\n]*\n +2 +24 +104.0  ")
+  expect_text("${out}" "\nnote: the peak fell, to 54% of the run's best, while 1 case ran, marked !")
+  file(READ "${DIR}/peak.json" json)
+  foreach(told IN ITEMS "3 100.5 0" "10 56 1" "17 104 0") # medians, of 2 rounds and 5 aggregates a case
+    string(REGEX REPLACE " .*" "" entry "${told}")
+    string(JSON peak GET "${json}" benchmarks ${entry} peak_GFLOPS)
+    string(JSON fell GET "${json}" benchmarks ${entry} peak_fell)
+    expect_text("${told}" "^${entry} ${peak} ${fell}$")
+  endforeach()
+  file(STRINGS "${DIR}/peak.csv" lines REGEX ",16,16,1,\"${FIRST}\",.*,\"\",56,yes")
+  list(LENGTH lines count)
+  expect_text("${count}" "^1$")
+  check_svg("${DIR}/peak.svg")
+  expect_text("${svg}" ">[0-9]+</text>.*>[0-9]+ !</text>.*>[0-9]+</text>")
+  file(READ "${DIR}/peak.html" html)
+  expect_text("${html}" ">8</text>.*>16!</text>.*>24</text>.*of the FMA peak, which fell meanwhile<")
+  expect_text("${html}" "<td>16</td><td class=\"bad\" title=\"the peak fell[^>]*>56!</td>.*<td>24</td><td>104</td>")
+  peaked(100,95 sweep)
+  if(out MATCHES "[0-9]!|peak had fallen|peak fell,")
+    message(FATAL_ERROR "${out}")
+  endif()
+  peaked(100,101,50,60,104,104,100 sweep --threads 64) # which have no steady peak
+  expect_text("${out}" "\n +2 +16 +55.0  ")
+  check_sharing(100 "note: +two threads at once do 1.00 times what one does")
+  check_sharing(100,100,100,200,200,200,100,160 "memory [0-9.]+ GB/s\ndefault: ") # of 3 types, then again in f32
+endmacro()
+
+# What `machine` tells below its peaks, where there are two processors.
+macro(check_sharing peaks told)
+  set(ENV{ATTN_BENCH_FAKE_PEAK} ${peaks})
+  execute_process(COMMAND "${FAKE_PEAK}" machine --blas ${FIRST} RESULT_VARIABLE status OUTPUT_VARIABLE out
+                  ERROR_VARIABLE err)
+  expect_status(0)
+  if(out MATCHES "measured: .*measured: ")
+    expect_text("${out}" "${told}")
+  endif()
 endmacro()
 
 macro(check_crash)
