@@ -13,6 +13,10 @@ attn_status attni_check_counts(attn_context *context, const char *name, const in
 /* Whether there is room for what is appended. */
 attn_status attni_check_room(attn_context *context, const attni_append *append);
 
+/* Keys of sequence b stand behind those that are there, if they have no positions of their own. */
+attn_status attni_check_key_positions(attn_context *context, const attni_append *append, const attni_turn *turn,
+                                      size_t b);
+
 /* All but the views of a call that appends as the params tell, a copy from attni_check_params: the starts and counts,
  * which are in `append` already, the room, and what is done to keys and values of these heads, which is put into it,
  * too. */

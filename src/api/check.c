@@ -154,6 +154,14 @@ attn_status attni_check_size(attn_context *context, const char *name, const attn
                       letter, expected);
 }
 
+attn_status attni_check_axis(attn_context *context, const char *name, const attn_tensor *t, int axis,
+                             const char *letter, size_t expected) {
+    if (t->size[axis] == 1 || t->size[axis] == expected)
+        return ATTN_OK;
+    return attni_fail(context, ATTN_ERROR_SHAPE, "%s.size[%d] is %zu, expected %s = %zu, or 1", name, axis,
+                      t->size[axis], letter, expected);
+}
+
 /* The bytes from `low` up to, not including, `high` that a tensor touches. */
 typedef struct extent {
     uintptr_t low, high;

@@ -86,6 +86,9 @@ attn_status attni_check_tensor(attn_context *context, const char *name, const at
 /* tensor->size[axis] = expected; `letter` is the dimension's name. */
 attn_status attni_check_size(attn_context *context, const char *name, const attn_tensor *tensor, int axis,
                              const char *letter, size_t expected);
+/* The same, or 1. */
+attn_status attni_check_axis(attn_context *context, const char *name, const attn_tensor *tensor, int axis,
+                             const char *letter, size_t expected);
 
 /* Rows `ld` floats apart: as a tensor, and whether ld is large enough, and not too large. */
 attn_tensor attni_rows_tensor(const float *data, size_t rows, size_t columns, size_t ld);
@@ -121,6 +124,10 @@ attn_status attni_check_attention(attn_context *context, const attn_sdpa_params 
 /* Where queries stand, and which keys they see by place (places.c). */
 attn_status attni_check_places(attn_context *context, const attn_sdpa_params *params, bool data, attni_sdpa *call,
                                attni_extras *extras);
+/* What else is written, and whether there is memory for that (outputs.c). */
+attn_status attni_check_extra_outputs(attn_context *context, const attn_sdpa_params *params, bool data,
+                                      attni_sdpa *call, attni_extras *extras);
+void attni_add_input(attni_extras *extras, const char *name, attn_tensor tensor);
 void attni_add_output(attni_extras *extras, const char *name, attn_tensor tensor);
 /* A dense array, or NULL. */
 void attni_add_floats(attni_extras *extras, const char *name, float *data, size_t n);
