@@ -2,7 +2,8 @@
 /* Fuzzers in libFuzzer's form: an input is bytes, which are read as choices. The numbers in tensors come from a seed
  * among them. Assertions are those of the tests.
  *
- * Built as they are (driver.c), they replay files or inputs made of seeds, as ctest does; a failure names its seed:
+ * Built as they are (driver.c), they replay files or inputs made of seeds, as ctest does with some seeds and with the
+ * files in corpus; a failure names its seed or file:
  *     build/asan/tests/fuzz/fuzz_sdpa --seeds 1 100000
  *     build/asan/tests/fuzz/fuzz_sdpa FILE...
  * With clang and -DATTN_LIBFUZZER=ON they are libFuzzer's programs:
