@@ -25,6 +25,10 @@ static inline Q s_spread(const element *p, int part) {
     memcpy(&quad, p, sizeof quad);
     return _mm256_set1_epi32(quad);
 }
-static inline void s_add_dot(S *sum, Q bytes, Q row) { *sum = _mm256_dpbusd_avx_epi32(*sum, bytes, row); }
+/* The sum keeps its register: where loops are unrolled, gcc 12 would move it about. */
+static inline void s_add_dot(S *sum, Q bytes, Q row) {
+    *sum = _mm256_dpbusd_avx_epi32(*sum, bytes, row);
+    __asm__("" : "+x"(*sum));
+}
 static inline V s_less(S sum, int32_t x) { return _mm256_cvtepi32_ps(_mm256_sub_epi32(sum, _mm256_set1_epi32(x))); }
 static inline void s_store(element *y, V x) { v_store_quanta(y, x); }
