@@ -4,7 +4,7 @@
 
 #include "context/sizes.h"
 #include "kernels/together.h"
-#include "sdpa/engine.h"
+#include "sdpa/pack.h"
 
 /* Where products may overflow that the scale would bring back, it goes to q. */
 bool attni_scales_query(const attni_sdpa *call) { return fabsf(call->scale) < 0x1p-32F; }
@@ -92,16 +92,6 @@ static bool values_in_place(const attni_engine *e, size_t tiles, const attni_key
     return plain && enough && (panel || narrow || once);
 }
 
-/* Rows of the values in memory: the smallest sum may begin at any block. */
-static size_t value_rows(const attni_engine *e, const attni_key_group *group) {
-    return attni_round_up(group->count, e->cut.least_keys);
-}
-
-static size_t panel_width(const attni_engine *e) { return attni_min(e->cut.tile.columns, e->cut.o_width); }
-
-/* Columns of the panel that begins at column c which the caller has; the rest of it, up to o_width, is zeros. */
-static size_t real_columns(const attni_engine *e, size_t c) { return attni_min(panel_width(e), e->call->E - c); }
-
 /* Zeros around a panel [rows, columns] with row stride ld, up to all_rows and all_columns. */
 static void zero_margin(float *panel, size_t rows, size_t columns, size_t all_rows, size_t all_columns, size_t ld) {
     for (size_t r = 0; r < rows && columns < all_columns; r++)
@@ -124,7 +114,8 @@ static attni_view values_from(const attni_engine *e, const attni_key_group *grou
 
 /* A panel of values from column c of the caller's on, a few rows at a time through f32. */
 static void pair_v(const attni_engine *e, const attni_key_group *group, size_t c, uint16_t *panel) {
-    const size_t width = panel_width(e), columns = real_columns(e, c), all = attni_min(width, e->cut.o_width - c);
+    const size_t width = attni_panel_width(e), columns = attni_real_columns(e, c),
+                 all = attni_min(width, e->cut.o_width - c);
     const size_t W = e->cut.tile.width;
     for (size_t j = 0, n; j < group->count; j += n, panel += W * width) {
         n = attni_min(W, group->count - j);
@@ -140,7 +131,7 @@ static void pair_v(const attni_engine *e, const attni_key_group *group, size_t c
 }
 
 static void pair_values(const attni_engine *e, attni_key_group *group) {
-    const size_t width = panel_width(e), rows = attni_round_up(group->count, 2);
+    const size_t width = attni_panel_width(e), rows = attni_round_up(group->count, 2);
     group->v = (attni_values){(const char *)group->v_copy, width * rows, width};
     for (size_t c = 0; c < e->call->E; c += width)
         pair_v(e, group, c, (uint16_t *)(void *)group->v_copy + c * rows);
@@ -148,17 +139,17 @@ static void pair_values(const attni_engine *e, attni_key_group *group) {
 
 /* Values from row j on, n of them, to their rows of the panels. */
 static void copy_panels(const attni_engine *e, size_t j, size_t n, const attni_key_group *group) {
-    const size_t width = panel_width(e);
+    const size_t width = attni_panel_width(e);
     const attni_view v = values_from(e, group, j, n);
     const char *from = v.data;
     for (size_t c = 0; c < e->call->E; c += width)
-        e->kernels->copy(n, real_columns(e, c), v.dtype, from + c * attni_size_of(v.dtype), v.stride_t, ATTN_F32,
-                         group->v_copy + c * value_rows(e, group) + j * width, (ptrdiff_t)width);
+        e->kernels->copy(n, attni_real_columns(e, c), v.dtype, from + c * attni_size_of(v.dtype), v.stride_t, ATTN_F32,
+                         group->v_copy + c * attni_value_rows(e, group) + j * width, (ptrdiff_t)width);
 }
 
 static void place_v(const attni_engine *e, size_t tiles, attni_key_group *group) {
     const attni_view *view = &e->call->v;
-    const size_t width = panel_width(e), rows = value_rows(e, group);
+    const size_t width = attni_panel_width(e), rows = attni_value_rows(e, group);
     const char *v = attni_at(view, group->b, group->g, group->begin);
     if (values_in_place(e, tiles, group)) {
         group->v = (attni_values){v, width, (size_t)view->stride_t};
@@ -169,166 +160,8 @@ static void place_v(const attni_engine *e, size_t tiles, attni_key_group *group)
     for (size_t j = 0; j < group->count; j += step)
         copy_panels(e, j, attni_min(step, group->count - j), group);
     for (size_t c = 0; c < e->call->E; c += width)
-        zero_margin(group->v_copy + c * rows, group->count, real_columns(e, c), rows,
+        zero_margin(group->v_copy + c * rows, group->count, attni_real_columns(e, c), rows,
                     attni_min(width, e->cut.o_width - c), width);
-}
-
-/* The page that a group is in, of its head: groups divide pages. NULL: it has been forgotten. */
-static const char *page_of(const attni_pages *pages, const attni_key_group *group) {
-    const size_t page = pages->table[group->b * pages->slots + group->begin / pages->form->tokens];
-    return page == ATTNI_NO_PAGE ? NULL : attni_page_at(pages, page, group->g);
-}
-
-/* Only inspections come to keys that have been forgotten, which are masked, and whose products are 0. */
-static void use_nothing(const attni_engine *e, attni_key_group *group) {
-    memset(group->k_room, 0, attni_round_up(group->count, e->cut.tile.width) * e->call->D * sizeof *group->k_room);
-    group->dtype = e->form == ATTNI_PLAIN ? ATTN_F32 : ATTN_BF16;
-    group->depth = attni_round_up(e->call->D, attni_together(group->dtype));
-    group->k = (const char *)group->k_room;
-    group->k_floats = group->k_room;
-    group->v = (attni_values){0};
-}
-
-/* Row d of a block of narrow keys. */
-static void widen_row(const attni_engine *e, const attni_key_group *group, const char *block, const float *scale,
-                      size_t d, float *row) {
-    const size_t W = e->cut.tile.width;
-    if (group->dtype == ATTN_F16)
-        e->kernels->copy(1, W, ATTN_F16, (const uint16_t *)(const void *)block + d * W, 0, ATTN_F32, row, 0);
-    for (size_t n = 0; n < W && group->dtype != ATTN_F16; n++)
-        row[n] = attni_number_of(group->dtype, block, W, d, n) * (scale ? scale[n] : 1.0F);
-}
-
-/* Narrow keys for a callback. */
-static void widen_keys(const attni_engine *e, attni_key_group *group) {
-    const size_t W = e->cut.tile.width, D = e->call->D, bytes = W * group->depth * attni_size_of(group->dtype);
-    for (size_t j = 0; j < group->count; j += W)
-        for (size_t d = 0; d < D; d++)
-            widen_row(e, group, group->k + j / W * bytes, group->k_scale ? group->k_scale + j : NULL, d,
-                      group->k_room + (j * D + d * W));
-    group->k_floats = group->k_room;
-}
-
-/* Elements that lie together along the features of K become those that do along the tokens of V. */
-static void turn_latent_16(size_t keys, size_t columns, size_t together, const uint16_t *from, size_t W, uint16_t *to,
-                           size_t width) {
-    for (size_t c = 0; c < columns; c++)
-        for (size_t j = 0; j < keys; j++)
-            to[(j / together * width + c) * together + j % together] =
-                from[(c / together * W + j) * together + c % together];
-}
-
-static void turn_latent_32(size_t keys, size_t columns, const float *from, size_t W, float *to, size_t width) {
-    for (size_t c = 0; c < columns; c++)
-        for (size_t j = 0; j < keys; j++)
-            to[j * width + c] = from[c * W + j];
-}
-
-static void turn_latent_8(size_t keys, size_t columns, const uint8_t *from, size_t W, uint8_t *to, size_t width) {
-    for (size_t c = 0; c < columns; c++)
-        for (size_t j = 0; j < keys; j++)
-            to[(j / 4 * width + c) * 4 + j % 4] = from[(c / 4 * W + j) * 4 + c % 4];
-}
-
-/* Values that are the features of one block of keys from c on, a multiple of what lies together. */
-static void turn_block(const attni_engine *e, const attni_key_group *group, const char *block, size_t c, char *to) {
-    const size_t W = e->cut.tile.width, width = panel_width(e), columns = real_columns(e, c);
-    const char *from = block + c * W * attni_size_of(group->dtype);
-    if (group->dtype == ATTN_F32 && columns % 16 == 0)
-        e->kernels->transpose(ATTN_F32, columns, W, from, (ptrdiff_t)W, columns, (float *)(void *)to, width);
-    else if (group->dtype == ATTN_F32)
-        turn_latent_32(W, columns, (const float *)(const void *)from, W, (float *)(void *)to, width);
-    else if (group->dtype == ATTN_INT8)
-        turn_latent_8(W, columns, (const uint8_t *)from, W, (uint8_t *)to, width);
-    else
-        turn_latent_16(W, columns, attni_together(group->dtype), (const uint16_t *)(const void *)from, W,
-                       (uint16_t *)(void *)to, width);
-}
-
-/* Panels of the values that pages with a latent have in their keys. */
-static void turn_latent(const attni_engine *e, attni_key_group *group) {
-    const size_t W = e->cut.tile.width, width = panel_width(e), rows = attni_round_up(group->count, W);
-    const size_t size = attni_size_of(group->dtype);
-    char *to = (char *)group->v_copy;
-    group->v = (attni_values){to, width * rows, width};
-    for (size_t c = 0; c < e->call->E; c += width, to += width * rows * size) {
-        if (real_columns(e, c) < width)
-            memset(to, 0, width * rows * size);
-        for (size_t j = 0; j < rows; j += W)
-            turn_block(e, group, group->k + j * group->depth * size, c, to + j * width * size);
-    }
-    group->v_scale = group->k_scale;
-}
-
-/* Keys of int4, from token `at` of a page on, as blocks of f32. */
-static void widen_group_keys(const attni_engine *e, const char *page, size_t at, attni_key_group *group) {
-    const size_t W = e->cut.tile.width, D = e->call->D, bytes = attni_page_bytes(ATTN_INT4, W * ATTNI_GROUP);
-    const char *from = page + attni_page_bytes(ATTN_INT4, at * e->call->pages->form->depth);
-    for (size_t j = 0; j < group->count; j += W)
-        for (size_t d = 0; d < D; d += ATTNI_GROUP, from += bytes)
-            e->kernels->widen_columns(attni_min(ATTNI_GROUP, D - d), W, from, group->k_room + j * D + d * W);
-}
-
-/* Where column c of the copy of V begins. */
-static float *copied_column(const attni_engine *e, const attni_key_group *group, size_t c) {
-    const size_t width = panel_width(e);
-    return group->v_copy + c / width * width * value_rows(e, group) + c % width;
-}
-
-/* Values of int4 as panels of f32, of which each half of a group lies in one. */
-static void widen_group_values(const attni_engine *e, const char *page, size_t at, attni_key_group *group) {
-    const size_t width = panel_width(e), rows = value_rows(e, group), tokens = e->call->pages->form->tokens;
-    const char *from = page + e->call->pages->form->values + attni_page_bytes(ATTN_INT4, at * ATTNI_GROUP);
-    group->v = (attni_values){(const char *)group->v_copy, width * rows, width};
-    for (size_t c = 0; c < e->cut.o_width; c += ATTNI_GROUP, from += attni_page_bytes(ATTN_INT4, tokens * ATTNI_GROUP))
-        e->kernels->widen_rows(rows, attni_min(ATTNI_GROUP, e->cut.o_width - c), from, copied_column(e, group, c),
-                               copied_column(e, group, c + ATTNI_GROUP / 2), width);
-}
-
-/* Pages of int4 are as wide as tensors behind the door: who multiplies f32 multiplies them. */
-static void widen_page(const attni_engine *e, const char *page, attni_key_group *group) {
-    const size_t at = group->begin % e->call->pages->form->tokens;
-    group->dtype = ATTN_F32;
-    group->depth = e->call->D;
-    widen_group_keys(e, page, at, group);
-    group->k = (const char *)group->k_room;
-    group->k_floats = group->k_room;
-    if (e->call->pages->form->latent)
-        turn_latent(e, group);
-    else
-        widen_group_values(e, page, at, group);
-    group->finite = ATTNI_FINITE;
-}
-
-/* Pages of other types have K and V as they must be, in their own. */
-static void use_page(const attni_engine *e, const char *page, attni_key_group *group) {
-    const attni_page_form *form = e->call->pages->form;
-    const size_t at = group->begin % form->tokens, size = attni_size_of(form->dtype);
-    group->dtype = form->dtype;
-    group->depth = form->depth;
-    group->k = page + at * form->depth * size;
-    if (form->dtype == ATTN_INT8) {
-        group->k_scale = (const float *)(const void *)(page + form->scales) + at;
-        group->v_scale = group->k_scale + form->tokens;
-    }
-    if (form->latent)
-        turn_latent(e, group);
-    else
-        group->v =
-            (attni_values){page + form->values + at * form->panel * size, form->tokens * form->panel, form->panel};
-    group->k_floats = (const float *)(const void *)group->k;
-    if (e->call->score && form->dtype != ATTN_F32)
-        widen_keys(e, group);
-}
-
-static void open_page(const attni_engine *e, attni_key_group *group) {
-    const char *page = page_of(e->call->pages, group);
-    if (page && e->call->pages->form->dtype == ATTN_INT4)
-        widen_page(e, page, group);
-    else if (page)
-        use_page(e, page, group);
-    else
-        use_nothing(e, group);
 }
 
 void attni_open_group(attni_key_group *group, size_t b, size_t g, size_t begin, size_t count) {
@@ -346,7 +179,7 @@ void attni_pack_keys(const attni_engine *e, size_t tiles, attni_key_group *group
     if (group->packed)
         return;
     if (e->call->pages) {
-        open_page(e, group);
+        attni_open_page(e, group);
     } else {
         pack_k(e, group);
         e->form == ATTNI_PLAIN ? place_v(e, tiles, group) : pair_values(e, group);
@@ -355,7 +188,9 @@ void attni_pack_keys(const attni_engine *e, size_t tiles, attni_key_group *group
 }
 
 /* Columns of the panel that begins at column c. */
-static size_t panel_columns(const attni_engine *e, size_t c) { return attni_min(panel_width(e), e->cut.o_width - c); }
+static size_t panel_columns(const attni_engine *e, size_t c) {
+    return attni_min(attni_panel_width(e), e->cut.o_width - c);
+}
 
 size_t attni_read_values(const attni_engine *e, const attni_key_group *group, size_t c, size_t j,
                          float row[ATTNI_WIDEST_PANEL]) {
@@ -378,8 +213,9 @@ static void clear_values(const attni_engine *e, const attni_key_group *group, si
 
 /* A copy of the values with zeros for the rows of panels that are not finite. Pairs are copied whole. */
 static void clean_values(const attni_engine *e, attni_key_group *group) {
-    const size_t width = panel_width(e), size = attni_size_of(group->dtype), together = attni_together(group->dtype);
-    const size_t rows = value_rows(e, group), all = attni_round_up(rows, together);
+    const size_t width = attni_panel_width(e), size = attni_size_of(group->dtype),
+                 together = attni_together(group->dtype);
+    const size_t rows = attni_value_rows(e, group), all = attni_round_up(rows, together);
     float row[ATTNI_WIDEST_PANEL];
     group->v_clean = (attni_values){(char *)group->v_clean_room, width * all, width};
     for (size_t c = 0; c < e->cut.o_width; c += width)
@@ -409,8 +245,8 @@ bool attni_values_finite(const attni_engine *e, attni_key_group *group) {
     if (group->finite != ATTNI_UNKNOWN)
         return group->finite == ATTNI_FINITE;
     group->finite = ATTNI_FINITE;
-    for (size_t c = 0; c < e->cut.o_width && group->dtype != ATTN_INT8; c += panel_width(e))
-        if (!panel_finite(e, group, c, value_rows(e, group)))
+    for (size_t c = 0; c < e->cut.o_width && group->dtype != ATTN_INT8; c += attni_panel_width(e))
+        if (!panel_finite(e, group, c, attni_value_rows(e, group)))
             group->finite = ATTNI_NOT_FINITE;
     if (group->finite == ATTNI_NOT_FINITE)
         clean_values(e, group);
