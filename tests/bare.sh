@@ -7,6 +7,7 @@
 # build/bare-SUITE.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. cmake/debian-root.sh
 
 suite=${1:-bookworm}
 root=$PWD/build/bare-$suite
@@ -15,15 +16,6 @@ fail() {
     echo "bare.sh: $*" >&2
     exit 1
 }
-
-[ "$(id -u)" = 0 ] || fail "run this as root"
-command -v debootstrap >/dev/null || fail "install debootstrap"
-
-mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Component: main' | grep -v security | head -n 1)
-[ "$mirror" ] || fail "this machine's apt names no mirror"
-proxy=
-eval "$(apt-config shell proxy Acquire::http::Proxy)"
-[ -z "$proxy" ] || export http_proxy=$proxy
 
 # blocks HEADING: the lines of the sh blocks in that section of the README
 blocks() {
@@ -36,33 +28,18 @@ first() {
     awk -v fence="\`\`\`$1" '$0 == fence { inside = 1; next } inside && /^```/ { exit } inside' README.md
 }
 
-# run FOLDER LINES: there, in the bare root, as typed
-run() {
-    printf '== %s: %s\n' "$1" "$2"
-    chroot "$root" /usr/bin/env -i HOME=/root PATH="$PATH" ${proxy:+http_proxy="$proxy"} \
-        bash -ec "cd $1; $2" </dev/null
-}
-
-leave() {
-    umount "$root/proc" 2>/dev/null || true
-}
-trap leave EXIT
-
-leave
-rm -rf --one-file-system "$root"
-mkdir -p build
-debootstrap --variant=minbase "$suite" "$root" "$mirror" >"build/bare-$suite.log" || fail "see build/bare-$suite.log"
-mountpoint -q "$root/proc" || mount -t proc proc "$root/proc"
+trap 'leave_root "$root"' EXIT
+make_root "$suite" "$root"
 mkdir "$root/root/libattn" "$root/root/example"
 tar -c --exclude=./build --exclude=./.git . | tar -x -C "$root/root/libattn"
 
 mapfile -t setup < <(blocks "Set up")
 [ ${#setup[@]} = 2 ] || fail "'Set up' has ${#setup[@]} commands, expected 2"
-run /root/libattn "${setup[0]}"
-run /root/libattn "$(blocks Link)"
+in_root "$root" /root/libattn "${setup[0]}"
+in_root "$root" /root/libattn "$(blocks Link)"
 first c >"$root/root/example/example.c"
 first text >"build/bare-$suite.expected"
-run /root/example "$(first sh)" | tee "build/bare-$suite.printed"
+in_root "$root" /root/example "$(first sh)" | tee "build/bare-$suite.printed"
 tail -n +2 "build/bare-$suite.printed" | diff -u "build/bare-$suite.expected" - || fail "the example prints something else"
-[ "${2:-}" != all ] || run /root/libattn "${setup[1]}"
+[ "${2:-}" != all ] || in_root "$root" /root/libattn "${setup[1]}"
 echo "bare.sh: $suite: ok"

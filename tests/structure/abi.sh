@@ -28,7 +28,7 @@ case $1 in
 accept) cp "$work/attn.abi" "$here/attn.abi" ;;
 compare)
     abidiff --harmless --leaf-changes-only --no-architecture "$here/attn.abi" "$work/attn.abi" || {
-        echo "abi.sh: the binary interface is another. docs/abi.md tells which changes are allowed, and how to accept one."
+        echo "abi.sh: the binary interface changed. docs/abi.md tells which may be, and how one is accepted."
         exit 1
     }
     ;;

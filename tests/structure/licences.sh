@@ -5,13 +5,13 @@ set -eu
 cd "$1"
 
 rooms=
-for room in include src tests bench cmake examples .ci; do
+for room in include src tests bench cmake examples packaging .ci; do
     [ ! -d $room ] || rooms="$rooms $room"
 done
 
 # The pattern in halves, or its line would count as one.
 find CMakeLists.txt $rooms -type f \( -name '*.[ch]' -o -name '*.[ch]pp' -o -name '*.sh' -o -name '*.py' \
-    -o -name CMakeLists.txt -o -name '*.cmake' -o -name '*.in' -o -path .ci/run \) -exec awk '
+    -o -name CMakeLists.txt -o -name meson.build -o -name '*.cmake' -o -name '*.in' -o -path .ci/run \) -exec awk '
     function judge() {
         if (file != "" && (early != 1 || all != 1)) {
             print file ": wants one line SPDX-License-" "Identifier: BSD-3-Clause at its beginning"
