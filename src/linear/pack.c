@@ -221,11 +221,13 @@ static void repack_unit(void *arg, size_t unit, size_t worker) {
 void attni_linear_repack(attn_context *context, const attni_weight *w, attni_linear *linear) {
     enum { FLOPS = 16 }; /* as long as an element takes */
     repacking r = {context, w, linear};
-    float *next = linear->scale ? linear->scale : linear->bias;
+    float *scale = linear->scale, *bias = linear->bias;
     attni_parallel(context, attni_ceil_div(w->out, linear->panel.width), FLOPS * (double)w->out * (double)w->in,
                    repack_unit, &r);
-    attni_keep(linear->scale ? w->scale : NULL, w->out, &next);
-    attni_keep(w->bias, w->out, &next);
+    if (scale)
+        attni_keep(w->scale, w->out, &scale);
+    if (bias)
+        attni_keep(w->bias, w->out, &bias);
 }
 
 attni_linear attni_linear_pack(attn_context *context, const attni_weight *w, float *memory) {
