@@ -170,12 +170,12 @@ ATTN_API attn_status attn_mha_update(attn_context *context, attn_mha *mha, const
 ATTN_API void attn_mha_destroy(attn_mha *mha);
 
 /* out = concat over heads of sdpa(query·Wq, key·Wk, value·Wv) · Wo, each projection with its bias.
- *   query  [B,1,Tq,M] (attn_tensor_btm)
- *   key    [B,1,Tk,key_input_width], NULL: query (self-attention)
- *   value  [B,1,Tk,value_input_width], NULL: key
- *   out    [B,1,Tq,M], output
- *   params NULL: all defaults; its outputs are as in attn_sdpa. With `key` NULL, key_lengths NULL means as
- *          query_lengths. Tokens before and behind the sequences of a ragged batch get 0 from attention.
+ *   query   [B,1,Tq,M] (attn_tensor_btm)
+ *   key     [B,1,Tk,key_input_width], NULL: query (self-attention)
+ *   value   [B,1,Tk,value_input_width], NULL: key
+ *   out     [B,1,Tq,M], output
+ *   params  NULL: all defaults; its outputs are as in attn_sdpa. With `key` NULL, key_lengths NULL means as
+ *           query_lengths. Tokens before and behind the sequences of a ragged batch get 0 from attention.
  * A query that sees no key gets 0 from attention, so out_bias is its output.
  * Errors: those of attn_sdpa; nothing is written then. */
 ATTN_API attn_status attn_mha_forward(attn_context *context, const attn_mha *mha, const attn_tensor *query,
