@@ -193,3 +193,32 @@ double *reference_block(const struct block_case *c, attn_tensor x, const attn_te
         feed(&s, p->feed, &of_feed);
     return s.x;
 }
+
+tolerance of_block(void) { return promised(4); }
+
+attn_block_inputs inputs_of(const attn_tensor *encoded) {
+    attn_block_inputs inputs;
+    ATTN_INIT(&inputs);
+    inputs.encoded = encoded;
+    return inputs;
+}
+
+attn_tensor forward_block(attn_context *context, const attn_block *block, attn_tensor x, enum layout layout,
+                          const attn_block_inputs *inputs) {
+    const attn_tensor out = new_tensor(layout, x.size[0], 1, x.size[2], x.size[3]);
+    assert_ok(context, attn_block_forward(context, block, &x, &out, inputs));
+    assert_gaps_untouched(out);
+    return out;
+}
+
+attn_cache *new_layer_cache(attn_context *context, const attn_mha_params *p, size_t B, size_t capacity) {
+    attn_cache_params params;
+    attn_cache *cache = NULL;
+    ATTN_INIT(&params);
+    params.batch = B;
+    params.kv_heads = p->kv_heads ? p->kv_heads : p->heads;
+    params.head_width = p->model_width / p->heads;
+    params.capacity = capacity;
+    assert_ok(context, attn_cache_create(context, &params, &cache));
+    return cache;
+}

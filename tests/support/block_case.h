@@ -33,6 +33,19 @@ void fill_block(struct block_case *c, bool biases);
 
 attn_block *new_block(attn_context *context, const struct block_case *c);
 
+/* A cache of B sequences for the keys and values of a layer. */
+attn_cache *new_layer_cache(attn_context *context, const attn_mha_params *p, size_t B, size_t capacity);
+
+/* Beside x: an encoder's output, or NULL. */
+attn_block_inputs inputs_of(const attn_tensor *encoded);
+/* What attn_block_forward makes of x, in a tensor of a layout. */
+attn_tensor forward_block(attn_context *context, const attn_block *block, attn_tensor x, enum layout layout,
+                          const attn_block_inputs *inputs);
+
+/* A block adds up to three sublayers of outputs N(0, 2) or so to its stream, and a post-norm divides by about as much:
+ * a few times the errors of one attention. */
+tolerance of_block(void);
+
 /* [B,T,M] of x [B,1,T,M], and `encoded` of the cross-attention. Between sublayers numbers are doubles; attention reads
  * its inputs rounded to floats. */
 double *reference_block(const struct block_case *c, attn_tensor x, const attn_tensor *encoded,
