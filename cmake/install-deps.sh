@@ -13,7 +13,7 @@ packages() {
     builtin) echo "$(packages base) g++ libcmocka-dev python3" ;;
     test)
         echo "$(packages build) $(packages backends) $(packages lens)"
-        echo "g++ clang libcmocka-dev libdlpack-dev valgrind python3-venv libxml2-utils abigail-tools"
+        echo "g++ clang libcmocka-dev libdlpack-dev valgrind python3-venv libxml2-utils abigail-tools groff-base"
         ;;
     lint) echo "$(packages test) clang-format clang-tidy cppcheck" ;;
     coverage) echo "$(packages test) gcovr" ;;

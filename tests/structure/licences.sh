@@ -5,7 +5,7 @@ set -eu
 cd "$1"
 
 rooms=
-for room in include src tests bench cmake examples packaging .ci; do
+for room in include src tests bench cmake docs examples packaging .ci; do
     [ ! -d $room ] || rooms="$rooms $room"
 done
 
