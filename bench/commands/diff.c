@@ -20,7 +20,7 @@ typedef struct bench {
     char *name;
     double *seconds;
     size_t count;
-    bool failed;
+    bool failed, fell; /* fell: the peak did, so that its times say little */
     stats stats;
 } bench;
 
@@ -30,7 +30,7 @@ typedef struct run {
     size_t count;
     bool short_of_memory;
     char *name;
-    bool aggregate, failed;
+    bool aggregate, failed, fell;
     double time, unit;
 } run;
 
@@ -65,11 +65,13 @@ static void end_entry(run *r) {
         }
         r->short_of_memory = r->short_of_memory || more == NULL;
     }
-    if (b != NULL)
+    if (b != NULL) {
         b->failed = b->failed || r->failed;
+        b->fell = b->fell || r->fell;
+    }
     free(r->name);
     r->name = NULL;
-    r->aggregate = r->failed = false;
+    r->aggregate = r->failed = r->fell = false;
     r->time = 0;
     r->unit = 1e-9;
 }
@@ -87,6 +89,8 @@ static void take_value(void *data, const parse_value *value) {
         r->aggregate = strcmp(value->text, "aggregate") == 0;
     else if (strcmp(value->key, "error_occurred") == 0)
         r->failed = strcmp(value->text, "true") == 0;
+    else if (strcmp(value->key, "peak_fell") == 0)
+        r->fell = strcmp(value->text, "1") == 0;
     else if (strcmp(value->key, "real_time") == 0)
         r->time = strtod(value->text, NULL);
     else if (strcmp(value->key, "time_unit") == 0)
@@ -143,6 +147,8 @@ static const char *verdict(const bench *a, const bench *b) {
         return a->failed ? "fails as before" : "FAILS now";
     if (a->failed || a->count == 0)
         return "works now";
+    if (a->fell || b->fell)
+        return "the peak fell";
     const double change = b->stats.median / a->stats.median - 1;
     if (stats_tie(&a->stats, &b->stats) || fabs(change) < LEAST_CHANGE)
         return "same";
