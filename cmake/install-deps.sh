@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Installs what is missing on a Debian or Ubuntu machine: install-deps.sh [build|builtin|test|lint|coverage|bench|chat|lens|aarch64|avx512]...
+# Installs what is missing on a Debian or Ubuntu machine: install-deps.sh [build|builtin|test|lint|coverage|docs|bench|chat|lens|aarch64|avx512]...
 # The default is build. Asks the network only when something is missing. As root, or with sudo.
 set -eu
 
@@ -12,9 +12,11 @@ packages() {
     # For -DATTN_OPENBLAS=OFF, and its tests.
     builtin) echo "$(packages base) g++ libcmocka-dev python3" ;;
     test)
-        echo "$(packages build) $(packages backends) $(packages lens)"
+        echo "$(packages build) $(packages backends) $(packages lens) $(packages docs)"
         echo "g++ clang libcmocka-dev libdlpack-dev valgrind python3-venv libxml2-utils abigail-tools groff-base"
         ;;
+    # For -DATTN_BUILD_DOCS=ON.
+    docs) echo "cmark-gfm python3" ;;
     lint) echo "$(packages test) clang-format clang-tidy cppcheck" ;;
     coverage) echo "$(packages test) gcovr" ;;
     bench) echo "$(packages build) $(packages backends)" ;;
@@ -32,7 +34,7 @@ packages() {
         echo "libblis4-pthread libblis4-openmp libblas3 libatlas3-base"
         ;;
     *)
-        echo "install-deps.sh: no list '$1'; there are: build, builtin, test, lint, coverage, bench, chat, lens, aarch64, avx512" >&2
+        echo "install-deps.sh: no list '$1'; there are: build, builtin, test, lint, coverage, docs, bench, chat, lens, aarch64, avx512" >&2
         return 1
         ;;
     esac

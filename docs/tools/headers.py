@@ -41,11 +41,6 @@ def plain(comment):
     return "\n".join([first] + [line.rstrip() for line in rest]).strip("\n")
 
 
-def legend(header):
-    """Of tensor.h: the dimension letters, with what is before and behind them."""
-    return header.comment.split(". ", 1)[1]
-
-
 def statements(body, end):
     """Splits the body of a struct or an enum: (text, position) of statements, comments and blank lines."""
     begin, depth = None, 0
