@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* attn-bench's reader of JSON: a report is damaged, or deep and nothing else, and what is told of it is inside the text.
- * Whole, it is read to its end, with all its values. */
+/* attn-bench's reader of JSON: a report is damaged, or deep and nothing else, and what is told of it is inside the
+ * text. Whole, it is read to its end, with all its values. */
 #include <stdlib.h>
 #include <string.h>
 
