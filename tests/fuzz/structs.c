@@ -419,7 +419,7 @@ static void set_field(const struct field *f) {
 
 /* One of the fields in structs `of`. */
 static const struct field *take_field(unsigned of) {
-    const struct field *found[COUNT(fields)];
+    const struct field *found[COUNT(fields)] = {NULL};
     size_t count = 0;
     for (size_t n = 0; n < COUNT(fields); n++)
         if (fields[n].in & of)
