@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A machine whose peaks are those that the environment variable ATTN_BENCH_FAKE_PEAK lists, in GFLOP/s: one each time it is
- * measured, and the last for ever. */
+/* A machine whose peaks are those that the environment variable ATTN_BENCH_FAKE_PEAK lists, in GFLOP/s: one each time
+ * it is measured, and the last for ever. */
 #include "machine/peak.h"
 
 #include <stdlib.h>
