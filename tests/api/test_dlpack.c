@@ -211,6 +211,13 @@ static attn_status run_to(const call *c) {
     return attn_tensor_to_dlpack(c->context, c->axes, c->from, c->shape, c->strides, c->to);
 }
 
+static void assert_same_view(attn_tensor a, attn_tensor b) {
+    assert_ptr_equal(a.data, b.data);
+    assert_int_equal(a.dtype, b.dtype);
+    assert_memory_equal(a.size, b.size, sizeof a.size);
+    assert_memory_equal(a.stride, b.stride, sizeof a.stride);
+}
+
 static void check_fault(const char *name, void (*spoil)(call *c), attn_status status, const char *field,
                         attn_status (*run)(const call *c)) {
     call c;
@@ -222,7 +229,8 @@ static void check_fault(const char *name, void (*spoil)(call *c), attn_status st
     const call before = c;
     assert_status(context, run(&c), status);
     assert_mentions(attn_context_last_error(context), field);
-    assert_memory_equal(&c, &before, sizeof c);
+    assert_memory_equal(&c.packed, &before.packed, sizeof c.packed);
+    assert_same_view(c.view, before.view);
     c.context = NULL;
     assert_status(NULL, run(&c), ATTN_ERROR_NULL);
     assert_mentions(attn_context_last_error(NULL), "context");
