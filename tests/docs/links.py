@@ -3,6 +3,7 @@
 to anchors that they have. Those to other machines are not looked at. Folders called build, and hidden ones, are left
 out."""
 import html.parser
+import os
 import pathlib
 import re
 import sys
@@ -41,8 +42,10 @@ def read(file):
     return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`(?!\]\()", "", text)), anchors(text)
 
 
-def hidden(file, folder):
-    return any(part.startswith(".") or part == "build" for part in file.relative_to(folder).parts)
+def pages(folder):
+    for root, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name != "build" and not name.startswith(".")]
+        yield from (pathlib.Path(root, file) for file in files if file.endswith((".md", ".html")) and file[0] != ".")
 
 
 def fault(file, link, known):
@@ -59,8 +62,7 @@ def fault(file, link, known):
 
 
 def main(folders):
-    files = [file for folder in folders for suffix in ("md", "html") for file in folder.rglob(f"*.{suffix}")
-             if not hidden(file, folder)]
+    files = [file for folder in folders for file in pages(folder)]
     known = {file: read(file) for file in files}
     faults = [f"{file}: {link} {what}" for file, (links, _) in known.items() for link in links
               if (what := fault(file, link, known))]
