@@ -61,7 +61,9 @@ in_root "$user" /packages "sh ./example"
 in_root "$user" /consumers "cmake -S find_package -B build && cmake --build build && cd build &&
     for kind in shared static; do ./\${kind}_c99 && ./\${kind}_cxx17; done"
 in_root "$user" / "attn-bench machine && attn-bench compare --lengths 32 --heads 2 --rounds 2"
-in_root "$user" / "apt-get purge -q -y libattn-dev libattn0.1 attn-bench >/dev/null
+in_root "$user" / "zgrep -q softmax /usr/share/man/man3/attn_sdpa.3.gz"
+in_root "$user" / "grep -q attn_sdpa /usr/share/doc/libattn/html/found.js"
+in_root "$user" / "apt-get purge -q -y libattn-dev libattn-doc libattn0.1 attn-bench >/dev/null
     ! find /usr -name '*attn*' | grep ."
 rm -rf build/deb
 mkdir build/deb

@@ -120,10 +120,10 @@ def item(comment, code, macros):
 
 def read(path):
     """A header whose declarations have a blank line between them."""
-    text = path.read_text().split("*/\n", 1)[1]  # behind the licence
+    text = path.read_text(encoding="utf-8").split("*/\n", 1)[1]  # behind the licence
     comment, text = re.match(r"(?:(/\*.*?\*/)\n)?#ifndef \w+\n#define \w+\n(.*)", text, re.S).groups()
-    text = re.sub(r"#ifdef __cplusplus\n.*?#endif\n|#include [^\n]*\n|#(ifndef|ifdef|if|else|endif|undef)\b[^\n]*\n", "", text,
-                  flags=re.S)
+    text = re.sub(r"#ifdef __cplusplus\n.*?#endif\n", "", text, flags=re.S)
+    text = re.sub(r"^#(include|ifndef|ifdef|if|else|endif|undef)\b.*\n", "", text, flags=re.M)
     items, macros, notes = [], {}, []
     for block in blocks(text):
         found = item_of(block, macros)
@@ -172,5 +172,5 @@ def read_all(folder):
 
 
 def read_overview(path):
-    comment = re.search(r"\*/\n(/\*.*?\*/)\n", path.read_text(), re.S).group(1)
+    comment = re.search(r"\*/\n(/\*.*?\*/)\n", path.read_text(encoding="utf-8"), re.S).group(1)
     return Header(path.name, plain(comment), [])

@@ -13,8 +13,8 @@ import headers
 import text
 
 # Pages of docs/ in the order of the navigation, those that are not named here behind them; and pages from elsewhere.
-ORDER = ["start", "layouts", "masks", "decoding", "threads", "accuracy", "determinism", "blas", "performance", "training",
-         "models", "design"]
+ORDER = ["start", "layouts", "masks", "decoding", "threads", "accuracy", "determinism", "blas", "performance",
+         "training", "models", "design"]
 ELSEWHERE = {"README.md": "readme", "src/README.md": "source", "bench/README.md": "bench",
              "examples/chat/README.md": "chat", "examples/lens/README.md": "lens"}
 
@@ -27,7 +27,8 @@ class Site:
         self.known = {}  # identifier: where it is
         self.pictures = set()
         # What the search looks through: [title, where, text].
-        self.found = [["Dimension letters", "index.html#letters", legend(self)], ["attn/attn.hpp", "attn.hpp.html", "C++"]]
+        self.found = [["Dimension letters", "index.html#letters", legend(self)],
+                      ["attn/attn.hpp", "attn.hpp.html", "C++"]]
         for header in self.headers:
             self.found.append([f"attn/{header.file}", f"{header.file}.html", header.comment])
             for item in header.items:
@@ -116,7 +117,8 @@ def header_page(site, header):
 
 def source_page(site, file):
     """A header that is shown as it is."""
-    return f"<h1>attn/{file.name}</h1>\n<pre>{known(site, html.escape(file.read_text(), quote=False))}</pre>"
+    code = known(site, html.escape(file.read_text(encoding="utf-8"), quote=False))
+    return f"<h1>attn/{file.name}</h1>\n<pre>{code}</pre>"
 
 
 def slug(heading):
@@ -141,7 +143,8 @@ def moved(site, file, link):
 
 def markdown(site, file):
     """A page of Markdown as HTML, with anchors as GitHub has them."""
-    body = subprocess.run(["cmark-gfm", "--unsafe", "-e", "table", file], capture_output=True, check=True).stdout.decode()
+    run = subprocess.run(["cmark-gfm", "--unsafe", "-e", "table", file], capture_output=True, check=True)
+    body = run.stdout.decode()
     seen = {}
 
     def heading(match):

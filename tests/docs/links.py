@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""links.py FOLDER...: the links of all pages below these folders, of Markdown or HTML, lead to files that are there, and
-to anchors that they have. Those to other machines are not looked at. Folders called build, and hidden ones, are left
-out."""
+"""links.py FOLDER...: the links of all pages below these folders, of Markdown or HTML, lead to files that are there,
+and to anchors that they have. Those to other machines are not looked at. Folders called build, and hidden ones, are
+left out."""
 import html.parser
 import os
 import pathlib

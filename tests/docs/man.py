@@ -25,11 +25,16 @@ def documented(root):
     return [file for file in (root / "include" / "attn").glob("*.h") if file.name != "export.h"]
 
 
+def exported(root):
+    text = (root / "tests" / "structure" / "exported.txt").read_text(encoding="utf-8")
+    return re.findall(r"^(\w+)@", text, re.M)
+
+
 def wanted(root):
     """Names that a page is for: symbols, and types by their declarations."""
-    names = re.findall(r"^(\w+)@", (root / "tests" / "structure" / "exported.txt").read_text(), re.M)
+    names = exported(root)
     for file in documented(root):
-        names += re.findall(r"^(?:typedef .*?|\} ?)\(?\*?(attn_\w+)(?:;|\)\()", file.read_text(), re.M)
+        names += re.findall(r"^(?:typedef .*?|\} ?)\(?\*?(attn_\w+)(?:;|\)\()", file.read_text(encoding="utf-8"), re.M)
     return names
 
 
@@ -38,10 +43,10 @@ def faults(root, out):
     for name in wanted(root):
         if name not in pages:
             yield f"{name} has no page"
-    for name in re.findall(r"^(\w+)@", (root / "tests" / "structure" / "exported.txt").read_text(), re.M):
+    for name in exported(root):
         if ".SH DESCRIPTION" not in pages.get(name, ""):
             yield f"{name} is not described"
-    comments = "\n".join("\n".join(re.findall(r"/\*.*?\*/", file.read_text().split("*/", 1)[1], re.S))
+    comments = "\n".join("\n".join(re.findall(r"/\*.*?\*/", file.read_text(encoding="utf-8").split("*/", 1)[1], re.S))
                          for file in documented(root) if file.name != "dlpack.h")
     for word, lost in (words(comments) - words("\n".join(pages.values()))).items():
         yield f"'{word}' is lost {lost} times"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""site.py ROOT OUT: writes the site of ROOT to OUT. Its links lead somewhere, and nothing that it loads is elsewhere; each
-page of docs/ is in the navigation of each page; the search knows each symbol, type, field and value of the headers."""
+"""site.py ROOT OUT: writes the site of ROOT to OUT. Its links lead somewhere, and nothing that it loads is elsewhere;
+each page of docs/ is in the navigation of each page; the search knows each symbol, type, field and value of the
+headers."""
 import json
 import pathlib
 import re
@@ -15,7 +16,7 @@ import man
 def declared(root):
     """Names by their declarations: values and fields, and what has a man page."""
     for file in man.documented(root):
-        text = re.sub(r"/\*.*?\*/", "", file.read_text(), flags=re.S)
+        text = re.sub(r"/\*.*?\*/", "", file.read_text(encoding="utf-8"), flags=re.S)
         for body, name in re.findall(r"^typedef struct \w+ \{(.*?)^\} (\w+);", text, re.M | re.S):
             for field in re.findall(r"(\w+)\)?(?:\[\w*\]|\([^;]*\))?(?=[;,])", re.sub(r"\(.*?\)(?=;)", "", body)):
                 yield f"{name}.{field}"
