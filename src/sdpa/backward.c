@@ -190,7 +190,7 @@ static attni_range share(bool whole, size_t n, size_t all) {
 
 static size_t parts_of(bool whole, size_t all) { return whole ? 1 : all; }
 
-/* As many heads as there are threads walk at a time: what a head's queries have fits the caches, that of all may not. */
+/* As many heads walk at a time as there are threads: the rows of one head fit the caches, those of all may not. */
 static void walk(void *arg, size_t unit, size_t worker) {
     attni_backward *w = arg;
     const attni_sdpa *call = w->e.call;
