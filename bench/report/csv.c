@@ -31,7 +31,10 @@ static void put_cell(const sweep *s, FILE *file, size_t index, size_t b) {
     else
         fputs(",,,,,,,,,", file);
     put_text(file, cell_trouble(one, room, sizeof room));
-    fprintf(file, ",%.6g,%s\r\n", s->case_peaks[index], sweep_fell(s, index) ? "yes" : "no");
+    if (s->case_peaks[index] > 0)
+        fprintf(file, ",%.6g,%s\r\n", s->case_peaks[index], sweep_fell(s, index) ? "yes" : "no");
+    else
+        fputs(",,\r\n", file);
 }
 
 void csv_write(const sweep *s, FILE *file) {

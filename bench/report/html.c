@@ -110,8 +110,10 @@ static void put_cell(const sweep *s, FILE *file, size_t index, size_t b) {
 static void put_peak(const sweep *s, FILE *file, size_t index) {
     if (sweep_fell(s, index))
         fprintf(file, "<td class=\"bad\" title=\"the peak fell while the case ran\">%.0f!</td>", s->case_peaks[index]);
-    else
+    else if (s->case_peaks[index] > 0)
         fprintf(file, "<td>%.0f</td>", s->case_peaks[index]);
+    else
+        fputs("<td></td>", file);
 }
 
 static void put_section(const sweep *s, FILE *file, size_t first, size_t count) {

@@ -45,8 +45,11 @@ static void print_heading(const sweep *s, FILE *file, size_t index, size_t from,
 
 /* Its peak is that of its own rounds. */
 static void print_case(const sweep *s, FILE *file, size_t index) {
-    fprintf(file, "%6zu %7zu %8.1f%c", s->cases[index].H, s->cases[index].T, s->case_peaks[index],
-            sweep_fell(s, index) ? '!' : ' ');
+    fprintf(file, "%6zu %7zu ", s->cases[index].H, s->cases[index].T);
+    if (s->case_peaks[index] > 0)
+        fprintf(file, "%8.1f%c", s->case_peaks[index], sweep_fell(s, index) ? '!' : ' ');
+    else
+        fprintf(file, "%8s ", "-");
 }
 
 /* One word for a cell without a time. */
@@ -66,7 +69,14 @@ static const char *word_of(const cell *c) {
     return "-";
 }
 
-/* The spread is the range between the quartiles, as a share of the median. */
+/* The spread is the range between the quartiles, as a share of the median, where there are quartiles. */
+static void print_spread(const cell *c, FILE *file) {
+    if (c->count < 3)
+        fprintf(file, " %6s", "-");
+    else
+        fprintf(file, " %5.1f%%", 100 * (c->seconds.high - c->seconds.low) / c->seconds.median);
+}
+
 static void print_cell(const sweep *s, FILE *file, size_t index, size_t b) {
     const cell *c = sweep_cell(s, index, b);
     const double speed = sweep_speed(s, index, b), first = sweep_speed(s, index, 0);
@@ -74,8 +84,9 @@ static void print_cell(const sweep *s, FILE *file, size_t index, size_t b) {
         fprintf(file, "  %7s %6s %6s %5s", word_of(c), "", "", "");
         return;
     }
-    fprintf(file, "  %7.1f %5.1f%% %5.1f%%", speed, 100 * (c->seconds.high - c->seconds.low) / c->seconds.median,
-            100 * sweep_gflops(s, index, b) / s->peaks[index]);
+    fprintf(file, "  %7.1f", speed);
+    print_spread(c, file);
+    fprintf(file, " %5.1f%%", 100 * sweep_gflops(s, index, b) / s->peaks[index]);
     if (first > 0)
         fprintf(file, " %5.2f", speed / first);
     else

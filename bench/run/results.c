@@ -51,9 +51,16 @@ static size_t fastest(const sweep *s, size_t index) {
     return best;
 }
 
+static bool was_cut_short(const sweep *s, size_t index) {
+    for (size_t b = 0; b < s->backends.running; b++)
+        if (sweep_cell(s, index, b)->state == CELL_LATE)
+            return true;
+    return false;
+}
+
 bool sweep_ties(const sweep *s, size_t index, size_t b) {
     const size_t best = fastest(s, index);
-    return cell_has_time(sweep_cell(s, index, b)) &&
+    return !was_cut_short(s, index) && cell_has_time(sweep_cell(s, index, b)) &&
            (b == best || stats_tie(&sweep_cell(s, index, b)->seconds, &sweep_cell(s, index, best)->seconds));
 }
 

@@ -78,7 +78,8 @@ double sweep_gbytes(const sweep *s, size_t index, size_t b);
 size_t sweep_section(const sweep *s, size_t first);
 size_t sweep_line(const sweep *s, size_t first);
 
-/* Whether the backend is the fastest of a case, or as fast as that within the noise. */
+/* Whether the backend is the fastest of a case, or as fast as that within the noise; none is where the budget was spent
+ * before all had their turn. */
 bool sweep_ties(const sweep *s, size_t index, size_t b);
 
 /* The first, in the order asked for, of those backends; the number of backends where none was timed. `*tie`: there are

@@ -122,7 +122,7 @@ def read(path):
     """A header whose declarations have a blank line between them."""
     text = path.read_text(encoding="utf-8").split("*/\n", 1)[1]  # behind the licence
     comment, text = re.match(r"(?:(/\*.*?\*/)\n)?#ifndef \w+\n#define \w+\n(.*)", text, re.S).groups()
-    text = re.sub(r"#ifdef __cplusplus\n.*?#endif\n", "", text, flags=re.S)
+    text = re.sub(r"#ifdef __cplusplus\n((?!#endif).)*?(#else\n(.*?))?#endif\n", r"\3", text, flags=re.S)
     text = re.sub(r"^#(include|ifndef|ifdef|if|else|endif|undef)\b.*\n", "", text, flags=re.M)
     items, macros, notes = [], {}, []
     for block in blocks(text):

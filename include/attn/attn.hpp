@@ -88,8 +88,10 @@ class error : public std::runtime_error {
 
 // Throws where a call on that context failed; without one, where attn_context_create did.
 inline void check(attn_status status, const attn_context *on = nullptr) {
-    if (status != ATTN_OK)
-        throw error(status, attn_context_last_error(on));
+    if (status == ATTN_OK)
+        return;
+    const char *const what = attn_context_last_error(on);
+    throw error(status, *what ? what : attn_status_text(status)); // of a call that has no context
 }
 #endif
 
@@ -124,8 +126,17 @@ template <class T> attn_tensor tensor(T *data, const sizes &size, const strides 
 }
 template <class T> attn_tensor tensor(T *data, const sizes &size) noexcept { return tensor(data, size, dense(size)); }
 #if __cplusplus >= 202002L
+// Whether a dense tensor has so many elements at most.
+constexpr bool fits(const sizes &size, std::size_t count) noexcept {
+    for (const std::size_t n : size)
+        if (n == 0)
+            return true;
+    for (const std::size_t n : size)
+        count /= n;
+    return count > 0;
+}
 template <class T, std::size_t N> attn_tensor tensor(std::span<T, N> data, const sizes &size) noexcept {
-    assert(size[0] * size[1] * size[2] * size[3] <= data.size());
+    assert(fits(size, data.size()));
     return tensor(data.data(), size);
 }
 #endif

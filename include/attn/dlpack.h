@@ -17,7 +17,11 @@
 
 #ifndef DLPACK_DLPACK_H_
 
-typedef enum DLDeviceType { kDLCPU = 1 } DLDeviceType; /* among others */
+#ifdef __cplusplus
+typedef enum DLDeviceType : int32_t { kDLCPU = 1 } DLDeviceType; /* among others */
+#else
+typedef enum DLDeviceType { kDLCPU = 1 } DLDeviceType;
+#endif
 
 typedef enum DLDataTypeCode {
     kDLInt = 0,
@@ -64,8 +68,9 @@ extern "C" {
  *   source  on the CPU (kDLCPU), of float 32 or 16, bfloat 16, or bool 8, which unsigned 8 stands for too, one lane
  *   tensor  output. Its data is that of `source` with byte_offset added
  * Of the strides only functions that take the view say which they allow.
- * Errors: NULL, VALUE (axes; the device; a byte_offset off the type's alignment), DTYPE, SHAPE (ndim is not the number
- * of axes, a negative size), OVERFLOW (dense strides); nothing is written then. */
+ * Errors: NULL, VALUE (axes; the device; data + byte_offset off the type's alignment), DTYPE, SHAPE (ndim is not the
+ * number of axes, a negative size), OVERFLOW (dense strides; a byte_offset that leads beyond all memory); nothing is
+ * written then. */
 ATTN_API attn_status attn_tensor_from_dlpack(attn_context *context, const char *axes, const DLTensor *source,
                                              attn_tensor *tensor);
 

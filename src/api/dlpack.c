@@ -80,11 +80,14 @@ static attn_status take_data(attn_context *context, const DLTensor *source, attn
     const size_t element = attni_size_of(view->dtype);
     if (!source->data && !attni_is_empty(view))
         return attni_fail(context, ATTN_ERROR_NULL, "source.data is NULL");
+    if (source->data && source->byte_offset > UINTPTR_MAX - (uintptr_t)source->data)
+        return attni_fail(context, ATTN_ERROR_OVERFLOW, "source.byte_offset is %llu: beyond all memory",
+                          (unsigned long long)source->byte_offset);
     if (source->data)
         view->data = (char *)source->data + source->byte_offset;
     if ((uintptr_t)view->data % element)
         return attni_fail(context, ATTN_ERROR_VALUE,
-                          "source.byte_offset is %llu: elements of %zu bytes begin at no multiple of their size",
+                          "source.data + source.byte_offset (%llu) is no multiple of %zu, the size of an element",
                           (unsigned long long)source->byte_offset, element);
     return ATTN_OK;
 }

@@ -6,18 +6,6 @@
 
 #include "blas/blas.h"
 
-#if defined(__has_feature)
-#define HAS_FEATURE(x) __has_feature(x)
-#else
-#define HAS_FEATURE(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || HAS_FEATURE(address_sanitizer) ||                 \
-    HAS_FEATURE(thread_sanitizer)
-enum { SANITIZED = 1 };
-#else
-enum { SANITIZED = 0 };
-#endif
-
 /* Debian keeps flavours that share a soname in folders of their own, below the folder of the architecture. */
 #define DEBIAN "/usr/lib/" ATTN_LIBRARY_ARCHITECTURE "/"
 
@@ -89,9 +77,12 @@ static void note_path(void *library, const char *file, attni_blas *blas) {
     snprintf(blas->path, sizeof blas->path, "%s", known ? info.dli_fname : file);
 }
 
+/* Whether ASan or TSan are in this process, libattn having been compiled with them or not. */
+static bool is_sanitized(void) { return dlsym(RTLD_DEFAULT, "__asan_init") || dlsym(RTLD_DEFAULT, "__tsan_init"); }
+
 /* A library is never closed: BLAS libraries do not survive that, nor do their threads. */
 static attn_status load_first(attn_context *context, const char *name, const char *const *files, attni_blas *blas) {
-    if (SANITIZED)
+    if (is_sanitized())
         return attni_fail(context, ATTN_ERROR_BACKEND,
                           "blas: %s cannot be loaded under ASan or TSan, which forbid RTLD_DEEPBIND; use \"linked\" or "
                           "\"builtin\"",

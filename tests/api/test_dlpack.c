@@ -176,7 +176,8 @@ typedef struct call {
     X(from_negative_size, ATTN_ERROR_SHAPE, "shape", c->packed.shape[2] = -1)                                          \
     X(from_huge, ATTN_ERROR_OVERFLOW, "shape", c->packed.shape[1] = c->packed.shape[2] = INT64_MAX / 2)                \
     X(from_data, ATTN_ERROR_NULL, "data", c->packed.tensor.data = NULL)                                                \
-    X(from_offset, ATTN_ERROR_VALUE, "byte_offset", c->packed.tensor.byte_offset = 2)
+    X(from_offset, ATTN_ERROR_VALUE, "byte_offset", c->packed.tensor.byte_offset = 2)                                  \
+    X(from_offset_huge, ATTN_ERROR_OVERFLOW, "byte_offset", c->packed.tensor.byte_offset = UINT64_MAX - 3)
 
 #define TO_FAULTS(X)                                                                                                   \
     X(to_axes_null, ATTN_ERROR_NULL, "axes", c->axes = NULL)                                                           \
