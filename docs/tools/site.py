@@ -38,12 +38,15 @@ class Site:
         where = f"{header.file}.html#{item.name}"
         self.known[item.name] = where
         self.found.append([item.name, where, item.comment])
+        above = None
         for member in item.members:
+            above = above if member.code else member
+            words = member.comment or (above.comment if above and above.group == member.group else "")
             for name in names(member.code):
                 value = item.kind == "enum"
                 at = f"{header.file}.html#{name if value else item.name + '.' + name}"
                 self.known.update({name: at} if value else {})
-                self.found.append([name if value else f"{item.name}.{name}", at, member.comment])
+                self.found.append([name if value else f"{item.name}.{name}", at, words])
 
 
 def pages(root):

@@ -28,7 +28,9 @@ def declared(root):
 def faults(root, out):
     pages = {file.name: file.read_text(encoding="utf-8") for file in out.glob("*.html")}
     found = json.loads((out / "found.js").read_text(encoding="utf-8").split("=", 1)[1].rstrip(";\n"))
-    titles = {title for title, _, _ in found}
+    titles = {title: words for title, _, words in found}
+    if "ATTN_BLAS" not in titles["attn_context_options.blas"]:
+        yield "the search does not know what is said above a field"
     yield from (f"the search does not know {name}" for name in declared(root) if name not in titles)
     for title, where, _ in found:
         page, _, anchor = where.partition("#")
