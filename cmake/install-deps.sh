@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Installs what is missing on a Debian or Ubuntu machine: install-deps.sh [build|builtin|test|lint|coverage|docs|bench|chat|lens|aarch64|avx512]...
+# Installs what is missing on a Debian or Ubuntu machine: install-deps.sh [build|base|builtin|test|lint|coverage|docs|bench|chat|lens|aarch64|avx512]...
 # The default is build. Asks the network only when something is missing. As root, or with sudo.
 set -eu
 
@@ -34,7 +34,7 @@ packages() {
         echo "libblis4-pthread libblis4-openmp libblas3 libatlas3-base"
         ;;
     *)
-        echo "install-deps.sh: no list '$1'; there are: build, builtin, test, lint, coverage, docs, bench, chat, lens, aarch64, avx512" >&2
+        echo "install-deps.sh: no list '$1'; there are: build, base, builtin, test, lint, coverage, docs, bench, chat, lens, aarch64, avx512" >&2
         return 1
         ;;
     esac

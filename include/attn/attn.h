@@ -30,11 +30,11 @@
  * - Structs without it never change. attn_score_tile, which only libattn makes, may grow at its end.
  *
  * Accuracy, against double precision on the numbers as they are stored, which are N(0,1): |error| ≤ 1e-5 + 5e-6·|x| for
- * attention and the layer; the errors of larger numbers, and of a stack of layers, are larger in proportion. Each type
- * adds only what storing costs: an f16 or bf16 output is rounded to the nearest once (relative 2^−11, 2^−8), a cache of
- * these types rounds keys and values so as they come; int8 is off by half a step, 1/254 of the largest of the row (of a
- * cache: of a token and head, of weights: of an output feature), and int4 by half of its own, 1/30 of the range of a
- * group. Inputs of f16 and bf16 are read exactly.
+ * attention and the layer, and 2e-5 + 1e-5·|x| for gradients; the errors of larger numbers, and of a stack of layers,
+ * are larger in proportion. Each type adds only what storing costs: an f16 or bf16 output is rounded to the nearest
+ * once (relative 2^−11, 2^−8), a cache of these types rounds keys and values so as they come; int8 is off by half a
+ * step, 1/254 of the largest of the row (of a cache: of a token and head, of weights: of an output feature), and int4
+ * by half of its own, 1/30 of the range of a group. Inputs of f16 and bf16 are read exactly.
  *
  * Results are promised in the default floating-point mode. In another, all threads of a call work in the calling
  * thread's, so that the bits are the same on any number of them: with FTZ or DAZ, as -ffast-math sets them, what is
