@@ -1,13 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# claims.sh PAGE BUILD CTEST: each test that a command of docs/claims.md names is there.
+# claims.sh PAGE BUILD: each test that a command of docs/claims.md names is there.
 set -eu
 
 list=$(mktemp)
 trap 'rm -f "$list"' EXIT
-"$3" --test-dir "$2" -N >"$list.all" 2>/dev/null
-sed -n 's/^ *Test *#[0-9]*: //p' "$list.all" >"$list"
-rm "$list.all"
+# Not by ctest, whose log of the run that this is part of would be lost.
+find "$2" -name CTestTestfile.cmake -exec sed -nE 's/^add_test\((\[=*\[)?([^] "]+).*/\2/p' {} + >"$list"
 [ -s "$list" ] || { echo "claims.sh: no tests in $2"; exit 1; }
 
 # Each alternative by itself: prefix(a|b)suffix is prefix a suffix and prefix b suffix, a|b is a and b.
