@@ -30,9 +30,8 @@ static attn_status check_axes(attn_context *context, const char *axes, int place
         if (dimension < 0 || named >> dimension & 1U)
             return attni_fail(
                 context, ATTN_ERROR_VALUE,
-                "axes is \"%.8s\": character %d, expected one of B, H (or G), T and D (or E, M) each once "
-                "at most",
-                axes, *count);
+                "axes is \"%.8s\": character %d, expected B, H (or G), T and D (or E, M) each once at most", axes,
+                *count);
         named |= 1U << dimension;
         place[*count] = dimension;
     }
